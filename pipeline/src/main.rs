@@ -1,0 +1,2 @@
+//! The binary `nuanliu`.
+fn main() {}
