@@ -1,1 +1,18 @@
-//! What is computed.
+//! What is computed: pure stages that the dataflow strings together.
+//!
+//! Enters: records of one epoch, already in their final order. Leaves: readings with marks, KPIs, alarms, rejects.
+//! Guarantees: no I/O, no clock, no randomness; the output of an epoch is a function of the state before it and of
+//! its input, and does not depend on the number of workers.
+
+pub mod alarm;
+pub mod flow;
+pub mod kpi;
+pub mod model;
+pub mod profile;
+pub mod stage;
+pub mod validate;
+pub mod window;
+
+pub use flow::{Change, Checked, CheckedEpoch, CheckedReport, Object, Observation, Observed, ObservedEpoch};
+pub use profile::{Profile, ProfileChange};
+pub use stage::Stage;

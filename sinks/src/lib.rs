@@ -1,1 +1,113 @@
-//! What goes out.
+//! What goes out: blocks of rows, each written exactly once or retried until it is.
+//!
+//! Enters: [`Block`]s, which are a pure function of (checkpoint, binding, Kafka). Leaves: acknowledgements.
+//! Guarantees: a block is acknowledged only after its destination made it durable; writing it again changes nothing.
+
+use std::{fmt, future::Future, sync::Arc};
+
+use schemas::{AlarmTransition, Epoch, KpiRow, Reading, RegistryEntry, Reject};
+
+/// What can go wrong in a sink, by what must be done about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The destination does not answer or refuses for now (timeouts, 5xx, 401/403): hold the data, try again.
+    #[error("{sink} is not writable: {detail}")]
+    Retry {
+        /// The sink's name.
+        sink: &'static str,
+        /// What it said.
+        detail: String,
+    },
+    /// The destination refuses these rows for good: they leave as rejects.
+    #[error("{sink} refuses the rows: {detail}")]
+    Reject {
+        /// The sink's name.
+        sink: &'static str,
+        /// What it said.
+        detail: String,
+    },
+    /// Going on would lose or double data (fenced, wrong schema): stop the pipeline and say why.
+    #[error("{sink} must stop: {detail}")]
+    Stop {
+        /// The sink's name.
+        sink: &'static str,
+        /// What it said, and what to do.
+        detail: String,
+    },
+}
+
+/// The rows of a block, by table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rows {
+    /// Trusted readings, sorted by (facility, device, metric, observed_at).
+    Readings(Vec<Reading>),
+    /// KPI states, sorted by (kpi, scope, period, window).
+    Kpis(Vec<KpiRow>),
+    /// Alarm transitions in their order; `alarms` takes the last of each id, `alarm_events` all.
+    Alarms(Vec<AlarmTransition>),
+    /// Rejects, sorted.
+    Rejects(Vec<Reject>),
+    /// Data-quality figures: KPI rows of the quality family, one row per scope and window.
+    Quality(Vec<QualityRow>),
+    /// Registry entries by key; `None` when removed.
+    Registry(Vec<(schemas::RegistryKey, Option<RegistryEntry>)>),
+}
+
+/// Data quality of one scope in one window (C 1.4): shares from 0 to 1, `score` their weighted mean.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct QualityRow {
+    /// What it is about.
+    pub scope: schemas::Scope,
+    /// Length of the window.
+    pub period: schemas::Period,
+    /// Start of the window.
+    pub window_start: schemas::Millis,
+    /// (expected − missing − invalid) / expected.
+    pub completeness: f32,
+    /// Share that arrived in time.
+    pub timeliness: f32,
+    /// Share within its ranges.
+    pub validity: f32,
+    /// Share that agrees with its neighbours in time.
+    pub consistency: f32,
+    /// Share that came once.
+    pub uniqueness: f32,
+    /// Weighted mean of the five.
+    pub score: f32,
+}
+
+/// One block: the unit of writing and of deduplication.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// The last epoch it covers; the column `epoch` of its rows.
+    pub epoch: Epoch,
+    /// Bucket within the epoch; the number of buckets does not depend on the number of workers.
+    pub bucket: u16,
+    /// The rows.
+    pub rows: Rows,
+}
+
+impl fmt::Display for Block {
+    /// The deduplication token: `table/epoch/bucket`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = match self.rows {
+            Rows::Readings(_) => "readings",
+            Rows::Kpis(_) => "kpis",
+            Rows::Alarms(_) => "alarms",
+            Rows::Rejects(_) => "rejects",
+            Rows::Quality(_) => "quality",
+            Rows::Registry(_) => "registry",
+        };
+        write!(f, "{table}/{}/{}", self.epoch, self.bucket)
+    }
+}
+
+/// A destination for blocks.
+pub trait Sink: Send + Sync + 'static {
+    /// The sink's name in logs, metrics and alarms.
+    fn name(&self) -> &'static str;
+
+    /// Writes blocks that may be written in any order; returns when all are durable. Writing a block again, after
+    /// a lost answer or a restart, changes nothing.
+    fn write(&self, blocks: Arc<Vec<Block>>) -> impl Future<Output = Result<(), Error>> + Send;
+}

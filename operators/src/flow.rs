@@ -1,0 +1,120 @@
+//! What flows between the stages.
+//!
+//! Within a worker an epoch travels as one value behind an `Rc`, so that several stages read it without copying.
+//! Everything of a facility is on one worker, in the order of its partition's offsets.
+
+use std::rc::Rc;
+
+use schemas::{Code, Epoch, Flag, MetricId, Millis, Reject, TestSet};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::profile::ProfileChange;
+
+/// What was measured: a facility, or a device of it (then `device` is not empty).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Object {
+    /// Facility code.
+    pub facility: Code,
+    /// Device code, or empty.
+    pub device: Code,
+}
+
+/// One value as decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// What was measured.
+    pub metric: MetricId,
+    /// The finite value.
+    pub value: f64,
+    /// False when it was not written in the normal form.
+    pub normal: bool,
+}
+
+/// One decoded report: its metrics are known and its values finite; nothing else is decided yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Facility code.
+    pub facility: Code,
+    /// Device code, or empty.
+    pub device: Code,
+    /// When it was measured.
+    pub observed_at: Millis,
+    /// When it arrived.
+    pub received_at: Millis,
+    /// The sender's counter.
+    pub sequence: Option<i64>,
+    /// Partition of the reports topic.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+    /// The values.
+    pub readings: SmallVec<[Observed; 8]>,
+}
+
+/// One worker's share of an epoch before validation.
+#[derive(Debug, Default)]
+pub struct ObservedEpoch {
+    /// Number of the epoch.
+    pub epoch: Epoch,
+    /// The clock of the epoch (design, section 5): how far time has come, monotone.
+    pub clock: Millis,
+    /// Registry changes, to apply first; at most one per facility, sorted by facility.
+    pub profiles: Vec<ProfileChange>,
+    /// Reports, sorted by (partition, offset).
+    pub observations: Vec<Observation>,
+}
+
+/// What a checked reading is relative to what was said before about the same (object, metric, time).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// The first word about it.
+    New,
+    /// The value stands, its mark was revised by what came later.
+    Remarked,
+    /// Another value was sent for the same time and replaces the first.
+    Corrected,
+}
+
+/// A reading with its mark.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Checked {
+    /// What was measured.
+    pub metric: MetricId,
+    /// The value, in the metric's unit.
+    pub value: f64,
+    /// The aggregate mark.
+    pub flag: Flag,
+    /// The tests that did not pass.
+    pub failed: TestSet,
+    /// Relative to what was said before.
+    pub change: Change,
+}
+
+/// The checked readings of one object at one time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedReport {
+    /// Whose.
+    pub object: Rc<Object>,
+    /// When it was measured.
+    pub observed_at: Millis,
+    /// When it arrived.
+    pub received_at: Millis,
+    /// The readings.
+    pub readings: SmallVec<[Checked; 8]>,
+}
+
+/// One worker's share of an epoch after validation.
+#[derive(Debug, Default)]
+pub struct CheckedEpoch {
+    /// Number of the epoch.
+    pub epoch: Epoch,
+    /// The clock of the epoch.
+    pub clock: Millis,
+    /// Registry changes, to apply first.
+    pub profiles: Vec<ProfileChange>,
+    /// Readings, in the order in which they were accepted; revisions of older readings among them.
+    pub reports: Vec<CheckedReport>,
+    /// What cannot be used.
+    pub rejects: Vec<Reject>,
+}

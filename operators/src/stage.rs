@@ -1,0 +1,20 @@
+//! The seam between pure computation and the dataflow: a stage takes one epoch and gives one epoch.
+
+/// A stateful computation over epochs, one instance per worker.
+///
+/// The dataflow calls [`Stage::apply`] once per epoch, in order, with everything of that epoch which belongs to the
+/// worker. State lives in the stage, keyed by facility, so that it can move between workers with its facility.
+pub trait Stage: 'static {
+    /// Everything of one epoch.
+    type Input;
+    /// What the epoch changes.
+    type Output;
+    /// The operator's name in logs and metrics.
+    const NAME: &'static str;
+
+    /// Applies one epoch.
+    fn apply(&mut self, input: &Self::Input) -> Self::Output;
+
+    /// How many entries the state holds, for the metric `nuanliu_state_entries`.
+    fn entries(&self) -> usize;
+}

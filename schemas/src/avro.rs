@@ -1,0 +1,1 @@
+//! Avro forms of the topics' values, in both framings.

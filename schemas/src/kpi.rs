@@ -1,0 +1,107 @@
+//! A KPI of one scope in one window.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Code, Millis};
+
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant,)* }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+
+            /// The name in tables and on topics.
+            #[must_use]
+            pub fn name(self) -> &'static str { match self { $($name::$variant => $text,)* } }
+        }
+    };
+}
+pub(crate) use named;
+
+named! {
+    /// What a KPI or quality figure is about.
+    ScopeKind {
+        /// One facility.
+        Facility => "facility",
+        /// A building and what lies in it.
+        Building => "building",
+        /// A community and what lies in it.
+        Community => "community",
+        /// A heat exchange station and what it feeds.
+        Station => "station",
+        /// A plant, branch or boiler house and what it feeds.
+        Source => "source",
+        /// An enterprise's facilities.
+        Enterprise => "enterprise",
+        /// A district's facilities.
+        District => "district",
+        /// A city's facilities: a district without parent.
+        City => "city",
+        /// All devices of one type.
+        DeviceType => "device_type",
+    }
+}
+
+named! {
+    /// The length of a window.
+    Period {
+        /// One hour of UTC.
+        Hour => "hour",
+        /// One day in the configured time zone.
+        Day => "day",
+        /// One calendar month in the configured time zone.
+        Month => "month",
+        /// One heating season.
+        Season => "season",
+    }
+}
+
+named! {
+    /// Why a KPI has the value it has now.
+    Cause {
+        /// Data arrived in its turn.
+        Live => "live",
+        /// The window ended; what was not received counts as missing.
+        Closed => "closed",
+        /// Data arrived after its window had ended.
+        Late => "late",
+        /// A reading was corrected, or its quality mark revised.
+        Corrected => "corrected",
+        /// The registry changed: an area, a parent, a standard temperature.
+        Registry => "registry",
+    }
+}
+
+/// What a KPI is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Scope {
+    /// The kind.
+    pub kind: ScopeKind,
+    /// The code of the facility, enterprise, district or device type.
+    pub code: Code,
+}
+
+/// The state of one KPI: a revision is a row with the same key and a higher epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KpiRow {
+    /// KPI code, such as `heat_supplied`.
+    pub kpi: Code,
+    /// What it is about.
+    pub scope: Scope,
+    /// Length of the window.
+    pub period: Period,
+    /// Start of the window.
+    pub window_start: Millis,
+    /// The value in the KPI's unit and decimals; `None` when nothing was measured.
+    pub value: Option<f64>,
+    /// The value before this revision.
+    pub previous: Option<f64>,
+    /// Share of the expected data behind it, 0 to 1.
+    pub coverage: f32,
+    /// Why it has this value.
+    pub cause: Cause,
+}

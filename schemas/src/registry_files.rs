@@ -1,0 +1,1 @@
+//! The registry's file form: one directory of CSV files (domain.md, Registry).
