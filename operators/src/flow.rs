@@ -104,6 +104,17 @@ pub struct CheckedReport {
     pub readings: SmallVec<[Checked; 8]>,
 }
 
+/// A report whose readings, or some of them, had been received before with the same values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repeated {
+    /// Whose.
+    pub object: Rc<Object>,
+    /// When it was measured.
+    pub observed_at: Millis,
+    /// How many of its readings were repetitions.
+    pub readings: u32,
+}
+
 /// One worker's share of an epoch after validation.
 #[derive(Debug, Default)]
 pub struct CheckedEpoch {
@@ -115,6 +126,8 @@ pub struct CheckedEpoch {
     pub profiles: Vec<ProfileChange>,
     /// Readings, in the order in which they were accepted; revisions of older readings among them.
     pub reports: Vec<CheckedReport>,
+    /// Repetitions, counted for the uniqueness figure; each repeated reading is among the rejects too.
+    pub repeated: Vec<Repeated>,
     /// What cannot be used.
     pub rejects: Vec<Reject>,
 }

@@ -13,6 +13,8 @@ pub mod stage;
 pub mod validate;
 pub mod window;
 
-pub use flow::{Change, Checked, CheckedEpoch, CheckedReport, Object, Observation, Observed, ObservedEpoch};
+pub use flow::{
+    Change, Checked, CheckedEpoch, CheckedReport, Object, Observation, Observed, ObservedEpoch, Repeated,
+};
 pub use profile::{Profile, ProfileChange};
 pub use stage::Stage;
