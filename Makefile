@@ -1,0 +1,32 @@
+# Recipes are under deploy/dev; `make` alone lists the targets.
+.PHONY: help install up down status clean-dev demo test check bench
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
+
+install: ## install what is missing, saying what
+	@deploy/dev/install
+
+up: ## start Kafka, ClickHouse and Mosquitto on free ports (see target/dev/env)
+	@deploy/dev/services up
+
+down: ## stop them; their data stays
+	@deploy/dev/services down
+
+status: ## say which of them run
+	@deploy/dev/services status
+
+clean-dev: ## stop them and remove their data, logs and ports
+	@deploy/dev/services down --purge
+
+demo: ## watch a heated district live (make down stops it)
+	@deploy/dev/demo
+
+test: ## everything: format, lints, unit tests, scenarios on real services
+	@deploy/dev/test
+
+check: ## format and lints only
+	@deploy/dev/check
+
+bench: ## the figures: benches in release mode, on the services
+	@deploy/dev/bench
