@@ -1,1 +1,287 @@
-//! validate
+//! Validation: marks every reading with what its tests said, and turns away what cannot be used.
+//!
+//! Enters: the decoded reports of an epoch, in the order of their offsets, after the registry's changes. Leaves:
+//! the same readings with QARTOD flags (C 1.4), revisions of earlier ones, and rejects: every reading of the input
+//! leaves as exactly one new or correcting reading or as one reject, and a correction leaves the value it replaces
+//! as a reject beside it. Guarantees: a mark never destroys a value; within the memory the final marks and values
+//! do not depend on the order of arrival.
+//!
+//! What each test makes of the flag: range fails (outside the catalogue) or suspects (outside the device's); spike
+//! and flat line suspect, then fail; rate of change and a clock that runs ahead suspect; a counter's fall fails. A
+//! normalised form, a late arrival, a counter's reset and a correction are noted and leave the reading usable.
+//!
+//! Memory: each object remembers its last [`Memory::reports`] reports, no further back than [`Memory::lateness`]
+//! before its newest; what falls out leaves only the state of the tests behind. An object silent for as long as
+//! `lateness` by the clock forgets its reports, a facility or device that leaves the registry forgets everything.
+
+mod column;
+mod mark;
+mod neighbours;
+mod object;
+mod refuse;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use std::{rc::Rc, sync::Arc};
+
+use rustc_hash::FxHashMap;
+use schemas::{Catalogue, Code, MetricId, Millis, Reason, Reject, time};
+use smallvec::SmallVec;
+
+use self::{object::Series, rule::Rule};
+use crate::{
+    flow::{Checked, CheckedEpoch, CheckedReport, Object, Observation, Observed, ObservedEpoch},
+    profile::{Profile, ProfileChange},
+    stage::Stage,
+};
+
+pub use rule::{ARRIVES_WITHIN, CLOCK_TOLERANCE};
+
+/// How much each object remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// How far behind the object's newest report another may lie and still be compared with its neighbours, ms.
+    pub lateness: Millis,
+    /// How many reports are remembered at most.
+    pub reports: usize,
+}
+
+impl Default for Memory {
+    /// A day, and 63 reports: about an hour of a station, ten hours of a room sensor.
+    fn default() -> Self {
+        Memory { lateness: time::DAY, reports: 63 }
+    }
+}
+
+/// The stage that checks readings. State: one entry per registered facility, with one series of recent reports for
+/// it and for each of its devices that has reported.
+pub struct Validate {
+    facilities: FxHashMap<Code, Place>,
+    rules: Vec<Rule>,
+    memory: Memory,
+    /// Name of the reports topic, for the origin of rejects.
+    topic: String,
+    /// The clock at which silent objects were last looked for.
+    swept: Millis,
+    columns: usize,
+}
+
+/// A registered facility.
+struct Place {
+    profile: Arc<Profile>,
+    /// By device, sorted; the facility's own series has the empty device.
+    series: Vec<Series>,
+}
+
+/// What the admission of a report reads and writes beside the object's own state.
+struct Work<'a> {
+    clock: Millis,
+    memory: &'a Memory,
+    rules: &'a [Rule],
+    topic: &'a str,
+    reports: &'a mut Vec<CheckedReport>,
+    rejects: &'a mut Vec<Reject>,
+}
+
+impl Validate {
+    /// A stage that knows no facility yet. `topic` is the name of the reports topic.
+    #[must_use]
+    pub fn new(topic: &str, memory: Memory) -> Validate {
+        Validate {
+            facilities: FxHashMap::default(),
+            rules: Rule::all(Catalogue::builtin()),
+            memory,
+            topic: topic.to_owned(),
+            swept: Millis::MIN,
+            columns: 0,
+        }
+    }
+
+    /// Applies one change of the registry: new limits hold from now on, what is gone is forgotten.
+    fn change(&mut self, change: &ProfileChange) {
+        let Some(profile) = &change.profile else {
+            if let Some(place) = self.facilities.remove(&change.facility) {
+                self.columns -= place.columns();
+            }
+            return;
+        };
+        let place = self
+            .facilities
+            .entry(change.facility.clone())
+            .or_insert_with(|| Place { profile: Arc::clone(profile), series: Vec::new() });
+        self.columns -= place.columns();
+        place.profile = Arc::clone(profile);
+        place.series.retain(|series| has_device(profile, series.device()));
+        place.series.iter_mut().for_each(|series| series.limit(profile));
+        self.columns += place.columns();
+    }
+
+    /// Lets objects that have been silent for as long as the lateness forget their reports. Looked for four times in
+    /// that span; the order does not matter, as nothing leaves.
+    #[allow(clippy::iter_over_hash_type)]
+    fn sweep(&mut self, clock: Millis) {
+        if clock.saturating_sub(self.swept) < self.memory.lateness / 4 {
+            return;
+        }
+        self.swept = clock;
+        for place in self.facilities.values_mut() {
+            for series in &mut place.series {
+                if clock.saturating_sub(series.touched) > self.memory.lateness {
+                    series.forget_all(&self.rules);
+                }
+            }
+        }
+    }
+}
+
+impl Stage for Validate {
+    type Input = ObservedEpoch;
+    type Output = CheckedEpoch;
+    const NAME: &'static str = "validate";
+
+    fn apply(&mut self, input: &ObservedEpoch) -> CheckedEpoch {
+        let mut output = CheckedEpoch {
+            epoch: input.epoch,
+            clock: input.clock,
+            profiles: input.profiles.clone(),
+            reports: Vec::with_capacity(input.observations.len()),
+            rejects: Vec::new(),
+        };
+        for change in &input.profiles {
+            self.change(change);
+        }
+        let mut work = Work {
+            clock: input.clock,
+            memory: &self.memory,
+            rules: &self.rules,
+            topic: &self.topic,
+            reports: &mut output.reports,
+            rejects: &mut output.rejects,
+        };
+        for observation in &input.observations {
+            let place = self.facilities.get_mut(&observation.facility);
+            match Place::series(place, observation).and_then(|found| in_time(observation).map(|()| found)) {
+                Ok((series, profile)) => {
+                    let before = series.columns();
+                    series.admit(observation, profile, &mut work);
+                    self.columns += series.columns() - before;
+                }
+                Err((reason, detail)) => {
+                    work.rejects.push(refuse::report(observation, &self.topic, reason, detail));
+                }
+            }
+        }
+        self.sweep(input.clock);
+        output
+    }
+
+    /// Remembered series: one per object and metric.
+    fn entries(&self) -> usize {
+        self.columns
+    }
+}
+
+type Refusal = (Reason, String);
+
+impl Place {
+    /// The series that a report belongs to, with what is known about its facility.
+    fn series<'a>(
+        place: Option<&'a mut Place>,
+        observation: &Observation,
+    ) -> Result<(&'a mut Series, &'a Profile), Refusal> {
+        let facility = &observation.facility;
+        let device = observation.device.as_str();
+        let Some(place) = place else {
+            return Err((Reason::UnknownFacility, format!("facility {facility} is not in the registry")));
+        };
+        let at = match place.series.binary_search_by(|series| series.device().cmp(device)) {
+            Ok(at) => at,
+            Err(at) if has_device(&place.profile, device) => {
+                let object = Object { facility: facility.clone(), device: observation.device.clone() };
+                place.series.insert(at, Series::new(object, &place.profile));
+                at
+            }
+            Err(_) => {
+                let detail = format!("device {device} is not in the registry at facility {facility}");
+                return Err((Reason::UnknownDevice, detail));
+            }
+        };
+        Ok((&mut place.series[at], &place.profile))
+    }
+
+    fn columns(&self) -> usize {
+        self.series.iter().map(Series::columns).sum()
+    }
+}
+
+fn has_device(profile: &Profile, device: &str) -> bool {
+    device.is_empty() || profile.devices.contains_key(device)
+}
+
+fn in_time(observation: &Observation) -> Result<(), Refusal> {
+    time::plausible(observation.observed_at, observation.received_at).map_err(|reason| {
+        let (observed, received) = (refuse::at(observation.observed_at), refuse::at(observation.received_at));
+        (reason, format!("observed_at {observed} cannot be true for a report that arrived at {received}"))
+    })
+}
+
+impl Work<'_> {
+    fn emit(
+        &mut self,
+        object: &Rc<Object>,
+        (observed_at, received_at): (Millis, Millis),
+        readings: SmallVec<[Checked; 8]>,
+    ) {
+        if !readings.is_empty() {
+            self.reports.push(CheckedReport {
+                object: Rc::clone(object),
+                observed_at,
+                received_at,
+                readings,
+            });
+        }
+    }
+
+    fn reject_twice(&mut self, report: &Observation, reading: &Observed) {
+        let detail = format!("{} stands twice in the report, the first is used", reading.metric.code());
+        self.reject(
+            report,
+            (reading.metric, reading.value, report.received_at),
+            Reason::DuplicateKey,
+            detail,
+        );
+    }
+
+    fn reject_duplicate(&mut self, report: &Observation, reading: &Observed) {
+        let detail = format!(
+            "{} of {} at {} was received before with the same value",
+            reading.metric.code(),
+            refuse::object(report),
+            refuse::at(report.observed_at)
+        );
+        self.reject(report, (reading.metric, reading.value, report.received_at), Reason::Duplicate, detail);
+    }
+
+    /// `old` is the value that is replaced, with when it arrived.
+    fn reject_superseded(&mut self, report: &Observation, old: (MetricId, f64, Millis)) {
+        let detail = format!(
+            "{} of {} at {} was {} until another value arrived for the same time",
+            old.0.code(),
+            refuse::object(report),
+            refuse::at(report.observed_at),
+            old.1
+        );
+        self.reject(report, old, Reason::Superseded, detail);
+    }
+
+    fn reject(
+        &mut self,
+        report: &Observation,
+        reading: (MetricId, f64, Millis),
+        reason: Reason,
+        detail: String,
+    ) {
+        self.rejects.push(refuse::reading(report, self.topic, reading, reason, detail));
+    }
+}

@@ -1,0 +1,120 @@
+//! What a reading's tests said, packed into 16 bits, because every remembered reading keeps it.
+
+use schemas::{Flag, QualityTest, TestSet};
+
+/// How much a test that did not pass weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gravity {
+    /// Worth knowing; the value is as good as any.
+    Noted,
+    /// The value is doubtful.
+    Suspect,
+    /// The value is impossible.
+    Fail,
+}
+
+/// The tests a reading did not pass and how grave that is.
+///
+/// A reading's *own* tests need nothing but the reading and stay with it; its *neighbour* tests (spike, rate of
+/// change, flat line, counter) are repeated when a neighbour arrives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark(u16);
+
+const TESTS: u16 = 0x0fff;
+const OWN_SUSPECT: u16 = 1 << 12;
+const IMPOSSIBLE: u16 = 1 << 13;
+const NEIGHBOUR_SUSPECT: u16 = 1 << 14;
+const NEIGHBOUR_FAIL: u16 = 1 << 15;
+const NEIGHBOUR: u16 = bit(QualityTest::Spike)
+    | bit(QualityTest::RateOfChange)
+    | bit(QualityTest::FlatLine)
+    | bit(QualityTest::CounterFall)
+    | bit(QualityTest::CounterReset)
+    | NEIGHBOUR_SUSPECT
+    | NEIGHBOUR_FAIL;
+const _: () = assert!(QualityTest::ALL.len() <= 12, "the tests no longer fit beside the four gravity bits");
+
+const fn bit(test: QualityTest) -> u16 {
+    1 << test as u8
+}
+
+impl Mark {
+    /// Every test passed.
+    pub const CLEAN: Mark = Mark(0);
+
+    /// Adds the verdict of one test.
+    #[must_use]
+    pub fn with(self, test: QualityTest, gravity: Gravity) -> Mark {
+        let neighbour = bit(test) & NEIGHBOUR != 0;
+        let weight = match (gravity, neighbour) {
+            (Gravity::Noted, _) => 0,
+            (Gravity::Suspect, false) => OWN_SUSPECT,
+            (Gravity::Fail, false) => IMPOSSIBLE,
+            (Gravity::Suspect, true) => NEIGHBOUR_SUSPECT,
+            (Gravity::Fail, true) => NEIGHBOUR_FAIL,
+        };
+        Mark(self.0 | bit(test) | weight)
+    }
+
+    /// The verdicts of the own tests alone.
+    #[must_use]
+    pub fn own(self) -> Mark {
+        Mark(self.0 & !NEIGHBOUR)
+    }
+
+    /// Both marks' verdicts.
+    #[must_use]
+    pub fn and(self, other: Mark) -> Mark {
+        Mark(self.0 | other.0)
+    }
+
+    /// Whether the value itself is impossible, so that it says nothing about its neighbours.
+    #[must_use]
+    pub fn impossible(self) -> bool {
+        self.0 & IMPOSSIBLE != 0
+    }
+
+    /// The aggregate flag in QARTOD's precedence; the range test always runs, so a clean mark is good.
+    #[must_use]
+    pub fn flag(self) -> Flag {
+        if self.0 & (IMPOSSIBLE | NEIGHBOUR_FAIL) != 0 {
+            Flag::Fail
+        } else if self.0 & (OWN_SUSPECT | NEIGHBOUR_SUSPECT) != 0 {
+            Flag::Suspect
+        } else {
+            Flag::Good
+        }
+    }
+
+    /// The tests that did not pass.
+    #[must_use]
+    pub fn failed(self) -> TestSet {
+        TestSet(self.0 & TESTS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_verdicts_survive_when_neighbours_are_judged_anew() {
+        let mark = Mark::CLEAN
+            .with(QualityTest::Timeliness, Gravity::Noted)
+            .with(QualityTest::Range, Gravity::Suspect)
+            .with(QualityTest::Spike, Gravity::Fail);
+        assert_eq!(mark.flag(), Flag::Fail);
+        assert_eq!(mark.failed().names().collect::<Vec<_>>(), ["range", "spike", "timeliness"]);
+        assert_eq!(mark.own().flag(), Flag::Suspect);
+        assert_eq!(mark.own().failed().names().collect::<Vec<_>>(), ["range", "timeliness"]);
+        assert!(!mark.impossible());
+        assert!(Mark::CLEAN.with(QualityTest::Range, Gravity::Fail).impossible());
+    }
+
+    #[test]
+    fn what_is_only_noted_stays_good() {
+        for test in [QualityTest::Timeliness, QualityTest::Normativity, QualityTest::CounterReset] {
+            assert_eq!(Mark::CLEAN.with(test, Gravity::Noted).flag(), Flag::Good);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The tests that compare a reading with those around it: spike, rate of change, flat line, counter.
+//!
+//! Enters: one series in the order of its times, without impossible values (they are no neighbours). Leaves: one
+//! mark per reading. Guarantees: a mark is a function of the readings up to the next one, in time; `step` folds
+//! them from left to right with one reading of look-ahead, so an unfinished mark is judged again when the next
+//! reading arrives.
+//!
+//! The definitions are those of `ioos_qc` (spike by the differential method, rate of change, flat line), applied to
+//! what is left when impossible values are taken out, with times to the millisecond.
+
+use schemas::{Millis, QualityTest, time};
+
+use super::{
+    mark::{Gravity, Mark},
+    rule::{Flat, Rule},
+};
+
+/// A value at a time.
+pub type Point = (Millis, f64);
+
+/// A counter that fell to at most this share of what it had may have been reset.
+pub const RESET_SHARE: f64 = 0.01;
+/// A counter that counts on for this long at a lower level is believed again.
+pub const RESTART_AFTER: Millis = time::DAY;
+
+/// What the readings so far leave behind for the next one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum State {
+    /// Nothing was read yet.
+    Empty,
+    /// A quantity that goes up and down.
+    Gauge {
+        /// The last reading.
+        last: Point,
+        /// Since when the value has not changed.
+        since: Millis,
+        /// Least and greatest value since then.
+        span: (f64, f64),
+    },
+    /// A counter.
+    Counter {
+        /// The last reading that was believed.
+        high: Point,
+        /// Where the counter has stood since it fell, and its last value there.
+        fallen: Option<(Point, f64)>,
+    },
+}
+
+/// Judges one reading and takes it into the state. `next` is the reading after it, if there is one yet.
+#[must_use]
+pub fn step(state: &mut State, rule: &Rule, point: Point, next: Option<Point>) -> Mark {
+    if rule.counter { step_counter(state, rule, point, next) } else { step_gauge(state, rule, point, next) }
+}
+
+fn step_gauge(state: &mut State, rule: &Rule, point: Point, next: Option<Point>) -> Mark {
+    let (at, value) = point;
+    let State::Gauge { last, since, span } = *state else {
+        *state = State::Gauge { last: point, since: at, span: (value, value) };
+        return Mark::CLEAN;
+    };
+    let mut mark = rate_of_change(rule, last, point);
+    if let (Some(limit), Some(next)) = (rule.spike, next) {
+        mark = mark.and(spike(limit, last.1, value, next.1));
+    }
+    let wider = (span.0.min(value), span.1.max(value));
+    let unchanged =
+        rule.flat.is_some_and(|flat| at - last.0 <= flat.longest_gap && wider.1 - wider.0 < flat.tolerance);
+    let (since, span) = if unchanged { (since, wider) } else { (at, (value, value)) };
+    if let Some(flat) = rule.flat {
+        mark = mark.and(flat_line(flat, at - since));
+    }
+    *state = State::Gauge { last: point, since, span };
+    mark
+}
+
+/// Further than `limit` from both neighbours on the same side: suspect; further than twice as far: failed.
+fn spike(limit: f64, before: f64, value: f64, after: f64) -> Mark {
+    let (rise, fall) = (value - before, value - after);
+    let height = if rise * fall > 0.0 { rise.abs().min(fall.abs()) } else { 0.0 };
+    if height > 2.0 * limit {
+        Mark::CLEAN.with(QualityTest::Spike, Gravity::Fail)
+    } else if height > limit {
+        Mark::CLEAN.with(QualityTest::Spike, Gravity::Suspect)
+    } else {
+        Mark::CLEAN
+    }
+}
+
+fn rate_of_change(rule: &Rule, before: Point, point: Point) -> Mark {
+    if plausible(rule, point.1 - before.1, point.0 - before.0) {
+        Mark::CLEAN
+    } else {
+        Mark::CLEAN.with(QualityTest::RateOfChange, Gravity::Suspect)
+    }
+}
+
+fn plausible(rule: &Rule, change: f64, elapsed: Millis) -> bool {
+    rule.max_rate.is_none_or(|rate| change.abs() * time::MINUTE as f64 <= rate * elapsed as f64)
+}
+
+/// A run begins at the first value that leaves the range of the run before it, or that follows a long silence.
+/// `ioos_qc` instead slides a window; for a value that stands still both agree, for one that creeps within the
+/// tolerance the run is never longer than the window.
+fn flat_line(flat: Flat, unchanged: Millis) -> Mark {
+    if unchanged >= flat.fail {
+        Mark::CLEAN.with(QualityTest::FlatLine, Gravity::Fail)
+    } else if unchanged >= flat.suspect {
+        Mark::CLEAN.with(QualityTest::FlatLine, Gravity::Suspect)
+    } else {
+        Mark::CLEAN
+    }
+}
+
+/// A counter is compared with the last reading that was believed:
+/// - above it, it is believed; a jump is a rate of change, and when the next reading falls back between, a spike;
+/// - below it, it fell, and fails until it is above again;
+/// - except that near zero, and counting on with the next reading, it was reset; and that whatever counts on for a
+///   day where it fell to is another meter.
+fn step_counter(state: &mut State, rule: &Rule, point: Point, next: Option<Point>) -> Mark {
+    let (at, value) = point;
+    let State::Counter { high, fallen } = *state else {
+        *state = State::Counter { high: point, fallen: None };
+        return Mark::CLEAN;
+    };
+    if value >= high.1 {
+        if next.is_some_and(|(_, after)| after < value && after >= high.1) {
+            return Mark::CLEAN.with(QualityTest::Spike, Gravity::Fail);
+        }
+        *state = State::Counter { high: point, fallen: None };
+        return rate_of_change(rule, high, point);
+    }
+    let counts_on = next.is_some_and(|(later, after)| {
+        after > value && after < high.1 && plausible(rule, after - value, later - at)
+    });
+    let (bottom, before) = fallen.unwrap_or((point, value));
+    let bottom = if value >= before { bottom } else { point };
+    let reset = value <= high.1 * RESET_SHARE && counts_on;
+    if reset || at - bottom.0 >= RESTART_AFTER && value > bottom.1 {
+        *state = State::Counter { high: point, fallen: None };
+        Mark::CLEAN.with(QualityTest::CounterReset, Gravity::Noted)
+    } else {
+        *state = State::Counter { high, fallen: Some((bottom, value)) };
+        Mark::CLEAN.with(QualityTest::CounterFall, Gravity::Fail)
+    }
+}

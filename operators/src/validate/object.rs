@@ -1,0 +1,387 @@
+//! One object's recent reports: admits a report, marks its readings, and revises what it bears upon.
+//!
+//! Enters: the object's reports in the order of arrival. Leaves: checked reports, revisions, rejects. Guarantees:
+//! within the memory the final marks depend on what was reported and not on the order in which it came.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use schemas::{MetricId, Millis, QualityTest, time::SECOND};
+use smallvec::SmallVec;
+
+use super::{
+    Memory, Work,
+    column::Column,
+    mark::{Gravity, Mark},
+    neighbours::{Point, step},
+    rule::{self, Rule},
+};
+use crate::{
+    flow::{Change, Checked, Object, Observation},
+    profile::Profile,
+};
+
+/// When a remembered report was measured and when it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    observed: Millis,
+    received: Millis,
+}
+
+/// The recent reports of one object: rows of times, sorted, and one column per metric.
+#[derive(Debug)]
+pub struct Series {
+    object: Rc<Object>,
+    rows: VecDeque<Row>,
+    columns: Vec<Column>,
+    /// The greatest time that was forgotten; at or before it nothing is compared any more.
+    forgotten: Millis,
+    /// How long its reports may take.
+    arrives_within: Millis,
+    /// The clock when it last reported.
+    pub touched: Millis,
+}
+
+/// A mark that was revised: row, then column.
+type Remark = (usize, usize);
+
+impl Series {
+    /// An object that has not reported yet.
+    #[must_use]
+    pub fn new(object: Object, profile: &Profile) -> Series {
+        let mut series = Series {
+            object: Rc::new(object),
+            rows: VecDeque::new(),
+            columns: Vec::new(),
+            forgotten: Millis::MIN,
+            arrives_within: rule::ARRIVES_WITHIN,
+            touched: Millis::MIN,
+        };
+        series.limit(profile);
+        series
+    }
+
+    /// Device code, or empty.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.object.device
+    }
+
+    /// How many readings' worth of columns it holds.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Takes the limits of a profile, for the reports from now on.
+    pub fn limit(&mut self, profile: &Profile) {
+        let within = profile.number(&self.object.device, schemas::registry::attribute::ARRIVES_WITHIN);
+        self.arrives_within =
+            within.map_or(rule::ARRIVES_WITHIN, |seconds| (seconds * SECOND as f64) as Millis);
+        for column in &mut self.columns {
+            column.range = device_range(profile, &self.object.device, column.metric);
+        }
+    }
+
+    /// Admits one report.
+    pub fn admit(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
+        self.touched = work.clock;
+        if report.readings.is_empty() {
+            return;
+        }
+        let newest = self.rows.back().map_or(self.forgotten, |row| row.observed);
+        if report.observed_at > newest {
+            self.admit_newest(report, profile, work);
+        } else if report.observed_at > self.forgotten
+            && report.observed_at >= newest.saturating_sub(work.memory.lateness)
+        {
+            self.admit_late(report, profile, work);
+        } else {
+            self.admit_old(report, profile, work);
+        }
+        self.forget(work.memory, work.rules);
+    }
+
+    /// The common path: a report after all others.
+    fn admit_newest(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
+        let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
+        let row = self.rows.len();
+        self.insert_row(row, Row { observed: report.observed_at, received: report.received_at });
+        let mut checked = SmallVec::new();
+        let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
+        for (hint, reading) in report.readings.iter().enumerate() {
+            let index = self.column(hint, reading.metric, profile);
+            let rule = &work.rules[usize::from(reading.metric.0)];
+            if self.columns[index].value(row, rule).is_some() {
+                work.reject_twice(report, reading);
+                continue;
+            }
+            let own = arrival.and(rule.own(reading, self.columns[index].range.as_deref().copied()));
+            let mark = if rule.compares() && !own.impossible() {
+                let (mark, remark) = self.append(index, rule, (report.observed_at, reading.value));
+                remarks.extend(remark.map(|row| (row, index)));
+                own.and(mark)
+            } else {
+                own
+            };
+            let column = &mut self.columns[index];
+            column.set(row, reading.value, rule);
+            column.set_mark(row, mark);
+            checked.push(check(reading.metric, reading.value, mark, Change::New));
+        }
+        self.emit(row, checked, work);
+        self.emit_remarks(remarks, work);
+    }
+
+    /// Judges the newest reading of a series, and the one before it again now that it has a neighbour. Answers with
+    /// the mark and the row whose mark was revised.
+    fn append(&mut self, index: usize, rule: &Rule, point: Point) -> (Mark, Option<usize>) {
+        let column = &mut self.columns[index];
+        let before = (0..self.rows.len() - 1).rev().find_map(|row| Some((row, column.neighbour(row, rule)?)));
+        let mut revised = None;
+        if let Some((row, value)) = before {
+            let mark = step(&mut column.tail, rule, (self.rows[row].observed, value), Some(point));
+            let known = column.mark(row);
+            if known.own().and(mark) != known {
+                column.set_mark(row, known.own().and(mark));
+                revised = Some(row);
+            }
+        }
+        // The state stays before the newest reading, which is taken into it when the next arrives.
+        let mut ahead = column.tail;
+        (step(&mut ahead, rule, point, None), revised)
+    }
+
+    /// A report between others, or for a time that was reported before.
+    fn admit_late(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
+        let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
+        let mut touched: SmallVec<[Touched; 8]> = SmallVec::new();
+        for (hint, reading) in report.readings.iter().enumerate() {
+            if report.readings[..hint].iter().any(|earlier| earlier.metric == reading.metric) {
+                work.reject_twice(report, reading);
+                continue;
+            }
+            let column = self.column(hint, reading.metric, profile);
+            let rule = &work.rules[usize::from(reading.metric.0)];
+            let own = arrival.and(rule.own(reading, self.columns[column].range.as_deref().copied()));
+            match self.known(column, report.observed_at, rule) {
+                Some((_, value)) if value == reading.value => work.reject_duplicate(report, reading),
+                Some((row, _)) if report.received_at < self.rows[row].received => {
+                    work.reject_superseded(report, (reading.metric, reading.value, report.received_at));
+                    let stands = self.columns[column].mark(row);
+                    self.columns[column].set_mark(row, corrected(stands));
+                    touched.push(Touched { column, row: self.rows[row], change: Change::Remarked });
+                }
+                Some((row, value)) => {
+                    work.reject_superseded(report, (reading.metric, value, self.rows[row].received));
+                    self.columns[column].clear(row);
+                    touched.push(self.place(
+                        column,
+                        report,
+                        (reading.value, corrected(own)),
+                        rule,
+                        Change::Corrected,
+                    ));
+                }
+                None => touched.push(self.place(column, report, (reading.value, own), rule, Change::New)),
+            }
+        }
+        self.judge_again(&touched, work);
+    }
+
+    /// Writes a late reading into its row, with its own tests' verdicts.
+    fn place(
+        &mut self,
+        column: usize,
+        report: &Observation,
+        (value, own): (f64, Mark),
+        rule: &Rule,
+        change: Change,
+    ) -> Touched {
+        let row = Row { observed: report.observed_at, received: report.received_at };
+        let at = self.rows.partition_point(|other| *other < row);
+        if self.rows.get(at) != Some(&row) {
+            self.insert_row(at, row);
+        }
+        self.columns[column].set(at, value, rule);
+        self.columns[column].set_mark(at, own);
+        Touched { column, row, change }
+    }
+
+    /// Judges every remembered reading of the touched columns again, and emits what is new or revised.
+    fn judge_again(&mut self, touched: &[Touched], work: &mut Work<'_>) {
+        let mut placed = SmallVec::new();
+        let mut placed_row = None;
+        let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
+        for touched in touched {
+            let rule = &work.rules[usize::from(self.columns[touched.column].metric.0)];
+            let Ok(row) = self.rows.binary_search(&touched.row) else { continue };
+            self.fold(touched.column, rule, &mut remarks);
+            remarks.retain(|remark| *remark != (row, touched.column));
+            let column = &self.columns[touched.column];
+            if touched.change == Change::Remarked {
+                remarks.push((row, touched.column));
+            } else if let Some(value) = column.value(row, rule) {
+                placed_row = Some(row);
+                placed.push(check(column.metric, value, column.mark(row), touched.change));
+            }
+        }
+        if let Some(row) = placed_row {
+            self.emit(row, placed, work);
+        }
+        self.emit_remarks(remarks, work);
+    }
+
+    /// Folds a column from what is forgotten to the newest reading and lists the marks that changed.
+    fn fold(&mut self, index: usize, rule: &Rule, remarks: &mut SmallVec<[Remark; 4]>) {
+        if !rule.compares() {
+            return;
+        }
+        let column = &mut self.columns[index];
+        let mut settle = |column: &mut Column, row: usize, mark: Mark| {
+            let known = column.mark(row);
+            let mark = known.own().and(mark);
+            if mark != known {
+                column.set_mark(row, mark);
+                remarks.push((row, index));
+            }
+        };
+        let mut state = column.floor;
+        let mut waiting: Option<(usize, Point)> = None;
+        for row in 0..self.rows.len() {
+            let Some(value) = column.neighbour(row, rule) else { continue };
+            let point = (self.rows[row].observed, value);
+            if let Some((before, earlier)) = waiting.replace((row, point)) {
+                let mark = step(&mut state, rule, earlier, Some(point));
+                settle(column, before, mark);
+            }
+        }
+        column.tail = state;
+        if let Some((row, point)) = waiting {
+            let mark = step(&mut state, rule, point, None);
+            settle(column, row, mark);
+        }
+    }
+
+    /// A report from before the memory: its readings are judged by themselves. Whether it was received before cannot
+    /// be told any more; the tables hold one row per object, metric and time either way.
+    fn admit_old(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
+        let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
+        let mut readings = SmallVec::new();
+        for (hint, reading) in report.readings.iter().enumerate() {
+            if report.readings[..hint].iter().any(|earlier| earlier.metric == reading.metric) {
+                work.reject_twice(report, reading);
+                continue;
+            }
+            let index = self.column(hint, reading.metric, profile);
+            let rule = &work.rules[usize::from(reading.metric.0)];
+            let own = arrival.and(rule.own(reading, self.columns[index].range.as_deref().copied()));
+            readings.push(check(reading.metric, reading.value, own, Change::New));
+        }
+        work.emit(&self.object, (report.observed_at, report.received_at), readings);
+    }
+
+    fn emit(&self, row: usize, readings: SmallVec<[Checked; 8]>, work: &mut Work<'_>) {
+        work.emit(&self.object, (self.rows[row].observed, self.rows[row].received), readings);
+    }
+
+    fn emit_remarks(&self, mut remarks: SmallVec<[Remark; 4]>, work: &mut Work<'_>) {
+        remarks.sort_unstable();
+        for chunk in remarks.chunk_by(|a, b| a.0 == b.0) {
+            let row = chunk[0].0;
+            let readings = chunk.iter().filter_map(|(_, index)| {
+                let column = &self.columns[*index];
+                let value = column.value(row, &work.rules[usize::from(column.metric.0)])?;
+                Some(check(column.metric, value, column.mark(row), Change::Remarked))
+            });
+            self.emit(row, readings.collect(), work);
+        }
+    }
+
+    /// The row and value remembered for a time.
+    fn known(&self, column: usize, at: Millis, rule: &Rule) -> Option<(usize, f64)> {
+        let first = self.rows.partition_point(|row| row.observed < at);
+        let same = (first..self.rows.len()).take_while(|row| self.rows[*row].observed == at);
+        same.into_iter().find_map(|row| Some((row, self.columns[column].value(row, rule)?)))
+    }
+
+    /// The column of a metric. Readings come in the same order in every report, so `hint` is mostly right.
+    fn column(&mut self, hint: usize, metric: MetricId, profile: &Profile) -> usize {
+        if self.columns.get(hint).is_some_and(|column| column.metric == metric) {
+            return hint;
+        }
+        self.columns.iter().position(|column| column.metric == metric).unwrap_or_else(|| {
+            let mut column = Column::new(metric, self.rows.len());
+            column.range = device_range(profile, &self.object.device, metric);
+            self.columns.push(column);
+            self.columns.len() - 1
+        })
+    }
+
+    fn insert_row(&mut self, at: usize, row: Row) {
+        self.rows.insert(at, row);
+        for column in &mut self.columns {
+            column.insert(at);
+        }
+    }
+
+    /// Forgets what lies before the memory.
+    fn forget(&mut self, memory: &Memory, rules: &[Rule]) {
+        let Some(newest) = self.rows.back() else { return };
+        let floor = newest.observed.saturating_sub(memory.lateness);
+        while self.rows.len() > memory.reports || self.rows.front().is_some_and(|row| row.observed < floor) {
+            self.forget_first(rules);
+        }
+    }
+
+    /// Forgets every reading, and keeps what they leave behind for the tests.
+    pub fn forget_all(&mut self, rules: &[Rule]) {
+        while !self.rows.is_empty() {
+            self.forget_first(rules);
+        }
+        self.rows.shrink_to_fit();
+        self.columns.iter_mut().for_each(Column::shrink);
+    }
+
+    fn forget_first(&mut self, rules: &[Rule]) {
+        let Some(row) = self.rows.front().copied() else { return };
+        for column in &mut self.columns {
+            let rule = &rules[usize::from(column.metric.0)];
+            if rule.compares()
+                && let Some(value) = column.neighbour(0, rule)
+            {
+                let next = (1..self.rows.len())
+                    .find_map(|later| Some((self.rows[later].observed, column.neighbour(later, rule)?)));
+                let _final = step(&mut column.floor, rule, (row.observed, value), next);
+                if next.is_none() {
+                    column.tail = column.floor;
+                }
+            }
+            column.remove_first();
+        }
+        self.rows.pop_front();
+        self.forgotten = row.observed;
+    }
+}
+
+/// A column that a late report touched: which reading is new, or was found to have been corrected already.
+struct Touched {
+    column: usize,
+    row: Row,
+    change: Change,
+}
+
+fn corrected(mark: Mark) -> Mark {
+    mark.with(QualityTest::Corrected, Gravity::Noted)
+}
+
+fn check(metric: MetricId, value: f64, mark: Mark, change: Change) -> Checked {
+    Checked { metric, value, flag: mark.flag(), failed: mark.failed(), change }
+}
+
+/// The range that the registry gives for a metric of an object: attributes `{metric}_min` and `{metric}_max`.
+fn device_range(profile: &Profile, device: &str, metric: MetricId) -> Option<Box<(f64, f64)>> {
+    let limit = |side: &str| profile.number(device, &format!("{}_{side}", metric.code()));
+    let (least, greatest) = (limit("min"), limit("max"));
+    (least.is_some() || greatest.is_some())
+        .then(|| Box::new((least.unwrap_or(f64::NEG_INFINITY), greatest.unwrap_or(f64::INFINITY))))
+}

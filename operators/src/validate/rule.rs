@@ -1,0 +1,175 @@
+//! The tests of one metric, prepared from the catalogue, and those that need nothing but the reading itself.
+
+use schemas::{Catalogue, Metric, MetricKind, Millis, QualityTest, time};
+
+use super::mark::{Gravity, Mark};
+use crate::flow::Observed;
+
+/// How far an observation may lie ahead of its arrival before its clock counts as fast.
+pub const CLOCK_TOLERANCE: Millis = time::MINUTE;
+/// How long a reading may take to arrive when the registry does not say (`arrives_within`).
+pub const ARRIVES_WITHIN: Millis = 15 * time::MINUTE;
+
+/// The limits of one metric.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Least and greatest physically possible value, in the unit.
+    pub range: (f64, f64),
+    /// Only 0 and 1 are possible.
+    pub state: bool,
+    /// Counts up until it is reset.
+    pub counter: bool,
+    /// 10 to the number of decimals, for packing values.
+    pub scale: f64,
+    /// Suspect beyond this distance from both neighbours, failed beyond twice of it.
+    pub spike: Option<f64>,
+    /// Greatest change per minute.
+    pub max_rate: Option<f64>,
+    /// When an unchanged value is doubtful.
+    pub flat: Option<Flat>,
+}
+
+/// When an unchanged value is doubtful.
+#[derive(Clone, Copy, Debug)]
+pub struct Flat {
+    /// Values whose range stays below this are unchanged, in the unit.
+    pub tolerance: f64,
+    /// Unchanged for this long is suspect, ms.
+    pub suspect: Millis,
+    /// Unchanged for this long fails, ms.
+    pub fail: Millis,
+    /// A silence longer than this says nothing about what happened in it, ms.
+    pub longest_gap: Millis,
+}
+
+impl Rule {
+    /// The rule of every metric of the catalogue, by number.
+    #[must_use]
+    pub fn all(catalogue: &Catalogue) -> Vec<Rule> {
+        catalogue.iter().map(|(_, metric)| Rule::of(metric)).collect()
+    }
+
+    /// The rule of one metric.
+    #[must_use]
+    pub fn of(metric: &Metric) -> Rule {
+        let duration = |seconds: Option<u32>| seconds.map_or(Millis::MAX, |s| Millis::from(s) * time::SECOND);
+        let (suspect, fail) = (duration(metric.flat_suspect), duration(metric.flat_fail));
+        let least = suspect.min(fail);
+        let flat = metric.flat_tolerance.filter(|_| least < Millis::MAX);
+        Rule {
+            range: (metric.min, metric.max),
+            state: metric.kind == MetricKind::State,
+            counter: metric.kind == MetricKind::Counter,
+            scale: 10f64.powi(i32::from(metric.decimals)),
+            spike: metric.spike,
+            max_rate: metric.max_rate,
+            flat: flat.map(|tolerance| Flat { tolerance, suspect, fail, longest_gap: least / 2 }),
+        }
+    }
+
+    /// Whether any test compares a reading with its neighbours.
+    #[must_use]
+    pub fn compares(&self) -> bool {
+        self.counter || self.spike.is_some() || self.max_rate.is_some() || self.flat.is_some()
+    }
+
+    /// Normativity and range of one reading.
+    ///
+    /// A value that had to be normalised is noted and used: unifying forms is what the platform is for (C 1.4). A
+    /// value outside the catalogue's range, or a state that is neither 0 nor 1, fails; one outside the range of its
+    /// device is suspect, like the user span of `ioos_qc`'s gross range test.
+    #[must_use]
+    pub fn own(&self, reading: &Observed, device: Option<(f64, f64)>) -> Mark {
+        let outside = |(least, greatest): (f64, f64)| reading.value < least || reading.value > greatest;
+        let mut mark = Mark::CLEAN;
+        if !reading.normal {
+            mark = mark.with(QualityTest::Normativity, Gravity::Noted);
+        }
+        if outside(self.range) || self.state && reading.value != 0.0 && reading.value != 1.0 {
+            mark = mark.with(QualityTest::Range, Gravity::Fail);
+        } else if device.is_some_and(outside) {
+            mark = mark.with(QualityTest::Range, Gravity::Suspect);
+        }
+        mark
+    }
+}
+
+/// What a report's times say about all of its readings.
+///
+/// Late arrival is noted and no more: a late reading is as true as a punctual one, and KPIs are revised with it. A
+/// clock that runs ahead puts the value at the wrong time, so its readings are suspect.
+#[must_use]
+pub fn arrival(observed_at: Millis, received_at: Millis, within: Millis) -> Mark {
+    let age = received_at.saturating_sub(observed_at);
+    if age > within {
+        Mark::CLEAN.with(QualityTest::Timeliness, Gravity::Noted)
+    } else if age < -CLOCK_TOLERANCE {
+        Mark::CLEAN.with(QualityTest::ClockAhead, Gravity::Suspect)
+    } else {
+        Mark::CLEAN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::Flag;
+
+    use super::*;
+
+    fn rule(code: &str) -> Rule {
+        let catalogue = Catalogue::builtin();
+        Rule::of(catalogue.metric(catalogue.id(code).unwrap()))
+    }
+
+    #[rstest::rstest]
+    #[case::inside("secondary_supply_temp", 45.2, None, Flag::Good)]
+    #[case::at_the_limit("secondary_supply_temp", 110.0, None, Flag::Good)]
+    #[case::beyond("secondary_supply_temp", 110.1, None, Flag::Fail)]
+    #[case::sentinel("secondary_supply_temp", -39.9, None, Flag::Fail)]
+    #[case::device("secondary_supply_temp", 80.1, Some((20.0, 80.0)), Flag::Suspect)]
+    #[case::device_limit("secondary_supply_temp", 80.0, Some((20.0, 80.0)), Flag::Good)]
+    #[case::device_wider("secondary_supply_temp", 120.0, Some((0.0, 200.0)), Flag::Fail)]
+    #[case::state("running", 1.0, None, Flag::Good)]
+    #[case::half_state("running", 0.5, None, Flag::Fail)]
+    #[case::place("latitude", 90.5, None, Flag::Fail)]
+    fn ranges(
+        #[case] code: &str,
+        #[case] value: f64,
+        #[case] device: Option<(f64, f64)>,
+        #[case] want: Flag,
+    ) {
+        let reading = Observed { metric: Catalogue::builtin().id(code).unwrap(), value, normal: true };
+        let mark = rule(code).own(&reading, device);
+        assert_eq!(mark.flag(), want);
+        assert_eq!(mark.failed().contains(QualityTest::Range), want != Flag::Good);
+    }
+
+    #[test]
+    fn a_value_that_was_normalised_is_noted_and_used() {
+        let reading =
+            Observed { metric: Catalogue::builtin().id("room_temp").unwrap(), value: 20.0, normal: false };
+        let mark = rule("room_temp").own(&reading, None);
+        assert_eq!(mark.flag(), Flag::Good);
+        assert!(mark.failed().contains(QualityTest::Normativity));
+    }
+
+    #[rstest::rstest]
+    #[case::punctual(0, None, Flag::Good)]
+    #[case::just_in_time(900_000, None, Flag::Good)]
+    #[case::late(900_001, Some(QualityTest::Timeliness), Flag::Good)]
+    #[case::slightly_ahead(-60_000, None, Flag::Good)]
+    #[case::ahead(-60_001, Some(QualityTest::ClockAhead), Flag::Suspect)]
+    fn arrivals(#[case] age: Millis, #[case] want: Option<QualityTest>, #[case] flag: Flag) {
+        let mark = arrival(1_000_000_000, 1_000_000_000 + age, ARRIVES_WITHIN);
+        assert_eq!(mark.flag(), flag);
+        assert_eq!(mark.failed().names().next(), want.map(QualityTest::name));
+    }
+
+    #[test]
+    fn flat_limits_need_a_tolerance_and_a_duration() {
+        assert!(rule("room_temp").flat.is_some());
+        assert!(rule("makeup_flow").flat.is_none());
+        assert!(!rule("makeup_flow").compares());
+        assert!(rule("heat_total").compares());
+    }
+}

@@ -1,0 +1,284 @@
+//! The stage as a whole: what enters and what leaves.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use schemas::{Catalogue, Device, Facility, FacilityKind, MetricId, Millis, Reason, time};
+
+use super::{Memory, Validate};
+use crate::{
+    flow::{Change, Checked, CheckedEpoch, Observation, Observed, ObservedEpoch},
+    profile::{Profile, ProfileChange},
+    stage::Stage,
+};
+
+pub const START: Millis = 1_705_305_600_000;
+
+pub fn id(code: &str) -> MetricId {
+    Catalogue::builtin().id(code).unwrap()
+}
+
+/// `attributes` as `name=value` separated by spaces.
+fn attributes(text: &str) -> BTreeMap<String, String> {
+    text.split_whitespace()
+        .map(|pair| pair.split_once('=').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// A station `ST-1` with the attributes and one device `D-1`.
+pub fn registered(facility: &str, device: &str) -> ProfileChange {
+    let station = Facility {
+        code: "ST-1".into(),
+        kind: FacilityKind::Station,
+        name: String::new(),
+        parent: None,
+        enterprise: None,
+        district: None,
+        longitude: None,
+        latitude: None,
+        heated_area: None,
+        attributes: attributes(facility),
+    };
+    let pump = Device {
+        code: "D-1".into(),
+        facility: "ST-1".into(),
+        kind: "pump".into(),
+        model: String::new(),
+        maker: String::new(),
+        installed: String::new(),
+        attributes: attributes(device),
+    };
+    let profile = Profile {
+        facility: station,
+        devices: BTreeMap::from([("D-1".into(), pump)]),
+        scopes: Vec::new(),
+        thresholds: Vec::new(),
+        households_below: 0,
+        area_below: 0.0,
+    };
+    ProfileChange { facility: "ST-1".into(), profile: Some(Arc::new(profile)) }
+}
+
+/// A report of the station that arrived `delay` ms after it was measured.
+pub fn report(observed_at: Millis, delay: Millis, readings: &[(&str, f64)]) -> Observation {
+    Observation {
+        facility: "ST-1".into(),
+        device: "".into(),
+        observed_at,
+        received_at: observed_at + delay,
+        sequence: None,
+        partition: 1,
+        offset: observed_at - START,
+        readings: readings
+            .iter()
+            .map(|(code, value)| Observed { metric: id(code), value: *value, normal: true })
+            .collect(),
+    }
+}
+
+pub fn stage(memory: Memory) -> Validate {
+    let mut stage = Validate::new("heating.reports", memory);
+    apply(&mut stage, vec![registered("", "")], Vec::new());
+    stage
+}
+
+pub fn apply(
+    stage: &mut Validate,
+    profiles: Vec<ProfileChange>,
+    observations: Vec<Observation>,
+) -> CheckedEpoch {
+    let clock = observations.iter().map(|o| o.received_at).max().unwrap_or(START);
+    stage.apply(&ObservedEpoch { epoch: 1, clock, profiles, observations })
+}
+
+/// Everything that was said, as `minute metric=value flag tests change`.
+fn said(output: &CheckedEpoch) -> Vec<String> {
+    let line = |at: Millis, reading: &Checked| {
+        let tests: Vec<_> = reading.failed.names().collect();
+        let change = match reading.change {
+            Change::New => "",
+            Change::Remarked => " remarked",
+            Change::Corrected => " corrected",
+        };
+        let minute = (at - START) / time::MINUTE;
+        let code = reading.metric.code();
+        let tests = if tests.is_empty() { String::new() } else { format!(" {}", tests.join(",")) };
+        format!("{minute} {code}={} {:?}{tests}{change}", reading.value, reading.flag)
+    };
+    output.reports.iter().flat_map(|r| r.readings.iter().map(move |c| line(r.observed_at, c))).collect()
+}
+
+fn rejected(output: &CheckedEpoch) -> Vec<(Reason, String)> {
+    output.rejects.iter().map(|reject| (reject.reason, reject.origin.clone())).collect()
+}
+
+/// The minutes and values of one metric, delivered in this order.
+fn minutes(code: &str, points: &[(i64, f64)]) -> Vec<Observation> {
+    points.iter().map(|(minute, value)| report(START + minute * time::MINUTE, 0, &[(code, *value)])).collect()
+}
+
+#[test]
+fn a_good_report_is_good() {
+    let output =
+        apply(&mut stage(Memory::default()), Vec::new(), minutes("room_temp", &[(0, 20.0), (10, 20.1)]));
+    assert_eq!(said(&output), ["0 room_temp=20 Good", "10 room_temp=20.1 Good"]);
+    assert_eq!(output.rejects, []);
+}
+
+#[test]
+fn what_is_not_registered_is_rejected_whole() {
+    let mut stage = stage(Memory::default());
+    let good = report(START, 0, &[("room_temp", 20.0), ("room_humidity", 40.0)]);
+    let stranger = Observation { facility: "ST-2".into(), ..good.clone() };
+    let device = Observation { device: "D-2".into(), ..good.clone() };
+    let known = Observation { device: "D-1".into(), ..good.clone() };
+    let output = apply(&mut stage, Vec::new(), vec![stranger, device, known]);
+    assert_eq!(output.reports.len(), 1);
+    let origin = "kafka:heating.reports/1/0".to_owned();
+    assert_eq!(
+        rejected(&output),
+        [(Reason::UnknownFacility, origin.clone()), (Reason::UnknownDevice, origin.clone())]
+    );
+    assert!(output.rejects.iter().all(|reject| reject.readings == 2));
+    assert_eq!(stage.entries(), 2);
+
+    let removed = ProfileChange { facility: "ST-1".into(), profile: None };
+    let output = apply(&mut stage, vec![removed], vec![good]);
+    assert_eq!(rejected(&output), [(Reason::UnknownFacility, origin)]);
+    assert_eq!(stage.entries(), 0);
+}
+
+#[rstest::rstest]
+#[case::early(0, START, Reason::TimeBefore2000)]
+#[case::future(START + time::HOUR + 1, START, Reason::TimeInFuture)]
+fn impossible_times_are_rejected(
+    #[case] observed_at: Millis,
+    #[case] received_at: Millis,
+    #[case] want: Reason,
+) {
+    let mut wrong = report(observed_at, 0, &[("room_temp", 20.0)]);
+    wrong.received_at = received_at;
+    let output = apply(&mut stage(Memory::default()), Vec::new(), vec![wrong]);
+    assert_eq!(output.reports, []);
+    assert_eq!(output.rejects[0].reason, want);
+}
+
+#[rstest::rstest]
+#[case::newest(0)]
+#[case::late(-5)]
+#[case::old(-60 * 30)]
+fn a_metric_twice_in_a_report_is_used_once(#[case] minute: i64) {
+    let mut stage = stage(Memory::default());
+    apply(&mut stage, Vec::new(), minutes("room_temp", &[(-10, 20.0), (-1, 20.0)]));
+    let twice = report(START + minute * time::MINUTE, 0, &[("outdoor_temp", 1.0), ("outdoor_temp", 2.0)]);
+    let output = apply(&mut stage, Vec::new(), vec![twice]);
+    assert_eq!(said(&output), [format!("{minute} outdoor_temp=1 Good")]);
+    assert_eq!(output.rejects[0].reason, Reason::DuplicateKey);
+    assert!(output.rejects[0].origin.ends_with("#outdoor_temp"), "{}", output.rejects[0].origin);
+}
+
+#[test]
+fn a_repeated_delivery_changes_nothing() {
+    let mut stage = stage(Memory::default());
+    let all = minutes("room_temp", &[(0, 20.0), (10, 20.1), (20, 20.2)]);
+    apply(&mut stage, Vec::new(), all.clone());
+    let mut again = all;
+    for report in &mut again {
+        report.received_at += 5_000;
+    }
+    for _ in 0..3 {
+        let output = apply(&mut stage, Vec::new(), again.clone());
+        assert_eq!(output.reports, []);
+        assert!(output.rejects.iter().all(|reject| reject.reason == Reason::Duplicate));
+        assert_eq!(output.rejects.len(), 3);
+    }
+}
+
+#[test]
+fn a_correction_leaves_the_value_it_replaces() {
+    let mut stage = stage(Memory::default());
+    apply(&mut stage, Vec::new(), minutes("room_temp", &[(0, 20.0), (10, 20.1), (20, 20.2)]));
+    let output = apply(
+        &mut stage,
+        Vec::new(),
+        vec![report(START + 10 * time::MINUTE, 60_000, &[("room_temp", 20.5), ("room_humidity", 40.0)])],
+    );
+    assert_eq!(said(&output), ["10 room_temp=20.5 Good corrected corrected", "10 room_humidity=40 Good"]);
+    assert_eq!(output.rejects.len(), 1);
+    assert_eq!(output.rejects[0].reason, Reason::Superseded);
+    let raw = String::from_utf8(output.rejects[0].raw.clone()).unwrap();
+    assert!(raw.contains(r#"{"metric":"room_temp","value":20.1}"#), "{raw}");
+
+    // The first value delivered again, as it arrived then, is what was superseded.
+    let output = apply(&mut stage, Vec::new(), minutes("room_temp", &[(10, 20.1)]));
+    assert_eq!(output.rejects[0].reason, Reason::Superseded);
+    assert_eq!(said(&output), ["10 room_temp=20.5 Good corrected remarked"]);
+}
+
+#[test]
+fn a_spike_is_found_when_the_next_reading_arrives() {
+    let mut stage = stage(Memory::default());
+    let output = apply(&mut stage, Vec::new(), minutes("room_temp", &[(0, 20.0), (10, 26.0)]));
+    assert_eq!(said(&output), ["0 room_temp=20 Good", "10 room_temp=26 Good"]);
+    let mut next = minutes("room_temp", &[(20, 20.0)]);
+    next[0].received_at += 7;
+    let output = apply(&mut stage, Vec::new(), next);
+    assert_eq!(said(&output), ["20 room_temp=20 Good", "10 room_temp=26 Suspect spike remarked"]);
+    assert_eq!(output.reports[1].received_at, START + 10 * time::MINUTE, "the original arrival");
+}
+
+#[test]
+fn a_late_neighbour_revises_the_marks_beside_it() {
+    let mut stage = stage(Memory::default());
+    let output = apply(&mut stage, Vec::new(), minutes("room_temp", &[(0, 20.0), (20, 26.0), (40, 20.0)]));
+    assert_eq!(said(&output).last().unwrap(), "20 room_temp=26 Suspect spike remarked");
+    let output = apply(&mut stage, Vec::new(), minutes("room_temp", &[(30, 25.5)]));
+    assert_eq!(said(&output), ["30 room_temp=25.5 Good", "20 room_temp=26 Good remarked"]);
+}
+
+#[test]
+fn a_sentinel_fails_and_does_not_blame_its_neighbours() {
+    let points = [(0, 45.0), (1, -39.9), (2, 45.1), (3, 45.0)];
+    let output = apply(&mut stage(Memory::default()), Vec::new(), minutes("secondary_supply_temp", &points));
+    assert_eq!(
+        said(&output),
+        [
+            "0 secondary_supply_temp=45 Good",
+            "1 secondary_supply_temp=-39.9 Fail range",
+            "2 secondary_supply_temp=45.1 Good",
+            "3 secondary_supply_temp=45 Good"
+        ]
+    );
+}
+
+#[test]
+fn limits_of_the_registry_hold_from_now_on() {
+    let mut stage = stage(Memory::default());
+    let at = |minute: i64| report(START + minute * time::MINUTE, 400_000, &[("room_temp", 24.0)]);
+    let output = apply(&mut stage, Vec::new(), vec![at(0)]);
+    assert_eq!(said(&output), ["0 room_temp=24 Good"]);
+    let strict = registered("room_temp_max=22 arrives_within=300", "");
+    let output = apply(&mut stage, vec![strict], vec![at(10)]);
+    assert_eq!(said(&output), ["10 room_temp=24 Suspect range,timeliness"]);
+    let output = apply(&mut stage, vec![registered("", "")], vec![at(20)]);
+    assert_eq!(said(&output), ["20 room_temp=24 Good"]);
+}
+
+#[test]
+fn a_report_from_before_the_memory_is_new_and_judged_alone() {
+    let mut stage = stage(Memory { lateness: time::HOUR, reports: 3 });
+    apply(&mut stage, Vec::new(), minutes("room_temp", &[(0, 20.0), (10, 20.0), (20, 20.0), (30, 20.0)]));
+    let output = apply(&mut stage, Vec::new(), minutes("room_temp", &[(0, 30.0), (10, 20.0)]));
+    assert_eq!(said(&output), ["0 room_temp=30 Good"]);
+    assert_eq!(output.rejects[0].reason, Reason::Duplicate);
+}
+
+#[test]
+fn a_silent_object_forgets_its_reports_but_not_where_it_stood() {
+    let mut stage = stage(Memory { lateness: time::HOUR, reports: 10 });
+    let mut first = minutes("heat_total", &[(0, 1000.0), (1, 1000.5)]);
+    apply(&mut stage, Vec::new(), first.split_off(0));
+    stage.apply(&ObservedEpoch { epoch: 2, clock: START + 3 * time::HOUR, ..ObservedEpoch::default() });
+    let output = apply(&mut stage, Vec::new(), minutes("heat_total", &[(1, 1000.5), (240, 700.0)]));
+    assert_eq!(said(&output), ["1 heat_total=1000.5 Good", "240 heat_total=700 Fail counter_fall"]);
+}
