@@ -147,6 +147,12 @@ impl Catalogue {
         &self.metrics[usize::from(id.0)]
     }
 
+    /// The metric of a number, where the catalogue holds it.
+    #[must_use]
+    pub fn get(&self, id: MetricId) -> Option<&Metric> {
+        self.metrics.get(usize::from(id.0))
+    }
+
     /// Every metric in the order of its number.
     pub fn iter(&self) -> impl Iterator<Item = (MetricId, &Metric)> {
         self.metrics.iter().enumerate().map(|(n, metric)| (MetricId(n as u16), metric))
