@@ -146,7 +146,7 @@ impl Stage for Validate {
             clock: input.clock,
             profiles: input.profiles.clone(),
             reports: Vec::with_capacity(input.observations.len()),
-            rejects: Vec::new(),
+            ..CheckedEpoch::default()
         };
         for change in &input.profiles {
             self.change(change);
