@@ -1,0 +1,231 @@
+//! The machinery of alarm episodes: a pure fold over the readings of one series in the order of their time.
+//!
+//! Enters: limits and usable readings (time, value). Leaves: steps: raised, escalated, de-escalated, updated, cleared.
+//! Guarantees: the fold knows nothing but event time, so the same readings give the same episodes however they
+//! arrived. What must be decided by time is decided by readings: an alarm is raised by the first reading that shows
+//! the violation to have lasted for the on-delay, and cleared by the first that shows the good to have lasted for the
+//! off-delay. Silence and unusable readings (which do not enter) prove neither: a pending alarm stays pending, a
+//! standing one stands.
+
+use schemas::{Millis, Side, Transition};
+use serde::{Deserialize, Serialize};
+
+/// Three limits with their deadband and delays; what a [`Fold`] judges by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Which side is bad.
+    pub side: Side,
+    /// Limits of levels 1 (gravest), 2 and 3, in the unit of the values.
+    pub levels: [Option<f64>; 3],
+    /// A level is left only when the value is back by this much.
+    pub deadband: f64,
+    /// The value must be bad this long before the alarm is raised, ms of event time.
+    pub on_delay: Millis,
+    /// The value must be good this long before the alarm is cleared, ms of event time.
+    pub off_delay: Millis,
+    /// Least number of bad readings before the alarm is raised; 1 unless the rule asks for confirmation.
+    pub confirmations: u16,
+    /// A new extreme is told only when it is worse by more than this than the last one told.
+    pub step: f64,
+}
+
+impl Limits {
+    /// How bad the value is: 0 good, 1 for level 3 up to 3 for level 1, given how bad it was before (deadband).
+    #[must_use]
+    pub fn severity(&self, value: f64, before: u8) -> u8 {
+        let badness = self.badness(value);
+        let mut severity = 0;
+        for (index, limit) in self.levels.iter().enumerate() {
+            let Some(limit) = limit.map(|l| self.badness(l)) else { continue };
+            let this = 3 - index as u8;
+            if badness >= limit || (this <= before && badness > limit - self.deadband) {
+                severity = severity.max(this);
+            }
+        }
+        severity
+    }
+
+    /// The value with its sign turned so that more is worse.
+    fn badness(&self, value: f64) -> f64 {
+        match self.side {
+            Side::High => value,
+            Side::Low => -value,
+        }
+    }
+}
+
+/// Where an episode stands: what a transition tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Episode {
+    /// Time of the first bad reading; names the episode.
+    pub onset: Millis,
+    /// When the on-delay had passed.
+    pub raised_at: Millis,
+    /// When the off-delay had passed.
+    pub cleared_at: Option<Millis>,
+    /// Value at the onset.
+    pub first_value: f64,
+    /// Value at the step.
+    pub current_value: f64,
+    /// The worst value.
+    pub peak_value: f64,
+    /// When that was.
+    pub peak_at: Millis,
+    /// Level: 1, 2 or 3.
+    pub level: u8,
+    /// The gravest level reached.
+    pub peak_level: u8,
+}
+
+/// One step of an episode.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// What happened.
+    pub transition: Transition,
+    /// Time of the reading that decided it.
+    pub decided_at: Millis,
+    /// The episode after it.
+    pub episode: Episode,
+}
+
+impl Step {
+    /// When it happened, in event time: the end of the delay for raised and cleared, else the deciding reading.
+    #[must_use]
+    pub fn at(&self) -> Millis {
+        match self.transition {
+            Transition::Raised => self.episode.raised_at,
+            Transition::Cleared => self.episode.cleared_at.unwrap_or(self.decided_at),
+            _ => self.decided_at,
+        }
+    }
+}
+
+/// An episode under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Running {
+    severity: u8,
+    bad_readings: u16,
+    raised: bool,
+    good_since: Option<Millis>,
+    episode: Episode,
+    /// The episode as it was at its last step.
+    told: Episode,
+}
+
+/// State of the fold: nothing while all is well.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fold(Option<Box<Running>>);
+
+impl Fold {
+    /// Whether nothing is pending and nothing stands.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The onset of what is pending or stands.
+    #[must_use]
+    pub fn onset(&self) -> Option<Millis> {
+        self.0.as_ref().map(|running| running.episode.onset)
+    }
+
+    /// The standing episode as it was at its last step.
+    #[must_use]
+    pub fn told(&self) -> Option<Episode> {
+        self.0.as_ref().filter(|running| running.raised).map(|running| running.told)
+    }
+
+    /// Takes the next usable reading; `at` must be after every reading before.
+    pub fn step(&mut self, limits: &Limits, at: Millis, value: f64) -> Option<Step> {
+        let before = self.0.as_ref().map_or(0, |running| running.severity);
+        let severity = limits.severity(value, before);
+        let Some(running) = &mut self.0 else {
+            if severity > 0 {
+                self.0 = Some(Box::new(Running::new(at, value, severity)));
+                return self.0.as_mut().and_then(|running| running.raise(limits, at));
+            }
+            return None;
+        };
+        running.severity = severity;
+        if severity > 0 {
+            let level = running.episode.level;
+            running.take(limits, at, value);
+            return if running.raised {
+                running.follow(limits, at, level)
+            } else {
+                running.raise(limits, at)
+            };
+        }
+        if !running.raised {
+            self.0 = None;
+            return None;
+        }
+        let since = *running.good_since.get_or_insert(at);
+        if at - since < limits.off_delay {
+            return None;
+        }
+        let cleared_at = Some(since + limits.off_delay);
+        let episode = Episode { cleared_at, current_value: value, ..running.episode };
+        self.0 = None;
+        Some(Step { transition: Transition::Cleared, decided_at: at, episode })
+    }
+}
+
+impl Running {
+    fn new(at: Millis, value: f64, severity: u8) -> Running {
+        let level = 4 - severity;
+        let episode = Episode {
+            onset: at,
+            raised_at: at,
+            cleared_at: None,
+            first_value: value,
+            current_value: value,
+            peak_value: value,
+            peak_at: at,
+            level,
+            peak_level: level,
+        };
+        Running { severity, bad_readings: 1, raised: false, good_since: None, episode, told: episode }
+    }
+
+    /// Takes another bad reading.
+    fn take(&mut self, limits: &Limits, at: Millis, value: f64) {
+        self.bad_readings = self.bad_readings.saturating_add(1);
+        self.good_since = None;
+        let episode = &mut self.episode;
+        episode.current_value = value;
+        episode.level = 4 - self.severity;
+        episode.peak_level = episode.peak_level.min(episode.level);
+        if limits.badness(value) > limits.badness(episode.peak_value) {
+            episode.peak_value = value;
+            episode.peak_at = at;
+        }
+    }
+
+    fn raise(&mut self, limits: &Limits, at: Millis) -> Option<Step> {
+        if at - self.episode.onset < limits.on_delay || self.bad_readings < limits.confirmations {
+            return None;
+        }
+        self.raised = true;
+        // With confirmations the delay may pass before the last of them: the later of both raised it.
+        self.episode.raised_at =
+            if limits.confirmations > 1 { at } else { self.episode.onset + limits.on_delay };
+        Some(self.tell(Transition::Raised, at))
+    }
+
+    fn follow(&mut self, limits: &Limits, at: Millis, level: u8) -> Option<Step> {
+        let worse = limits.badness(self.episode.peak_value) - limits.badness(self.told.peak_value);
+        let transition = match self.episode.level.cmp(&level) {
+            std::cmp::Ordering::Less => Transition::Escalated,
+            std::cmp::Ordering::Greater => Transition::Deescalated,
+            std::cmp::Ordering::Equal if worse > limits.step => Transition::Updated,
+            std::cmp::Ordering::Equal => return None,
+        };
+        Some(self.tell(transition, at))
+    }
+
+    fn tell(&mut self, transition: Transition, at: Millis) -> Step {
+        self.told = self.episode;
+        Step { transition, decided_at: at, episode: self.episode }
+    }
+}

@@ -1,0 +1,521 @@
+//! The stage as a whole: tables for each transition, and properties against the oracle.
+
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+
+use proptest::prelude::*;
+use schemas::{
+    AlarmState, AlarmTransition, Catalogue, Code, Facility, FacilityKind, Flag, MetricId, Millis, Side,
+    TestSet, Threshold,
+    time::{HOUR, MINUTE},
+};
+use smallvec::smallvec;
+
+use super::{
+    Alarms,
+    alarms::AlarmSettings,
+    oracle::{self, Expected},
+    rule::Rule,
+    transition::alarm_id,
+};
+use crate::{Change, Checked, CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage};
+
+const START: Millis = 1_700_000_000_000;
+
+fn metric(code: &str) -> MetricId {
+    Catalogue::builtin().id(code).unwrap()
+}
+
+fn threshold(scope: &str, code: &str, side: Side, levels: [Option<f64>; 3]) -> Threshold {
+    Threshold {
+        scope: scope.into(),
+        metric: metric(code),
+        side,
+        level1: levels[0],
+        level2: levels[1],
+        level3: levels[2],
+        deadband: 1.0,
+        on_delay: 120,
+        off_delay: 180,
+        enabled: true,
+        advice: String::new(),
+    }
+}
+
+fn hot() -> Threshold {
+    threshold("station", "secondary_supply_temp", Side::High, [Some(80.0), Some(70.0), Some(60.0)])
+}
+
+fn profile(thresholds: &[Threshold]) -> Profile {
+    Profile {
+        facility: Facility {
+            code: "ST-1".into(),
+            kind: FacilityKind::Station,
+            name: "一号站".into(),
+            parent: None,
+            enterprise: None,
+            district: None,
+            longitude: Some(125.3),
+            latitude: Some(43.9),
+            heated_area: Some(80_000.0),
+            attributes: BTreeMap::new(),
+        },
+        devices: BTreeMap::new(),
+        scopes: Vec::new(),
+        thresholds: thresholds.to_vec(),
+        households_below: 700,
+        area_below: 80_000.0,
+    }
+}
+
+fn change(profile: Profile) -> ProfileChange {
+    ProfileChange { facility: profile.facility.code.clone(), profile: Some(Arc::new(profile)) }
+}
+
+fn report(at: Millis, value: f64, flag: Flag, change: Change) -> CheckedReport {
+    let reading =
+        Checked { metric: metric("secondary_supply_temp"), value, flag, failed: TestSet::EMPTY, change };
+    CheckedReport {
+        object: Rc::new(Object { facility: "ST-1".into(), device: Code::default() }),
+        observed_at: at,
+        received_at: at,
+        readings: smallvec![reading],
+    }
+}
+
+fn good(minute: i64, value: f64) -> CheckedReport {
+    report(START + minute * MINUTE, value, Flag::Good, Change::New)
+}
+
+/// Runs epochs of (profiles, reports); the clock is the newest observation.
+fn run(
+    alarms: &mut Alarms,
+    epochs: impl IntoIterator<Item = (Vec<ProfileChange>, Vec<CheckedReport>)>,
+) -> Vec<AlarmTransition> {
+    let mut clock = START;
+    let mut seen = Vec::new();
+    for (number, (profiles, reports)) in epochs.into_iter().enumerate() {
+        clock = reports.iter().map(|r| r.received_at).fold(clock, Millis::max);
+        let epoch =
+            CheckedEpoch { epoch: number as u64 + 1, clock, profiles, reports, ..CheckedEpoch::default() };
+        seen.extend(alarms.apply(&epoch).transitions);
+    }
+    seen
+}
+
+fn brief(transitions: &[AlarmTransition]) -> Vec<String> {
+    transitions
+        .iter()
+        .map(|t| {
+            let minute = (t.at - START) / MINUTE;
+            format!("{} {} L{} @{minute} {}", t.sequence, t.transition.name(), t.level, t.cause)
+        })
+        .collect()
+}
+
+#[rstest::rstest]
+#[case::good(&[50.0, 55.0, 59.9], &[])]
+#[case::too_short(&[61.0, 61.0, 50.0, 61.0, 61.0, 50.0], &[])]
+#[case::raised(&[61.0, 61.0, 61.0], &["1 raised L3 @2 data"])]
+#[case::at_the_limit(&[60.0, 60.0, 60.0], &["1 raised L3 @2 data"])]
+#[case::raised_at_the_gravest(&[61.0, 85.0, 85.0], &["1 raised L1 @2 data"])]
+#[case::escalated_and_back(
+    &[61.0, 61.0, 61.0, 75.0, 69.5, 68.0],
+    &["1 raised L3 @2 data", "2 escalated L2 @3 data", "3 de-escalated L3 @5 data"]
+)]
+#[case::updated(&[61.0, 61.0, 61.0, 61.5, 63.0, 63.5], &["1 raised L3 @2 data", "2 updated L3 @4 data"])]
+#[case::held_by_the_deadband(&[61.0, 61.0, 61.0, 59.5, 59.5, 59.5, 59.5, 59.5], &["1 raised L3 @2 data"])]
+#[case::cleared(
+    &[61.0, 61.0, 61.0, 50.0, 50.0, 50.0, 50.0],
+    &["1 raised L3 @2 data", "2 cleared L3 @6 data"]
+)]
+#[case::not_good_for_long_enough(&[61.0, 61.0, 61.0, 50.0, 50.0, 61.0, 50.0, 50.0], &["1 raised L3 @2 data"])]
+fn each_transition(#[case] values: &[f64], #[case] want: &[&str]) {
+    let epochs = values.iter().enumerate().map(|(minute, value)| {
+        let profiles = if minute == 0 { vec![change(profile(&[hot()]))] } else { vec![] };
+        (profiles, vec![good(minute as i64, *value)])
+    });
+    assert_eq!(brief(&run(&mut Alarms::default(), epochs)), want);
+}
+
+#[test]
+fn a_transition_carries_every_field() {
+    let seen = run(
+        &mut Alarms::default(),
+        [(vec![change(profile(&[hot()]))], vec![good(0, 61.0), good(1, 64.0), good(2, 62.0)])],
+    );
+    let [raised] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(raised.rule, "secondary_supply_temp_high");
+    assert_eq!((raised.first_value, raised.current_value, raised.peak_value), (61.0, 62.0, 64.0));
+    assert_eq!((raised.peak_at, raised.peak_level), (START + MINUTE, 3));
+    assert_eq!((raised.affected_households, raised.affected_area), (700, 80_000.0));
+    assert!(!raised.analysed);
+    assert!(raised.advice.contains("二次供水温度"), "{}", raised.advice);
+    let evidence: serde_json::Value = serde_json::from_str(&raised.evidence).unwrap();
+    assert_eq!(evidence["rule"]["scope"], "station");
+    assert_eq!(evidence["rule"]["level3"], 60.0);
+    assert_eq!(evidence["readings"][1][1], 64.0);
+    assert_eq!(evidence["readings"][2][0], "2023-11-14T22:15:20.000Z");
+}
+
+#[test]
+fn unusable_readings_neither_raise_nor_clear() {
+    let suspect = |minute: i64, value| report(START + minute * MINUTE, value, Flag::Suspect, Change::New);
+    let first = vec![
+        suspect(0, 99.0),
+        suspect(5, 99.0),
+        good(6, 61.0),
+        suspect(7, 20.0),
+        good(8, 61.0),
+        suspect(9, 20.0),
+        suspect(90, 20.0),
+        good(91, 62.0),
+    ];
+    let seen = run(&mut Alarms::default(), [(vec![change(patient(&[hot()]))], first)]);
+    assert_eq!(brief(&seen), ["1 raised L3 @8 data"]);
+}
+
+#[rstest::rstest]
+#[case::late_reading_shows_it_was_good(
+    vec![good(0, 61.0), good(2, 61.0)], vec![good(1, 50.0)],
+    &["1 raised L3 @2 data", "2 retracted L3 @2 late data"]
+)]
+#[case::late_reading_shows_it_began_before(
+    vec![good(2, 61.0), good(4, 61.0)], vec![good(1, 61.0)],
+    &["1 raised L3 @3 late data", "1 raised L3 @4 data", "2 retracted L3 @4 late data"]
+)]
+#[case::corrected(
+    vec![good(0, 61.0), good(1, 90.0), good(2, 61.0)],
+    vec![report(START + MINUTE, 62.0, Flag::Good, Change::Corrected)],
+    &["1 raised L3 @2 data", "2 updated L3 @2 correction"]
+)]
+#[case::marked_unusable(
+    vec![good(0, 61.0), good(2, 61.0)],
+    vec![report(START + 2 * MINUTE, 61.0, Flag::Fail, Change::Remarked)],
+    &["1 raised L3 @2 data", "2 retracted L3 @2 correction"]
+)]
+#[case::late_good_spell(
+    vec![good(0, 61.0), good(2, 61.0), good(20, 61.0)], vec![good(3, 50.0), good(6, 50.0), good(19, 61.0)],
+    &[
+        "1 raised L3 @2 data",
+        "2 cleared L3 @6 late data",
+    ]
+)]
+#[case::behind_the_horizon(
+    vec![good(0, 50.0), good(300, 50.0)], vec![good(100, 99.0), good(110, 99.0)],
+    &[]
+)]
+fn late_and_corrected_readings_revise(
+    #[case] first: Vec<CheckedReport>,
+    #[case] then: Vec<CheckedReport>,
+    #[case] want: &[&str],
+) {
+    let mut alarms = Alarms::default();
+    let seen = run(&mut alarms, [(vec![change(patient(&[hot()]))], first), (vec![], then)]);
+    let mut seen = brief(&seen);
+    seen.sort();
+    let mut want: Vec<String> = want.iter().map(|s| (*s).to_owned()).collect();
+    want.sort();
+    assert_eq!(seen, want);
+}
+
+#[test]
+fn registry_changes_revise() {
+    let mut alarms = Alarms::default();
+    let lower = Threshold { level3: Some(55.0), ..hot() };
+    let disabled = Threshold { enabled: false, ..hot() };
+    let mut larger = patient(&[hot()]);
+    larger.households_below = 900;
+    let epochs = vec![
+        (vec![change(patient(&[hot()]))], vec![good(0, 57.0), good(1, 57.0), good(2, 57.0)]),
+        (vec![change(patient(&[lower]))], vec![]),
+        (vec![change(patient(&[hot()]))], vec![good(3, 61.0), good(6, 61.0)]),
+        (vec![change(larger)], vec![]),
+        (vec![change(patient(&[disabled]))], vec![good(7, 61.0)]),
+        (vec![change(patient(&[hot()]))], vec![good(8, 61.0)]),
+        (vec![ProfileChange { facility: "ST-1".into(), profile: None }], vec![good(9, 99.0), good(19, 99.0)]),
+    ];
+    let seen = run(&mut alarms, epochs);
+    let want = [
+        "1 raised L3 @2 registry",
+        "1 raised L3 @5 data",
+        "2 retracted L3 @6 registry",
+        "2 updated L3 @6 registry",
+        "3 updated L3 @7 registry",
+        "4 cleared L3 @7 registry",
+        "5 updated L3 @8 registry",
+        "6 cleared L3 @19 registry",
+    ];
+    assert_eq!(brief(&seen), want);
+    assert_eq!(seen[3].affected_households, 900);
+    assert_eq!(alarms.entries(), 0, "a facility that is gone leaves no state");
+}
+
+#[test]
+fn the_most_specific_threshold_wins_and_may_be_disabled() {
+    let kind = hot();
+    let own = Threshold { scope: "ST-1".into(), level3: Some(65.0), ..hot() };
+    let off = Threshold { scope: "ST-1".into(), enabled: false, ..hot() };
+    let values = || vec![good(0, 62.0), good(5, 62.0)];
+    let count = |thresholds: &[Threshold]| {
+        run(&mut Alarms::default(), [(vec![change(profile(thresholds))], values())]).len()
+    };
+    assert_eq!(count(std::slice::from_ref(&kind)), 1);
+    assert_eq!(count(&[own.clone(), kind.clone()]), 0);
+    assert_eq!(count(&[kind.clone(), own]), 0);
+    assert_eq!(count(&[kind, off]), 0);
+}
+
+#[test]
+fn states_name_the_rule_by_the_metric() {
+    let mut fault = threshold("station", "circulation_pump_fault", Side::High, [Some(1.0), None, None]);
+    fault.deadband = 0.0;
+    fault.on_delay = 0;
+    let rule = Rule::of_threshold(&fault);
+    assert_eq!(rule.code, "circulation_pump_fault");
+    assert_eq!((rule.limits.severity(1.0, 0), rule.limits.severity(0.0, 3)), (3, 0));
+}
+
+#[test]
+fn a_moved_device_needs_two_readings() {
+    let at = |minute: i64, latitude: f64| {
+        let mut report = good(minute, 0.0);
+        let position = |code, value| Checked { metric: metric(code), value, ..report.readings[0] };
+        report.readings = smallvec![position("latitude", latitude), position("longitude", 125.3)];
+        report
+    };
+    let mut alarms = Alarms::default();
+    let reports = vec![at(0, 43.9), at(1, 43.91), at(2, 43.9), at(3, 43.91), at(4, 43.91), at(9, 43.9)];
+    let seen = run(&mut alarms, [(vec![change(profile(&[]))], reports)]);
+    assert_eq!(brief(&seen), ["1 raised L2 @4 data", "2 cleared L2 @9 data"]);
+    assert_eq!((seen[0].rule.as_str(), seen[0].metric), ("device_moved", None));
+    assert!((seen[0].peak_value - 1112.0).abs() < 2.0, "{}", seen[0].peak_value);
+}
+
+/// What stands at the end, by alarm, without what was retracted; checks the run of each alarm on the way.
+fn final_state(transitions: &[AlarmTransition]) -> BTreeMap<String, AlarmTransition> {
+    let mut last: BTreeMap<String, AlarmTransition> = BTreeMap::new();
+    for t in transitions {
+        let before = last.insert(t.alarm_id.clone(), t.clone());
+        assert_eq!(t.sequence, before.as_ref().map_or(1, |b| b.sequence + 1), "{t:?}");
+        let begins = before.as_ref().is_none_or(|b| b.state == AlarmState::Retracted);
+        assert_eq!(t.transition.name() == "raised", begins, "{t:?} after {before:?}");
+        assert!(before.is_none_or(|b| b.at <= t.at));
+    }
+    last.retain(|_, t| t.state != AlarmState::Retracted);
+    last
+}
+
+fn compare(
+    rule: &Rule,
+    seen: &BTreeMap<String, AlarmTransition>,
+    want: &[Expected],
+) -> Result<(), TestCaseError> {
+    let object = Object { facility: "ST-1".into(), device: Code::default() };
+    prop_assert_eq!(seen.len(), want.len(), "{:?}\n{:?}", seen.values(), want);
+    for w in want {
+        let Some(s) = seen.get(&alarm_id(&rule.code, &object, rule.metric, w.onset)) else {
+            return Err(TestCaseError::fail(format!("{w:?} is not among {:?}", seen.values())));
+        };
+        prop_assert_eq!(
+            (s.raised_at, s.cleared_at, s.first_value, s.level, s.peak_level),
+            (w.raised_at, w.cleared_at, w.first_value, w.level, w.peak_level)
+        );
+        if w.cleared_at.is_some() {
+            prop_assert_eq!((s.peak_value, s.peak_at), (w.peak_value, w.peak_at));
+        } else {
+            prop_assert!((w.peak_value - s.peak_value).abs() <= rule.limits.step + 1e-9);
+        }
+    }
+    Ok(())
+}
+
+/// A point of the final truth: minute, value, how late it comes (minutes), and what was wrongly sent first.
+#[derive(Clone, Debug)]
+struct Sent {
+    minute: i64,
+    value: f64,
+    late: i64,
+    first: Option<(f64, bool)>,
+}
+
+fn sent(count: usize, latest: i64) -> impl Strategy<Value = Vec<Sent>> {
+    let value = prop::sample::select(vec![40.0, 50.0, 59.5, 60.0, 62.0, 65.0, 69.5, 71.0, 78.0, 85.0]);
+    let first = prop::option::weighted(0.15, (value.clone(), any::<bool>()));
+    let late = prop_oneof![3 => Just(0), 2 => 0..latest];
+    prop::collection::vec((1i64..4, value, late, first), 1..count).prop_map(|points| {
+        let mut minute = 0;
+        points
+            .into_iter()
+            .map(|(gap, value, late, first)| {
+                minute += gap;
+                Sent { minute, value, late, first }
+            })
+            .collect()
+    })
+}
+
+/// The reports in the order of their arrival. A wrong first value or mark is made good within 20 min.
+fn arrivals(points: &[Sent]) -> Vec<CheckedReport> {
+    let mut arriving = Vec::new();
+    for (index, p) in points.iter().enumerate() {
+        let at = START + p.minute * MINUTE;
+        let comes = p.minute + p.late;
+        match p.first {
+            None => arriving.push((comes, index, report(at, p.value, Flag::Good, Change::New))),
+            Some((value, marked)) => {
+                let (flag, first, again) = if marked {
+                    (Flag::Suspect, p.value, Change::Remarked)
+                } else {
+                    (Flag::Good, value, Change::Corrected)
+                };
+                arriving.push((comes, index, report(at, first, flag, Change::New)));
+                arriving.push((comes + 20, index, report(at, p.value, Flag::Good, again)));
+            }
+        }
+    }
+    arriving.sort_by_key(|(comes, index, _)| (*comes, *index));
+    arriving.into_iter().map(|(_, _, report)| report).collect()
+}
+
+fn epochs(reports: &[CheckedReport], size: usize) -> Vec<(Vec<ProfileChange>, Vec<CheckedReport>)> {
+    reports.chunks(size).map(|chunk| (vec![], chunk.to_vec())).collect()
+}
+
+fn truth(points: &[Sent]) -> Vec<(Millis, f64)> {
+    points.iter().map(|p| (START + p.minute * MINUTE, p.value)).collect()
+}
+
+/// Communication alarms are of no interest here.
+fn patient(thresholds: &[Threshold]) -> Profile {
+    let mut profile = profile(thresholds);
+    profile.facility.attributes.insert("offline_after".into(), "1000000000".into());
+    profile
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_ends_in_the_episodes_of_the_whole(
+        points in sent(150, 40), size in 1usize..30, on_delay in 0u32..400, off_delay in 0u32..400,
+    ) {
+        let rule = Threshold { on_delay, off_delay, ..hot() };
+        // Later than 60 min behind the newest nothing comes: a horizon that forgets most of the series.
+        let mut alarms = Alarms::new(AlarmSettings { horizon: HOUR + 1 });
+        let mut run_of = vec![(vec![change(patient(std::slice::from_ref(&rule)))], vec![])];
+        run_of.extend(epochs(&arrivals(&points), size));
+        let seen = final_state(&run(&mut alarms, run_of));
+        let rule = Rule::of_threshold(&rule);
+        compare(&rule, &seen, &oracle::episodes(&rule.limits, &truth(&points)))?;
+    }
+
+    #[test]
+    fn a_changed_threshold_ends_in_its_own_episodes(
+        points in sent(60, 40), size in 1usize..30, when in 0usize..10, shift in -15.0f64..15.0,
+    ) {
+        let shifted = |level: Option<f64>| level.map(|l| (l + shift).round());
+        let rule = hot();
+        let new = Threshold {
+            level1: shifted(rule.level1),
+            level2: if shift > 0.0 { None } else { shifted(rule.level2) },
+            level3: shifted(rule.level3),
+            on_delay: 60,
+            ..rule.clone()
+        };
+        let mut alarms = Alarms::new(AlarmSettings { horizon: 24 * HOUR });
+        let mut run_of = vec![(vec![change(patient(&[rule]))], vec![])];
+        run_of.extend(epochs(&arrivals(&points), size));
+        let when = when.min(run_of.len());
+        run_of.insert(when, (vec![change(patient(std::slice::from_ref(&new)))], vec![]));
+        if when == 0 {
+            run_of.remove(1);
+        }
+        let seen = final_state(&run(&mut alarms, run_of));
+        let rule = Rule::of_threshold(&new);
+        compare(&rule, &seen, &oracle::episodes(&rule.limits, &truth(&points)))?;
+    }
+
+    #[test]
+    fn silences_do_not_depend_on_how_epochs_are_cut(
+        gaps in prop::collection::vec(prop_oneof![5 => 1i64..9, 1 => 9i64..200], 1..80),
+        size in 1usize..20,
+        idle in 0usize..5,
+    ) {
+        let mut minute = 0;
+        let reports: Vec<_> = gaps.iter().map(|gap| { minute += gap; good(minute, 40.0) }).collect();
+        let end = START + (minute + 30) * MINUTE;
+        let mut alarms = Alarms::default();
+        let mut seen = Vec::new();
+        let mut clock = START;
+        let mut apply = |profiles, reports: &[CheckedReport], clock| {
+            let epoch = CheckedEpoch { epoch: 1, clock, profiles, reports: reports.to_vec(), ..CheckedEpoch::default() };
+            seen.extend(alarms.apply(&epoch).transitions);
+        };
+        apply(vec![change(profile(&[]))], &[], clock);
+        for chunk in reports.chunks(size) {
+            let to = chunk[chunk.len() - 1].received_at;
+            for step in 1..=idle as i64 {
+                // The clock may run ahead of the first report of the next epoch, but not past it.
+                let first = chunk[0].received_at;
+                apply(vec![], &[], clock + (first - clock) * step / (idle as i64 + 1));
+            }
+            clock = to;
+            apply(vec![], chunk, clock);
+        }
+        apply(vec![], &[], end);
+        let seen = final_state(&seen);
+        let mut ends: Vec<Millis> = reports.iter().map(|r| r.received_at).collect();
+        ends.push(end);
+        let want: Vec<_> = ends
+            .windows(2)
+            .filter(|pair| pair[1] - pair[0] > 10 * MINUTE)
+            .map(|pair| (pair[0] + 10 * MINUTE, Some(pair[1]).filter(|at| *at != end)))
+            .collect();
+        let mut have: Vec<_> = seen.values().map(|t| (t.raised_at, t.cleared_at)).collect();
+        have.sort();
+        prop_assert_eq!(have, want);
+    }
+}
+
+#[test]
+fn the_limit_of_silence_follows_the_registry() {
+    let mut alarms = Alarms::default();
+    let apply = |alarms: &mut Alarms, minute: i64, profiles, reports| {
+        let clock = START + minute * MINUTE;
+        alarms
+            .apply(&CheckedEpoch { epoch: 1, clock, profiles, reports, ..CheckedEpoch::default() })
+            .transitions
+    };
+    let limited = |seconds: &str| {
+        let mut profile = profile(&[]);
+        profile.facility.attributes.insert("offline_after".into(), seconds.into());
+        vec![change(profile)]
+    };
+    let mut seen = apply(&mut alarms, 0, limited("600"), vec![]);
+    seen.extend(apply(&mut alarms, 60, vec![], vec![]));
+    assert_eq!(seen, [], "what never reported is not lost");
+    for (minute, profiles, reports) in [
+        (61, vec![], vec![good(61, 40.0)]),
+        (71, vec![], vec![]),
+        (72, vec![], vec![]),
+        (73, limited("1200"), vec![]),
+        (81, vec![], vec![]),
+        (82, vec![], vec![]),
+        (83, limited("300"), vec![]),
+        (90, vec![], vec![good(90, 40.0)]),
+        (99, vec![], vec![]),
+        (100, vec![ProfileChange { facility: "ST-1".into(), profile: None }], vec![]),
+    ] {
+        seen.extend(apply(&mut alarms, minute, profiles, reports));
+    }
+    let want = [
+        "1 raised L2 @71 clock",
+        "2 retracted L2 @73 registry",
+        "3 raised L2 @81 clock",
+        "4 updated L2 @83 registry",
+        "5 cleared L2 @90 data",
+        "1 raised L2 @95 clock",
+        "2 cleared L2 @100 registry",
+    ];
+    assert_eq!(brief(&seen), want);
+}

@@ -1,0 +1,54 @@
+//! Threshold rules: which of the registry's limits apply to an object (three levels per device or type).
+//!
+//! Enters: a profile. Leaves: the rules for one of its objects.
+//! Guarantees: the most specific threshold of each (metric, side) wins, whatever their order.
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+use schemas::{Code, MetricId, Side, Threshold};
+
+use super::rule::Rule;
+use crate::Profile;
+
+/// The rules in force, each held once however many objects it applies to.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// The newest rule of each threshold; replaced when the threshold changes, so it is bounded by the registry.
+    known: FxHashMap<(Code, MetricId, Side), Rc<Rule>>,
+}
+
+impl Rules {
+    /// The rules that apply to a device of the facility (or the facility itself), sorted by (metric, side).
+    ///
+    /// The most specific threshold wins (device, facility, device type, facility kind); when that one is disabled or
+    /// has no level, there is no rule.
+    pub fn resolve(&mut self, profile: &Profile, device: &str) -> Vec<Rc<Rule>> {
+        let mut winners: Vec<(u8, &Threshold)> = Vec::new();
+        for threshold in &profile.thresholds {
+            let Some(rank) = profile.threshold_rank(threshold, device) else { continue };
+            let same = |other: &Threshold| other.metric == threshold.metric && other.side == threshold.side;
+            match winners.iter_mut().find(|(_, other)| same(other)) {
+                Some(winner) if rank < winner.0 => *winner = (rank, threshold),
+                Some(_) => {}
+                None => winners.push((rank, threshold)),
+            }
+        }
+        winners.retain(|(_, t)| t.enabled && [t.level1, t.level2, t.level3].iter().any(Option::is_some));
+        winners.sort_by_key(|(_, t)| (t.metric, t.side));
+        winners.into_iter().map(|(_, threshold)| self.hold(threshold)).collect()
+    }
+
+    fn hold(&mut self, threshold: &Threshold) -> Rc<Rule> {
+        let rule = Rule::of_threshold(threshold);
+        let key = (threshold.scope.clone(), threshold.metric, threshold.side);
+        match self.known.get(&key) {
+            Some(known) if **known == rule => Rc::clone(known),
+            _ => {
+                let rule = Rc::new(rule);
+                self.known.insert(key, Rc::clone(&rule));
+                rule
+            }
+        }
+    }
+}
