@@ -1,1 +1,3 @@
 //! What comes in.
+
+pub mod simulator;
