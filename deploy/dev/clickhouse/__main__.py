@@ -4,7 +4,6 @@ import argparse
 import os
 import pathlib
 import signal
-import sys
 import threading
 
 
@@ -27,12 +26,10 @@ def main():
     print(f"engine {engine.version} on http://127.0.0.1:{server.server_port}, data in {arguments.path}", flush=True)
     stop.wait()
     print("stopping", flush=True)
-    server.shutdown()
-    server.server_close()
+    server.finish(seconds=30)
     engine.close()
     print("stopped", flush=True)
     # Threads of idle connections must not hold the process, nor run into a closed engine.
-    sys.stdout.flush()
     os._exit(0)
 
 

@@ -5,8 +5,10 @@ import hmac
 import json
 import socket
 import sys
+import threading
 import time
 import uuid
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -37,7 +39,27 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, port, engine, access=None, faults=None, body_limit=1 << 29):
         self.engine, self.access, self.faults, self.body_limit = engine, access, faults, body_limit
+        self._answering, self._answered = 0, threading.Condition()
         super().__init__(("127.0.0.1", port), Handler)
+
+    @contextmanager
+    def answering(self):
+        """Held while a request is executed and answered."""
+        with self._answered:
+            self._answering += 1
+        try:
+            yield
+        finally:
+            with self._answered:
+                self._answering -= 1
+                self._answered.notify_all()
+
+    def finish(self, seconds):
+        """Stops listening and waits until every request that was being answered has its answer."""
+        self.shutdown()
+        self.server_close()
+        with self._answered:
+            self._answered.wait_for(lambda: self._answering == 0, timeout=seconds)
 
     def handle_error(self, _request, _address):
         error = sys.exception() if hasattr(sys, "exception") else sys.exc_info()[1]
@@ -71,14 +93,21 @@ class Handler(BaseHTTPRequestHandler):
         self._body_read = False
         self._query_id = str(uuid.uuid4())
         try:
-            route(urlsplit(self.path))
-        except ClickHouseError as error:
-            self._send_error(error)
+            with self.server.answering():
+                self._answer_or_refuse(route)
         except ConnectionLost:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
         except ConnectionError:
             self.close_connection = True
+
+    def _answer_or_refuse(self, route):
+        try:
+            route(urlsplit(self.path))
+        except ClickHouseError as error:
+            self._send_error(error)
+        except (ConnectionLost, ConnectionError):
+            raise
         except Exception as error:  # a fault of ours must not look like a lost connection
             self.log_error("%s", error)
             self._send_error(ClickHouseError(STD_EXCEPTION, f"{type(error).__name__}: {error}"))
