@@ -1,6 +1,6 @@
 """ClickHouse's compressed blocks, as in `decompress=1` bodies and `compress=1` answers.
 
-A block is 16 bytes of CityHash128 (version 1.0.2, low half first) over what follows: a method byte (0x82 is LZ4, 0x02
+A block is 16 bytes of CityHash128 (version 1.0.2, high half first) over what follows: a method byte (0x82 is LZ4, 0x02
 is not compressed), the compressed size including these 9 bytes, the size of the data, and the data.
 """
 
@@ -71,4 +71,4 @@ def _unpack(method, packed, data_bytes):
 
 def _checksum(data):
     value = CityHash128(data)
-    return _CHECKSUM.pack(value & 0xFFFF_FFFF_FFFF_FFFF, value >> 64)
+    return _CHECKSUM.pack(value >> 64, value & 0xFFFF_FFFF_FFFF_FFFF)

@@ -1,6 +1,7 @@
 """What a request asks: its parameters, credentials, settings and body, read from the HTTP message."""
 
 import base64
+import email.parser
 import re
 import urllib.parse
 import zlib
@@ -11,6 +12,7 @@ from .errors import (
     BAD_ARGUMENTS,
     CANNOT_DECOMPRESS,
     INCORRECT_DATA,
+    NOT_IMPLEMENTED,
     QUERY_IS_TOO_LARGE,
     UNEXPECTED_END_OF_FILE,
     UNKNOWN_COMPRESSION_METHOD,
@@ -39,16 +41,39 @@ class Parameters:
     format: str | None
     user: str
     password: str
-    query_id: str | None
     compress: bool
     decompress: bool
     http_compression: bool
     settings: dict
 
 
-def parameters(url_query, headers):
+def in_url(url_query):
+    """The parameters of the URL."""
+    return dict(urllib.parse.parse_qsl(url_query, keep_blank_values=True))
+
+
+def is_form(headers):
+    """Whether the body is a form, whose fields are parameters like those of the URL."""
+    return headers.get_content_type() == "multipart/form-data"
+
+
+def in_form(body, headers):
+    """The fields of a form; ClickHouseError when it is malformed or brings a file (a table of external data)."""
+    head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
+    message = email.parser.BytesParser().parsebytes(head + body)
+    if not message.is_multipart() or message.defects:
+        raise ClickHouseError(INCORRECT_DATA, "The form is malformed.", status=400)
+    fields = {}
+    for part in message.get_payload():
+        name = part.get_param("name", header="content-disposition")
+        if name is None or part.get_filename() is not None:
+            raise ClickHouseError(NOT_IMPLEMENTED, "Tables of external data are not spoken.")
+        fields[name] = part.get_payload(decode=True).decode("utf-8", "replace")
+    return fields
+
+
+def parameters(given, headers):
     """Reads the parameters; ClickHouseError when a setting's name cannot be one or basic auth is malformed."""
-    given = dict(urllib.parse.parse_qsl(url_query, keep_blank_values=True, errors="surrogateescape"))
     settings = {name: value for name, value in given.items() if name not in _RESERVED}
     for name in settings:
         if _SETTING.fullmatch(name) is None:
@@ -60,7 +85,6 @@ def parameters(url_query, headers):
         format=given.get("default_format") or headers.get("X-ClickHouse-Format"),
         user=user,
         password=password,
-        query_id=given.get("query_id"),
         compress=given.get("compress") == "1",
         decompress=given.get("decompress") == "1",
         http_compression=given.get("enable_http_compression") == "1",

@@ -153,9 +153,12 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(self.server.faults.state()).encode() + b"\n", {"Content-Type": "application/json"})
 
     def _execute(self, url, read_only):
-        parameters = request.parameters(url.query, self.headers)
-        self._query_id = parameters.query_id or self._query_id
-        body = self._read_body(parameters.query)
+        given = request.in_url(url.query)
+        self._query_id = given.get("query_id", self._query_id)
+        body = self._read_body(given.get("query", ""))
+        if request.is_form(self.headers):
+            given, body = {**request.in_form(body, self.headers), **given}, b""
+        parameters = request.parameters(given, self.headers)
         self._check_access(parameters)
         encoding = self.headers.get("Content-Encoding", "").lower()
         body = request.decode_body(body, encoding, parameters.decompress, self.server.body_limit)

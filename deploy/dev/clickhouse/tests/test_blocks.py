@@ -1,19 +1,28 @@
-"""Compressed blocks: against a server's bytes, round trips, and every kind of damage."""
+"""Compressed blocks: against the engine's own, round trips, and every kind of damage."""
 
 import os
+import pathlib
 import unittest
 
 from clickhouse import blocks, errors
+from clickhouse.tests.running import Front
 
-# `SELECT 1` in TabSeparated with compress=1, as ClickHouse servers send it (also in the tests of its clients).
-ONE = bytes.fromhex("9db816df195b016bde79cf087fb63504820c00000002000000 20310a".replace(" ", ""))
+ONE = blocks.compress(b"1\n")
 LIMIT = 1 << 24
 
 
 class Blocks(unittest.TestCase):
-    def test_known_bytes(self):
-        self.assertEqual(blocks.decompress(ONE, LIMIT), b"1\n")
-        self.assertEqual(blocks.compress(b"1\n"), ONE)
+    def test_blocks_written_by_the_engine(self):
+        """The engine's own files are made of the same blocks, one file per column of a TinyLog table."""
+        front = Front()
+        self.addCleanup(front.close)
+        front.run("CREATE TABLE t (a String CODEC(LZ4), b String CODEC(NONE)) ENGINE = TinyLog")
+        front.run("INSERT INTO t VALUES ('" + "warm" * 100 + "', 'stream')")
+        for column, method, data in (("a", blocks.LZ4, b"\x90\x03" + b"warm" * 100), ("b", blocks.STORED, b"\x06stream")):
+            (file,) = pathlib.Path(front.path).glob(f"store/*/*/{column}.bin")
+            written = file.read_bytes()
+            self.assertEqual(written[16], method)
+            self.assertEqual(blocks.decompress(written, LIMIT), data)
 
     def test_round_trip(self):
         for size in (0, 1, 15, 16, 1000, blocks.BLOCK_BYTES, blocks.BLOCK_BYTES + 1, 3 * blocks.BLOCK_BYTES + 7):

@@ -84,6 +84,18 @@ class Server(Case):
         self.assert_error(self.front.ask("SELECT 1", **{"a' = 1": "1"}), 400, 36, "BAD_ARGUMENTS")
         self.assert_error(self.front.ask("SELECT {x:UInt8}"), 500, 456, "UNKNOWN_QUERY_PARAMETER")
 
+    def test_form(self):
+        """Clients send parameters as a form where they may be too long for a URL."""
+
+        def form(*parts):
+            body = "".join(f'--edge\r\nContent-Disposition: form-data; {part[0]}\r\n\r\n{part[1]}\r\n' for part in parts)
+            headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+            return self.front.ask(None, (body + "--edge--\r\n").encode(), headers=headers, default_format="CSV")
+
+        fields = (('name="query"', "SELECT {x:UInt32},\n{y:String}"), ('name="param_x"', "5"), ('name="param_y"', "汉"))
+        self.assertEqual(form(*fields)[::2], (200, '5,"汉"\n'.encode()))
+        self.assert_error(form(('name="query"', "SELECT 1"), ('name="t"; filename="t"', "1")), 501, 48, "NOT_IMPLEMENTED")
+
     def test_errors(self):
         self.assert_error(self.front.ask("SELECT * FROM nowhere"), 404, 60, "UNKNOWN_TABLE")
         self.assert_error(self.front.ask("SELEC 1"), 400, 62, "SYNTAX_ERROR")
