@@ -5,10 +5,12 @@
 //! its input, and does not depend on the number of workers.
 
 pub mod alarm;
+pub mod decode;
 pub mod flow;
 pub mod kpi;
 pub mod model;
 pub mod profile;
+mod refuse;
 pub mod stage;
 pub mod validate;
 pub mod window;

@@ -54,6 +54,8 @@ reasons! {
     NotANumber => "not_a_number", "send a number";
     /// NaN or an infinity.
     NotFinite => "not_finite", "leave out values that were not measured";
+    /// The sender says that nothing was measured.
+    NotMeasured => "not_measured", "nothing to do: the reading counts as missing";
     /// A time that cannot be read.
     BadTime => "bad_time", "send RFC 3339 or milliseconds since 1970";
     /// A time before the year 2000.

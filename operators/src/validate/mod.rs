@@ -18,7 +18,8 @@ mod column;
 mod mark;
 mod neighbours;
 mod object;
-mod refuse;
+#[cfg(test)]
+mod oracle;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -26,13 +27,14 @@ mod tests;
 use std::{rc::Rc, sync::Arc};
 
 use rustc_hash::FxHashMap;
-use schemas::{Catalogue, Code, MetricId, Millis, Reason, Reject, time};
+use schemas::{Catalogue, Code, MetricId, Millis, Reason, Reject, report::ValueView, time};
 use smallvec::SmallVec;
 
 use self::{object::Series, rule::Rule};
 use crate::{
-    flow::{Checked, CheckedEpoch, CheckedReport, Object, Observation, Observed, ObservedEpoch},
+    flow::{Checked, CheckedEpoch, CheckedReport, Object, Observation, Observed, ObservedEpoch, Repeated},
     profile::{Profile, ProfileChange},
+    refuse,
     stage::Stage,
 };
 
@@ -81,6 +83,7 @@ struct Work<'a> {
     rules: &'a [Rule],
     topic: &'a str,
     reports: &'a mut Vec<CheckedReport>,
+    repeated: &'a mut Vec<Repeated>,
     rejects: &'a mut Vec<Reject>,
 }
 
@@ -146,7 +149,8 @@ impl Stage for Validate {
             clock: input.clock,
             profiles: input.profiles.clone(),
             reports: Vec::with_capacity(input.observations.len()),
-            ..CheckedEpoch::default()
+            repeated: Vec::new(),
+            rejects: Vec::new(),
         };
         for change in &input.profiles {
             self.change(change);
@@ -157,6 +161,7 @@ impl Stage for Validate {
             rules: &self.rules,
             topic: &self.topic,
             reports: &mut output.reports,
+            repeated: &mut output.repeated,
             rejects: &mut output.rejects,
         };
         for observation in &input.observations {
@@ -257,7 +262,7 @@ impl Work<'_> {
         let detail = format!(
             "{} of {} at {} was received before with the same value",
             reading.metric.code(),
-            refuse::object(report),
+            refuse::object(report.into()),
             refuse::at(report.observed_at)
         );
         self.reject(report, (reading.metric, reading.value, report.received_at), Reason::Duplicate, detail);
@@ -268,20 +273,25 @@ impl Work<'_> {
         let detail = format!(
             "{} of {} at {} was {} until another value arrived for the same time",
             old.0.code(),
-            refuse::object(report),
+            refuse::object(report.into()),
             refuse::at(report.observed_at),
             old.1
         );
         self.reject(report, old, Reason::Superseded, detail);
     }
 
+    /// Rejects one reading of a report, or the one that it replaces: then value and arrival are of that.
     fn reject(
         &mut self,
         report: &Observation,
-        reading: (MetricId, f64, Millis),
+        (metric, value, received_at): (MetricId, f64, Millis),
         reason: Reason,
         detail: String,
     ) {
-        self.rejects.push(refuse::reading(report, self.topic, reading, reason, detail));
+        let header = refuse::Header { received_at, ..report.into() };
+        let origin = refuse::origin(self.topic, report.partition, report.offset);
+        let reading = (metric.code(), ValueView::Number(value));
+        let reject = refuse::reading(header, &origin, reading, reason, detail);
+        self.rejects.push(Reject { at: report.received_at, ..reject });
     }
 }

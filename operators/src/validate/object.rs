@@ -16,7 +16,7 @@ use super::{
     rule::{self, Rule},
 };
 use crate::{
-    flow::{Change, Checked, Object, Observation},
+    flow::{Change, Checked, Object, Observation, Repeated},
     profile::Profile,
 };
 
@@ -155,6 +155,7 @@ impl Series {
     fn admit_late(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
         let mut touched: SmallVec<[Touched; 8]> = SmallVec::new();
+        let mut repeated = 0;
         for (hint, reading) in report.readings.iter().enumerate() {
             if report.readings[..hint].iter().any(|earlier| earlier.metric == reading.metric) {
                 work.reject_twice(report, reading);
@@ -164,7 +165,10 @@ impl Series {
             let rule = &work.rules[usize::from(reading.metric.0)];
             let own = arrival.and(rule.own(reading, self.columns[column].range.as_deref().copied()));
             match self.known(column, report.observed_at, rule) {
-                Some((_, value)) if value == reading.value => work.reject_duplicate(report, reading),
+                Some((_, value)) if value == reading.value => {
+                    repeated += 1;
+                    work.reject_duplicate(report, reading);
+                }
                 Some((row, _)) if report.received_at < self.rows[row].received => {
                     work.reject_superseded(report, (reading.metric, reading.value, report.received_at));
                     let stands = self.columns[column].mark(row);
@@ -184,6 +188,10 @@ impl Series {
                 }
                 None => touched.push(self.place(column, report, (reading.value, own), rule, Change::New)),
             }
+        }
+        if repeated > 0 {
+            let object = Rc::clone(&self.object);
+            work.repeated.push(Repeated { object, observed_at: report.observed_at, readings: repeated });
         }
         self.judge_again(&touched, work);
     }

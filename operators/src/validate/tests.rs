@@ -191,6 +191,7 @@ fn a_repeated_delivery_changes_nothing() {
         assert_eq!(output.reports, []);
         assert!(output.rejects.iter().all(|reject| reject.reason == Reason::Duplicate));
         assert_eq!(output.rejects.len(), 3);
+        assert_eq!(output.repeated.iter().map(|r| r.readings).sum::<u32>(), 3);
     }
 }
 

@@ -1,11 +1,38 @@
-//! Rejects of the dataflow: a reading or a whole report, written again as the JSON of the native form, because the
-//! bytes it came in are gone by now.
+//! Rejects of the dataflow: a reading or a whole report, written again as the JSON of the native form, so that it
+//! can be read and sent again.
 
 use std::fmt::Write;
 
-use schemas::{MetricId, Millis, Reason, Reject, Stage, time};
+use schemas::{Millis, Reason, Reject, Stage, report::ValueView, time};
 
 use crate::flow::Observation;
+
+/// A report without its readings: what its rejects say about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    /// Facility code.
+    pub facility: &'a str,
+    /// Device code, or empty.
+    pub device: &'a str,
+    /// When it was measured.
+    pub observed_at: Millis,
+    /// When it arrived.
+    pub received_at: Millis,
+    /// The sender's counter.
+    pub sequence: Option<i64>,
+}
+
+impl<'a> From<&'a Observation> for Header<'a> {
+    fn from(observation: &'a Observation) -> Self {
+        Header {
+            facility: &observation.facility,
+            device: &observation.device,
+            observed_at: observation.observed_at,
+            received_at: observation.received_at,
+            sequence: observation.sequence,
+        }
+    }
+}
 
 /// Where a record lies: `kafka:{topic}/{partition}/{offset}`.
 #[must_use]
@@ -16,34 +43,33 @@ pub fn origin(topic: &str, partition: i32, offset: i64) -> String {
 /// A reject of all readings of a report.
 #[must_use]
 pub fn report(observation: &Observation, topic: &str, reason: Reason, detail: String) -> Reject {
-    let readings = observation.readings.iter().map(|reading| (reading.metric, reading.value));
+    let readings = observation.readings.iter().map(|r| (r.metric.code(), ValueView::Number(r.value)));
     Reject {
         at: observation.received_at,
         origin: origin(topic, observation.partition, observation.offset),
         reason,
         detail,
-        raw: json(observation, observation.received_at, readings),
+        raw: json(observation.into(), readings),
         stage: Stage::Dataflow,
         readings: observation.readings.len() as u32,
     }
 }
 
-/// A reject of one reading of a report, or of the one that it replaces: then `value` and `received_at` are of that.
+/// A reject of one reading of the report at `origin`.
 #[must_use]
 pub fn reading(
-    observation: &Observation,
-    topic: &str,
-    (metric, value, received_at): (MetricId, f64, Millis),
+    header: Header<'_>,
+    origin: &str,
+    (metric, value): (&str, ValueView<'_>),
     reason: Reason,
     detail: String,
 ) -> Reject {
-    let report = origin(topic, observation.partition, observation.offset);
     Reject {
-        at: observation.received_at,
-        origin: format!("{report}#{}", metric.code()),
+        at: header.received_at,
+        origin: format!("{origin}#{metric}"),
         reason,
         detail,
-        raw: json(observation, received_at, std::iter::once((metric, value))),
+        raw: json(header, std::iter::once((metric, value))),
         stage: Stage::Dataflow,
         readings: 1,
     }
@@ -51,50 +77,45 @@ pub fn reading(
 
 /// Names what was measured, for details: `ST-1`, `ST-1/PUMP-2`.
 #[must_use]
-pub fn object(observation: &Observation) -> String {
-    match observation.device.as_str() {
-        "" => observation.facility.to_string(),
-        device => format!("{}/{device}", observation.facility),
+pub fn object(header: Header<'_>) -> String {
+    match header.device {
+        "" => header.facility.to_owned(),
+        device => format!("{}/{device}", header.facility),
     }
 }
 
 /// The native JSON form (design, section 4) with `received_at` added; members in a fixed order, so that it is
-/// canonical.
-fn json(
-    observation: &Observation,
-    received_at: Millis,
-    readings: impl Iterator<Item = (MetricId, f64)>,
-) -> Vec<u8> {
+/// canonical. Numbers that JSON cannot write are written as text.
+fn json<'a>(header: Header<'_>, readings: impl Iterator<Item = (&'a str, ValueView<'a>)>) -> Vec<u8> {
     let mut out = String::with_capacity(192);
     out.push_str("{\"facility\":");
-    quote(&mut out, &observation.facility);
-    if !observation.device.is_empty() {
+    quote(&mut out, header.facility);
+    if !header.device.is_empty() {
         out.push_str(",\"device\":");
-        quote(&mut out, &observation.device);
+        quote(&mut out, header.device);
     }
-    for (name, at) in [("observed_at", observation.observed_at), ("received_at", received_at)] {
-        member(&mut out, name, format_args!("{at}"));
-    }
-    if let Some(sequence) = observation.sequence {
-        member(&mut out, "sequence", format_args!("{sequence}"));
+    // Writing to a string cannot fail.
+    let _ = write!(out, ",\"observed_at\":{},\"received_at\":{}", header.observed_at, header.received_at);
+    if let Some(sequence) = header.sequence {
+        let _ = write!(out, ",\"sequence\":{sequence}");
     }
     out.push_str(",\"readings\":[");
     for (n, (metric, value)) in readings.enumerate() {
-        if n > 0 {
-            out.push(',');
+        out.push_str(if n > 0 { ",{\"metric\":" } else { "{\"metric\":" });
+        quote(&mut out, metric);
+        out.push_str(",\"value\":");
+        match value {
+            ValueView::Number(value) if value.is_finite() => {
+                let _ = write!(out, "{value:?}");
+            }
+            ValueView::Number(value) => quote(&mut out, &value.to_string()),
+            ValueView::Text(text) => quote(&mut out, text),
+            ValueView::Missing => out.push_str("null"),
         }
-        out.push_str("{\"metric\":");
-        quote(&mut out, metric.code());
-        member(&mut out, "value", format_args!("{value:?}"));
         out.push('}');
     }
     out.push_str("]}");
     out.into_bytes()
-}
-
-fn member(out: &mut String, name: &str, value: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = write!(out, ",\"{name}\":{value}");
 }
 
 fn quote(out: &mut String, text: &str) {

@@ -1,0 +1,248 @@
+//! The definitions applied to a whole series at once, written apart from the stage, and the stage against them.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use schemas::{Flag, Millis, TestSet, time::MINUTE};
+
+use super::{
+    Memory,
+    tests::{START, apply, id, report, stage},
+};
+use crate::flow::Change;
+
+/// One delivery: minute of observation, delay in minutes, value.
+type Delivery = (i64, i64, f64);
+/// What finally holds for a minute: value, flag, tests.
+type Truth = BTreeMap<i64, (f64, Flag, Vec<&'static str>)>;
+
+/// Sorts everything and applies the definitions, without any state.
+fn batch(code: &str, deliveries: &[Delivery]) -> Truth {
+    let metric = id(code).metric();
+    let mut said: BTreeMap<i64, Vec<(i64, f64)>> = BTreeMap::new();
+    for &(minute, delay, value) in deliveries {
+        said.entry(minute).or_default().push((minute + delay, value));
+    }
+    let mut truth = Truth::new();
+    let mut series: Vec<(i64, f64)> = Vec::new();
+    for (&minute, values) in &said {
+        let latest = *values.iter().max_by_key(|(received, _)| *received).unwrap();
+        let (mut flag, mut tests) = (Flag::Good, Vec::new());
+        if latest.1 < metric.min || latest.1 > metric.max {
+            (flag, tests) = (Flag::Fail, vec!["range"]);
+        } else {
+            series.push((minute, latest.1));
+        }
+        if latest.0 - minute > 15 {
+            tests.push("timeliness");
+        }
+        if values.iter().any(|(_, value)| *value != latest.1) {
+            tests.push("corrected");
+        }
+        truth.insert(minute, (latest.1, flag, tests));
+    }
+    let verdicts = if code.ends_with("_total") { counter(code, &series) } else { gauge(code, &series) };
+    for (minute, test, flag) in verdicts {
+        let entry = truth.get_mut(&minute).unwrap();
+        entry.1 = entry.1.and(flag);
+        entry.2.push(test);
+    }
+    truth
+}
+
+type Verdict = (i64, &'static str, Flag);
+
+fn gauge(code: &str, series: &[(i64, f64)]) -> Vec<Verdict> {
+    let metric = id(code).metric();
+    let mut verdicts = Vec::new();
+    for (i, pair) in series.windows(2).enumerate() {
+        let ((t0, v0), (t1, v1)) = (pair[0], pair[1]);
+        if (v1 - v0).abs() > metric.max_rate.unwrap() * (t1 - t0) as f64 {
+            verdicts.push((t1, "rate_of_change", Flag::Suspect));
+        }
+        if let Some(&(_, v2)) = series.get(i + 2) {
+            let peak = (v1 - v0.max(v2)).max(v0.min(v2) - v1);
+            let limit = metric.spike.unwrap();
+            if peak > limit {
+                verdicts.push((t1, "spike", if peak > 2.0 * limit { Flag::Fail } else { Flag::Suspect }));
+            }
+        }
+    }
+    // Cut the series into the longest runs from the left.
+    let [suspect, fail] = [metric.flat_suspect, metric.flat_fail].map(|s| i64::from(s.unwrap()) / 60);
+    let mut rest = series;
+    while let Some(first) = rest.first() {
+        let fits = |n: &usize| {
+            let values = || rest[..*n].iter().map(|p| p.1);
+            let range = values().fold(f64::MIN, f64::max) - values().fold(f64::MAX, f64::min);
+            range < metric.flat_tolerance.unwrap()
+                && rest[..*n].windows(2).all(|pair| (pair[1].0 - pair[0].0) * 2 <= suspect)
+        };
+        let length = (1..=rest.len()).take_while(fits).last().unwrap_or(1);
+        for (minute, _) in &rest[..length] {
+            match minute - first.0 {
+                age if age >= fail => verdicts.push((*minute, "flat_line", Flag::Fail)),
+                age if age >= suspect => verdicts.push((*minute, "flat_line", Flag::Suspect)),
+                _ => {}
+            }
+        }
+        rest = &rest[length..];
+    }
+    verdicts
+}
+
+fn counter(code: &str, series: &[(i64, f64)]) -> Vec<Verdict> {
+    let rate = id(code).metric().max_rate.unwrap();
+    let mut verdicts = Vec::new();
+    let mut believed = 0;
+    let mut i = 1;
+    while i < series.len() {
+        let ((t, v), (t0, high)) = (series[i], series[believed]);
+        let next = series.get(i + 1).copied();
+        if v >= high {
+            if next.is_some_and(|(_, after)| (high..v).contains(&after)) {
+                verdicts.push((t, "spike", Flag::Fail));
+            } else {
+                if v - high > rate * (t - t0) as f64 {
+                    verdicts.push((t, "rate_of_change", Flag::Suspect));
+                }
+                believed = i;
+            }
+        } else {
+            let counts_on =
+                next.is_some_and(|(t1, v1)| v < v1 && v1 < high && v1 - v <= rate * (t1 - t) as f64);
+            // Back to where it last fell, among the readings below what was believed.
+            let fell = (believed + 1..=i).rev();
+            let fell = fell.take_while(|&j| j == i || series[j].1 < high && series[j].1 <= series[j + 1].1);
+            let bottom = series[fell.last().unwrap()];
+            if v <= high / 100.0 && counts_on || t - bottom.0 >= 24 * 60 && v > bottom.1 {
+                verdicts.push((t, "counter_reset", Flag::Good));
+                believed = i;
+            } else {
+                verdicts.push((t, "counter_fall", Flag::Fail));
+            }
+        }
+        i += 1;
+    }
+    verdicts
+}
+
+/// What the stage finally says when the deliveries come in this order, `per_epoch` at a time, and how many readings
+/// it rejected.
+fn staged(code: &str, deliveries: &[Delivery], memory: Memory, per_epoch: usize) -> (Truth, usize) {
+    let mut stage = stage(memory);
+    let (mut truth, mut rejected) = (Truth::new(), 0);
+    for chunk in deliveries.chunks(per_epoch) {
+        let reports = chunk
+            .iter()
+            .map(|(minute, delay, value)| report(START + minute * MINUTE, delay * MINUTE, &[(code, *value)]));
+        let output = apply(&mut stage, Vec::new(), reports.collect());
+        rejected += output.rejects.len();
+        for report in &output.reports {
+            let minute = (report.observed_at - START) / MINUTE;
+            for reading in &report.readings {
+                let known = truth.contains_key(&minute);
+                assert_eq!(known, reading.change != Change::New, "minute {minute} {reading:?}");
+                truth.insert(minute, (reading.value, reading.flag, names(reading.failed)));
+            }
+        }
+    }
+    (truth, rejected)
+}
+
+fn names(tests: TestSet) -> Vec<&'static str> {
+    let mut names: Vec<_> = tests.names().collect();
+    names.sort_unstable();
+    names
+}
+
+fn sorted(mut truth: Truth) -> Truth {
+    truth.values_mut().for_each(|entry| entry.2.sort_unstable());
+    truth
+}
+
+/// Values that make every test speak: rests, creeps, jumps, peaks, sentinels.
+fn values(code: &'static str) -> BoxedStrategy<Vec<f64>> {
+    let steps = prop_oneof![
+        6 => Just(0.0), 4 => Just(0.1), 2 => Just(0.0004), 2 => Just(-3.0), 2 => Just(7.5), 1 => Just(11.0),
+        1 => Just(1e4), 1 => Just(-1e4), 1 => Just(-500.0)
+    ];
+    let base = if code.ends_with("_total") { 1000.0 } else { 20.0 };
+    let walk = move |steps: Vec<(f64, bool)>| {
+        let mut level = base;
+        steps
+            .into_iter()
+            .map(|(step, stays)| {
+                let value: f64 = if step <= -500.0 { step + 500.0 } else { level + step };
+                level = if stays { value.clamp(0.0, 1e6) } else { level };
+                value
+            })
+            .collect::<Vec<f64>>()
+    };
+    prop::collection::vec((steps, any::<bool>()), 1..120).prop_map(walk).boxed()
+}
+
+/// A series with repeats and corrections, in the order of its times, each with its rank in the delivery.
+fn deliveries(code: &'static str, spread: u32) -> impl Strategy<Value = Vec<Delivery>> {
+    let point = || (prop_oneof![1i64..30, Just(200i64)], 0i64..40, 0u32..100, 0..spread, 0..spread);
+    (values(code), prop::collection::vec(point(), 120)).prop_map(|(values, points)| {
+        let mut minute = 0;
+        let mut ranked = Vec::new();
+        for (n, (value, (gap, delay, fate, rank, second))) in values.into_iter().zip(points).enumerate() {
+            minute += gap;
+            let n = n as u32;
+            ranked.push((n + rank, (minute, delay, value)));
+            match fate {
+                0..10 => ranked.push((n + second, (minute, delay, value))),
+                10..15 => ranked.push((n + second, (minute, delay + 50, value + 0.25))),
+                _ => {}
+            }
+        }
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, delivery)| delivery).collect()
+    })
+}
+
+const ENDLESS: Memory = Memory { lateness: Millis::MAX / 4, reports: usize::MAX };
+const SHORT: Memory = Memory { lateness: Millis::MAX / 4, reports: 24 };
+
+fn agrees(
+    code: &str,
+    deliveries: &[Delivery],
+    memory: Memory,
+    per_epoch: usize,
+) -> Result<(), TestCaseError> {
+    let (truth, rejected) = staged(code, deliveries, memory, per_epoch);
+    prop_assert_eq!(deliveries.len(), truth.len() + rejected, "accepted = readings + rejects");
+    prop_assert_eq!(truth, sorted(batch(code, deliveries)));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_gives_the_marks_of_the_batch(all in deliveries("secondary_supply_temp", 500), per_epoch in 1usize..9) {
+        agrees("secondary_supply_temp", &all, ENDLESS, per_epoch)?;
+    }
+
+    #[test]
+    fn any_order_gives_the_marks_of_the_batch_for_rooms(all in deliveries("room_temp", 500), per_epoch in 1usize..9) {
+        agrees("room_temp", &all, ENDLESS, per_epoch)?;
+    }
+
+    #[test]
+    fn any_order_gives_the_marks_of_the_batch_for_counters(all in deliveries("heat_total", 500), per_epoch in 1usize..9) {
+        agrees("heat_total", &all, ENDLESS, per_epoch)?;
+    }
+
+    #[test]
+    fn a_short_memory_suffices_for_a_short_delay(all in deliveries("secondary_supply_temp", 8)) {
+        agrees("secondary_supply_temp", &all, SHORT, 3)?;
+    }
+
+    #[test]
+    fn a_short_memory_suffices_for_counters(all in deliveries("heat_total", 8)) {
+        agrees("heat_total", &all, SHORT, 3)?;
+    }
+}
