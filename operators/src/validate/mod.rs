@@ -11,7 +11,9 @@
 //! normalised form, a late arrival, a counter's reset and a correction are noted and leave the reading usable.
 //!
 //! Memory: each object remembers its last [`Memory::reports`] reports, no further back than [`Memory::lateness`]
-//! before its newest; what falls out leaves only the state of the tests behind. An object silent for as long as
+//! before its newest; what falls out leaves only the state of the tests behind, and its marks are final. A neighbour
+//! further away than the memory is none: a fault or silence of a metric that fills the memory ends the spike test of
+//! the reading before it. A report from before the memory is marked by its own tests alone. An object silent for as long as
 //! `lateness` by the clock forgets its reports, a facility or device that leaves the registry forgets everything.
 
 mod column;

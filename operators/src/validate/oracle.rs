@@ -218,6 +218,13 @@ fn agrees(
     Ok(())
 }
 
+/// How many impossible values follow one another at most: a neighbour behind more than the memory is none.
+fn longest_fault(code: &str, deliveries: &[Delivery]) -> usize {
+    let truth: Vec<_> =
+        batch(code, deliveries).into_values().map(|(_, _, tests)| tests.contains(&"range")).collect();
+    truth.split(|impossible| !impossible).map(<[bool]>::len).max().unwrap_or(0)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -238,11 +245,13 @@ proptest! {
 
     #[test]
     fn a_short_memory_suffices_for_a_short_delay(all in deliveries("secondary_supply_temp", 8)) {
+        prop_assume!(longest_fault("secondary_supply_temp", &all) < 10);
         agrees("secondary_supply_temp", &all, SHORT, 3)?;
     }
 
     #[test]
     fn a_short_memory_suffices_for_counters(all in deliveries("heat_total", 8)) {
+        prop_assume!(longest_fault("heat_total", &all) < 10);
         agrees("heat_total", &all, SHORT, 3)?;
     }
 }
