@@ -1,0 +1,267 @@
+//! The one way onto Kafka for every connector.
+//!
+//! Enters: reports, events, rejects and registry entries. Leaves: Avro records on their topics, keyed as the contract
+//! says (design, section 4). Guarantees: [`Publisher::publish`] returns `Ok` only after Kafka's delivery report of every
+//! record of the batch (all in-sync replicas, idempotent producer, so order within a key is kept and nothing is stored
+//! twice by a retry); a batch that does not fit is refused before its first record is sent; memory is bounded.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig,
+    error::RDKafkaErrorCode,
+    producer::{BaseRecord, Producer, ThreadedProducer},
+};
+use schemas::{Event, KafkaSettings, RegistryEntry, RegistryKey, Reject, Report, Topic, avro::Codec};
+
+use crate::{Error, telemetry::telemetry};
+
+mod delivery;
+mod schema_registry;
+mod topics;
+
+pub use schema_registry::codec;
+pub use topics::ensure_topics;
+
+use delivery::{Batch, Deliveries, Pressure};
+
+/// One record on its way to Kafka.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outgoing {
+    /// To `heating.reports`, keyed by facility.
+    Report(Report),
+    /// To `heating.events`, keyed by facility.
+    Event(Event),
+    /// To `heating.rejects`, keyed by origin.
+    Reject(Reject),
+    /// To `heating.registry`; `None` removes the entry.
+    RegistryEntry(RegistryKey, Option<Box<RegistryEntry>>),
+}
+
+/// How much may wait, and how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of records without delivery report, over all batches. One batch alone is never refused for its size.
+    pub pending_bytes: usize,
+    /// A record that is not confirmed by then has failed.
+    pub delivery_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { pending_bytes: 64 << 20, delivery_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Writes to Kafka for every connector of the process; clones share one producer.
+#[derive(Clone)]
+pub struct Publisher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    producer: ThreadedProducer<Deliveries>,
+    codec: Arc<Codec>,
+    names: Vec<String>,
+    pressure: Arc<Pressure>,
+    limits: Limits,
+    broker: Arc<BrokerState>,
+    /// Dropped with the publisher, which ends the probe.
+    _probe: mpsc::Sender<()>,
+}
+
+/// What is known of the brokers: nothing at first, then one of the following.
+#[derive(Debug, Default)]
+struct BrokerState(AtomicU8);
+
+const REACHABLE: u8 = 1;
+const UNREACHABLE: u8 = 2;
+/// The producer has lost its idempotence and can only be replaced by a restart.
+const FATAL: u8 = 3;
+
+impl BrokerState {
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets the state, unless the producer is beyond repair.
+    fn set(&self, state: u8) {
+        let before =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now != FATAL).then_some(state));
+        match (before, state) {
+            (Ok(before), UNREACHABLE) if before != UNREACHABLE => tracing::warn!("kafka is not reachable"),
+            (Ok(UNREACHABLE), REACHABLE) => tracing::info!("kafka is reachable again"),
+            _ => {}
+        }
+    }
+}
+
+/// Where the records of a batch lie in one buffer.
+struct Slot {
+    topic: Topic,
+    key_end: usize,
+    end: usize,
+    tombstone: bool,
+}
+
+impl Publisher {
+    /// Starts the producer; brokers are contacted in the background.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] when librdkafka refuses a property.
+    pub fn connect(kafka: &KafkaSettings, codec: Arc<Codec>, limits: Limits) -> Result<Publisher, Error> {
+        let broker = Arc::new(BrokerState::default());
+        let pressure = Arc::new(Pressure::default());
+        let producer = producer_properties(kafka, limits)
+            .create_with_context(Deliveries { broker: Arc::clone(&broker) })
+            .map_err(|source| Error::Kafka { action: "create the producer".to_owned(), source })?;
+        let (probe, stopped) = mpsc::channel();
+        let names = Topic::ALL.iter().map(|topic| kafka.topic(*topic)).collect();
+        let shared = Arc::new(Shared { producer, codec, names, pressure, limits, broker, _probe: probe });
+        let probed = Arc::downgrade(&shared);
+        std::thread::Builder::new()
+            .name("kafka-probe".to_owned())
+            .spawn(move || {
+                while let Some(shared) = probed.upgrade() {
+                    shared.probe();
+                    drop(shared);
+                    if stopped.recv_timeout(Duration::from_secs(2))
+                        == Err(mpsc::RecvTimeoutError::Disconnected)
+                    {
+                        return;
+                    }
+                }
+            })
+            .map_err(|source| Error::Io { object: "thread kafka-probe".to_owned(), source })?;
+        Ok(Publisher { shared })
+    }
+
+    /// Whether Kafka answered the last time it was asked, at most some seconds ago.
+    #[must_use]
+    pub fn reachable(&self) -> bool {
+        self.shared.broker.get() == REACHABLE
+    }
+
+    /// False once the producer can no longer be used and the process has to be restarted.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        self.shared.broker.get() != FATAL
+    }
+
+    /// Puts a batch on Kafka and waits for the delivery report of each of its records.
+    ///
+    /// When the caller stops waiting, the batch is sent nevertheless.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] and [`Error::Schemas`] before anything was sent; [`Error::Gone`] and [`Error::Refused`] when a
+    /// record was not confirmed: others of the batch may have been, so sending it again repeats them, which the dataflow
+    /// recognises.
+    pub async fn publish(&self, outgoing: Vec<Outgoing>) -> Result<(), Error> {
+        if outgoing.is_empty() {
+            return Ok(());
+        }
+        let (buffer, slots) = self.encode(&outgoing)?;
+        let count = slots.len();
+        match self.shared.broker.get() {
+            UNREACHABLE => return Err(Error::Gone { detail: "no broker answers".to_owned() }),
+            FATAL => return Err(Error::Gone { detail: "the producer has failed, restart".to_owned() }),
+            _ => {}
+        }
+        let (batch, done) =
+            Batch::admit(&self.shared.pressure, count, buffer.len(), self.shared.limits.pending_bytes)?;
+        let started = Instant::now();
+        self.send(&buffer, &slots, &batch);
+        drop((buffer, slots, batch));
+        let failure = done.await.unwrap_or(Some(RDKafkaErrorCode::Fail));
+        telemetry().publish_seconds.observe(started.elapsed().as_secs_f64());
+        match failure {
+            None => Ok(()),
+            Some(code) => Err(delivery::error(code)),
+        }
+    }
+
+    /// Waits until no record is without delivery report.
+    pub async fn drained(&self) {
+        self.shared.pressure.drained().await;
+    }
+
+    fn encode(&self, outgoing: &[Outgoing]) -> Result<(Vec<u8>, Vec<Slot>), Error> {
+        let codec = &self.shared.codec;
+        let mut buffer = Vec::with_capacity(outgoing.len() * 192);
+        let mut slots = Vec::with_capacity(outgoing.len());
+        for record in outgoing {
+            let (topic, key) = match record {
+                Outgoing::Report(report) => (Topic::Reports, report.facility.as_str()),
+                Outgoing::Event(event) => (Topic::Events, event.facility.as_str()),
+                Outgoing::Reject(reject) => (Topic::Rejects, reject.origin.as_str()),
+                Outgoing::RegistryEntry(key, _) => (Topic::Registry, key.0.as_str()),
+            };
+            buffer.extend_from_slice(key.as_bytes());
+            let key_end = buffer.len();
+            let mut tombstone = false;
+            match record {
+                Outgoing::Report(report) => codec.encode_into(report, &mut buffer)?,
+                Outgoing::Event(event) => codec.encode_into(event, &mut buffer)?,
+                Outgoing::Reject(reject) => codec.encode_into(reject, &mut buffer)?,
+                Outgoing::RegistryEntry(_, Some(entry)) => codec.encode_into(&**entry, &mut buffer)?,
+                Outgoing::RegistryEntry(_, None) => tombstone = true,
+            }
+            slots.push(Slot { topic, key_end, end: buffer.len(), tombstone });
+        }
+        Ok((buffer, slots))
+    }
+
+    /// Hands every record to librdkafka, which copies it. What it does not take fails the batch.
+    fn send(&self, buffer: &[u8], slots: &[Slot], batch: &Arc<Batch>) {
+        let mut start = 0;
+        for (number, slot) in slots.iter().enumerate() {
+            let mut record = BaseRecord::<[u8], [u8], Arc<Batch>>::with_opaque_to(
+                &self.shared.names[slot.topic as usize],
+                Arc::clone(batch),
+            );
+            record.key = Some(&buffer[start..slot.key_end]);
+            record.payload = (!slot.tombstone).then(|| &buffer[slot.key_end..slot.end]);
+            start = slot.end;
+            if let Err((error, _)) = self.shared.producer.send(record) {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                batch.settle(slots.len() - number, Some(code));
+                return;
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn probe(&self) {
+        let topic = &self.names[Topic::Reports as usize];
+        let answer = self.producer.client().fetch_metadata(Some(topic), Duration::from_secs(3));
+        self.broker.set(if answer.is_ok() { REACHABLE } else { UNREACHABLE });
+    }
+}
+
+fn producer_properties(kafka: &KafkaSettings, limits: Limits) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    let timeout = limits.delivery_timeout.as_millis().to_string();
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "5")
+        .set("message.timeout.ms", &timeout)
+        // Admission is decided by `Limits`; these only have to be wider, so that no batch is cut in two.
+        .set("queue.buffering.max.messages", "10000000")
+        .set("queue.buffering.max.kbytes", (limits.pending_bytes / 1024 * 4).max(262_144).to_string())
+        .set("socket.keepalive.enable", "true")
+        .set("reconnect.backoff.max.ms", "2000");
+    for (name, value) in kafka.client_properties() {
+        config.set(name, value);
+    }
+    config
+}
