@@ -6,6 +6,7 @@
 //! is interpreted here.
 
 pub mod known;
+pub mod payload;
 pub mod publish;
 pub mod simulator;
 pub mod telemetry;

@@ -1,0 +1,146 @@
+//! What becomes of a payload.
+
+use bytes::Bytes;
+use schemas::{Reason, Reject, Report, Stage};
+
+use super::{Arrival, MAX_RAW};
+use crate::{KnownFacilities, Outgoing};
+
+/// A report or event, and where it stood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// The place of its record in the payload, from 0.
+    pub index: usize,
+    /// [`Outgoing::Report`] or [`Outgoing::Event`].
+    pub record: Outgoing,
+    /// Its bytes, for a reject should the registry not hold its object.
+    pub raw: Bytes,
+}
+
+/// A record, or one reading of a record, that cannot be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The place of its record in the payload, from 0.
+    pub index: usize,
+    /// The metric when only this reading is meant.
+    pub metric: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// What exactly is wrong and what was expected.
+    pub detail: String,
+    /// The bytes of its record as received; of the reading alone where the record would be repeated too often.
+    pub raw: Bytes,
+    /// How many readings it stands for; 0 when they cannot be counted.
+    pub readings: u32,
+}
+
+/// A payload taken apart.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// What can be used.
+    pub accepted: Vec<Accepted>,
+    /// What cannot.
+    pub refused: Vec<Refusal>,
+    /// True when the payload as a whole was not readable.
+    pub unreadable: bool,
+    /// Bytes that refusals carry already.
+    carried: usize,
+}
+
+impl Batch {
+    /// A payload that is not readable as a whole.
+    #[must_use]
+    pub fn unreadable(payload: &Bytes, reason: Reason, detail: String) -> Batch {
+        let mut batch = Batch { unreadable: true, ..Batch::default() };
+        batch.refuse(0, reason, detail, payload.clone(), 0);
+        batch
+    }
+
+    /// Turns a record away.
+    pub fn refuse(&mut self, index: usize, reason: Reason, detail: String, raw: Bytes, readings: usize) {
+        let readings = u32::try_from(readings).unwrap_or(u32::MAX);
+        self.refused.push(Refusal { index, metric: None, reason, detail, raw, readings });
+    }
+
+    /// Turns one reading of a record away. The refusal carries the whole record, so that it can be sent again, as long as
+    /// all refusals together stay within a few megabytes; then only the reading.
+    pub fn refuse_reading(
+        &mut self,
+        index: usize,
+        metric: &str,
+        (reason, detail): (Reason, String),
+        record: &Bytes,
+        reading: Bytes,
+    ) {
+        let whole = self.carried + record.len() <= 4 << 20;
+        self.carried += if whole { record.len() } else { reading.len() };
+        let raw = if whole { record.clone() } else { reading };
+        let metric = Some(metric.chars().take(super::MAX_TEXT).collect());
+        self.refused.push(Refusal { index, metric, reason, detail, raw, readings: 1 });
+    }
+
+    /// The reports that are accepted.
+    pub fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.accepted.iter().filter_map(|accepted| match &accepted.record {
+            Outgoing::Report(report) => Some(report),
+            _ => None,
+        })
+    }
+
+    /// Readings of the reports that are accepted.
+    #[must_use]
+    pub fn readings(&self) -> usize {
+        self.reports().map(|report| report.readings.len()).sum()
+    }
+
+    /// Turns away the reports and events of objects that the registry does not hold.
+    pub fn admit(&mut self, known: &KnownFacilities) {
+        let accepted = std::mem::take(&mut self.accepted);
+        for one in accepted {
+            let (facility, device, readings) = match &one.record {
+                Outgoing::Report(r) => (&r.facility, r.device.as_deref(), r.readings.len()),
+                Outgoing::Event(event) => (&event.facility, None, 0),
+                _ => continue,
+            };
+            match known.check(facility, device) {
+                Ok(()) => self.accepted.push(one),
+                Err((reason, detail)) => self.refuse(one.index, reason, detail, one.raw, readings),
+            }
+        }
+        self.refused.sort_by_key(|refusal| refusal.index);
+    }
+
+    /// The records, then the rejects, as they go to Kafka; the records leave the batch.
+    #[must_use]
+    pub fn take_outgoing(&mut self, arrival: &Arrival) -> Vec<Outgoing> {
+        let records = self.accepted.drain(..).map(|accepted| accepted.record);
+        let rejects = self.refused.iter().map(|refusal| Outgoing::Reject(refusal.reject(arrival)));
+        records.chain(rejects).collect()
+    }
+}
+
+impl Refusal {
+    /// The record for `heating.rejects`. Of enormous bytes the first [`MAX_RAW`] are kept.
+    #[must_use]
+    pub fn reject(&self, arrival: &Arrival) -> Reject {
+        let mut detail = self.detail.clone();
+        let mut raw: &[u8] = &self.raw;
+        if raw.len() > MAX_RAW {
+            raw = &raw[..MAX_RAW];
+            detail = format!("{detail} (the first {MAX_RAW} of {} bytes are kept)", self.raw.len());
+        }
+        let origin = match &self.metric {
+            None => arrival.origin.clone(),
+            Some(metric) => format!("{}#{metric}", arrival.origin),
+        };
+        Reject {
+            at: arrival.at,
+            origin,
+            reason: self.reason,
+            detail,
+            raw: raw.to_vec(),
+            stage: Stage::Connector,
+            readings: self.readings,
+        }
+    }
+}

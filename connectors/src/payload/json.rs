@@ -1,0 +1,478 @@
+//! JSON as senders write it, read in place.
+//!
+//! Enters: bytes. Leaves: [`Node`]s that borrow from them, each with its place, so that a reject carries exactly the
+//! bytes it is about. Guarantees: never a panic, no recursion deeper than [`MAX_DEPTH`], every syntax error with its
+//! byte, members in their order with repeated keys kept, numbers as they were written. Two departures from RFC 8259
+//! keep one bad value from spoiling a batch: the words `NaN`, `Infinity` and `-Infinity` are read as numbers (many
+//! programs write them), and what nests deeper is passed over as [`Kind::TooDeep`].
+//!
+//! serde_json is not used here because it keeps neither places nor repeated keys and stops at the first bad value.
+
+use std::{borrow::Cow, ops::Range};
+
+/// How deep arrays and objects may nest.
+pub const MAX_DEPTH: usize = 32;
+
+/// A value and the bytes it stands in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node<'a> {
+    /// Where, in the text given to [`parse`].
+    pub span: Range<usize>,
+    /// What.
+    pub kind: Kind<'a>,
+}
+
+/// One member of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member<'a> {
+    /// The key.
+    pub key: Cow<'a, str>,
+    /// Key and value, as written.
+    pub span: Range<usize>,
+    /// The value.
+    pub value: Node<'a>,
+}
+
+/// A JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number as written, also `NaN`, `Infinity` and `-Infinity`.
+    Number(&'a str),
+    /// A string without its escapes.
+    Text(Cow<'a, str>),
+    /// An array.
+    Array(Vec<Node<'a>>),
+    /// An object.
+    Object(Vec<Member<'a>>),
+    /// Something that nests too deep.
+    TooDeep,
+}
+
+impl Kind<'_> {
+    /// The name of the type, for messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool(_) => "a boolean",
+            Kind::Number(_) => "a number",
+            Kind::Text(_) => "text",
+            Kind::Array(_) => "an array",
+            Kind::Object(_) => "an object",
+            Kind::TooDeep => "a value that nests too deep",
+        }
+    }
+}
+
+/// A syntax error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// The byte, from 0.
+    pub at: usize,
+    /// What was expected there.
+    pub expected: &'static str,
+}
+
+impl std::fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "JSON syntax error at byte {}: expected {}", self.at, self.expected)
+    }
+}
+
+/// Reads exactly one value, with white space around it.
+///
+/// # Errors
+/// [`SyntaxError`] at the first byte that cannot be, also for anything after the value.
+pub fn parse(text: &str) -> Result<Node<'_>, SyntaxError> {
+    let mut reader = Reader { text, at: 0, keep: true };
+    let node = reader.value(0)?;
+    reader.end()?;
+    Ok(node)
+}
+
+/// The places of the elements of an array, or of the value itself when it is none; nothing of them is kept.
+///
+/// # Errors
+/// As for [`parse`].
+pub fn elements(text: &str) -> Result<Elements, SyntaxError> {
+    let mut reader = Reader { text, at: 0, keep: false };
+    reader.space();
+    if reader.peek() != Some(b'[') {
+        let value = reader.value(0)?.span;
+        reader.end()?;
+        return Ok(Elements { array: false, places: vec![value] });
+    }
+    let mut places = Vec::new();
+    reader.sequence(b']', |reader| {
+        places.push(reader.value(1)?.span);
+        Ok(())
+    })?;
+    reader.end()?;
+    Ok(Elements { array: true, places })
+}
+
+/// What [`elements`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elements {
+    /// Whether the text is an array.
+    pub array: bool,
+    /// Where its elements are.
+    pub places: Vec<Range<usize>>,
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    /// False when only places matter: containers then stay empty.
+    keep: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn wrong<T>(&self, expected: &'static str) -> Result<T, SyntaxError> {
+        Err(SyntaxError { at: self.at, expected })
+    }
+
+    fn end(&mut self) -> Result<(), SyntaxError> {
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { self.wrong("nothing after the value") }
+    }
+
+    /// A value; `depth` is how many arrays and objects it lies in.
+    fn value(&mut self, depth: usize) -> Result<Node<'a>, SyntaxError> {
+        self.space();
+        let start = self.at;
+        let kind = match self.peek() {
+            Some(b'{' | b'[') if depth >= MAX_DEPTH => self.pass_over()?,
+            Some(b'{') => self.object(depth)?,
+            Some(b'[') => {
+                let mut nodes = Vec::new();
+                self.sequence(b']', |reader| {
+                    let node = reader.value(depth + 1)?;
+                    if reader.keep {
+                        nodes.push(node);
+                    }
+                    Ok(())
+                })?;
+                Kind::Array(nodes)
+            }
+            Some(b'"') => Kind::Text(self.string()?),
+            Some(b'-' | b'0'..=b'9') => Kind::Number(self.number()?),
+            _ => self.word()?,
+        };
+        Ok(Node { span: start..self.at, kind })
+    }
+
+    fn word(&mut self) -> Result<Kind<'a>, SyntaxError> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let words: [(&str, Kind<'a>); 5] = [
+            ("null", Kind::Null),
+            ("true", Kind::Bool(true)),
+            ("false", Kind::Bool(false)),
+            ("NaN", Kind::Number("NaN")),
+            ("Infinity", Kind::Number("Infinity")),
+        ];
+        for (word, kind) in words {
+            if rest.starts_with(word.as_bytes()) {
+                self.at += word.len();
+                return Ok(kind);
+            }
+        }
+        self.wrong("a value")
+    }
+
+    fn number(&mut self) -> Result<&'a str, SyntaxError> {
+        let start = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.text.as_bytes()[self.at..].starts_with(b"Infinity") {
+            self.at += "Infinity".len();
+            return Ok(&self.text[start..self.at]);
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    fn digits(&mut self) -> Result<(), SyntaxError> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at > start { Ok(()) } else { self.wrong("a digit") }
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Kind<'a>, SyntaxError> {
+        let mut members = Vec::new();
+        self.sequence(b'}', |reader| {
+            let start = reader.at;
+            if reader.peek() != Some(b'"') {
+                return reader.wrong("a key in quotes");
+            }
+            let key = reader.string()?;
+            reader.space();
+            if reader.peek() != Some(b':') {
+                return reader.wrong("':'");
+            }
+            reader.at += 1;
+            let value = reader.value(depth + 1)?;
+            if reader.keep {
+                members.push(Member { key, span: start..reader.at, value });
+            }
+            Ok(())
+        })?;
+        Ok(Kind::Object(members))
+    }
+
+    /// The items between an opening bracket, at which the reader stands, and the closing one.
+    fn sequence(
+        &mut self,
+        close: u8,
+        mut item: impl FnMut(&mut Self) -> Result<(), SyntaxError>,
+    ) -> Result<(), SyntaxError> {
+        self.at += 1;
+        self.space();
+        if self.peek() == Some(close) {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.space();
+            item(self)?;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(byte) if byte == close => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return self.wrong(if close == b']' { "',' or ']'" } else { "',' or '}'" }),
+            }
+        }
+    }
+
+    /// Passes over a container by its brackets and strings alone.
+    fn pass_over(&mut self) -> Result<Kind<'a>, SyntaxError> {
+        let mut open = 0_usize;
+        loop {
+            match self.peek() {
+                Some(b'[' | b'{') => open += 1,
+                Some(b']' | b'}') => open -= 1,
+                Some(b'"') => {
+                    self.string()?;
+                    continue;
+                }
+                Some(_) => {}
+                None => return self.wrong("']' or '}'"),
+            }
+            self.at += 1;
+            if open == 0 {
+                return Ok(Kind::TooDeep);
+            }
+        }
+    }
+
+    fn string(&mut self) -> Result<Cow<'a, str>, SyntaxError> {
+        self.at += 1;
+        let start = self.at;
+        let mut unescaped: Option<String> = None;
+        let mut from = start;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    let tail = &self.text[from..self.at];
+                    self.at += 1;
+                    return Ok(match unescaped {
+                        None => Cow::Borrowed(tail),
+                        Some(text) => Cow::Owned(text + tail),
+                    });
+                }
+                Some(b'\\') => {
+                    let text = unescaped.get_or_insert_with(String::new);
+                    text.push_str(&self.text[from..self.at]);
+                    let c = self.escape()?;
+                    if self.keep {
+                        text.push(c);
+                    } else {
+                        text.clear();
+                    }
+                    from = self.at;
+                }
+                Some(0..=0x1f) => return self.wrong("an escape for a control character"),
+                Some(_) => self.at += 1,
+                None => return self.wrong("'\"'"),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, SyntaxError> {
+        self.at += 1;
+        let c = match self.peek() {
+            Some(c @ (b'"' | b'\\' | b'/')) => char::from(c),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode(),
+            _ => return self.wrong("one of \"\\/bfnrtu"),
+        };
+        self.at += 1;
+        Ok(c)
+    }
+
+    fn unicode(&mut self) -> Result<char, SyntaxError> {
+        let first = self.four_digits()?;
+        if !(0xd800..0xe000).contains(&first) {
+            return char::from_u32(first).map_or_else(|| self.wrong("a character"), Ok);
+        }
+        if self.peek() == Some(b'\\') {
+            self.at += 1;
+            if self.peek() == Some(b'u') && first < 0xdc00 {
+                let second = self.four_digits()?;
+                if (0xdc00..0xe000).contains(&second) {
+                    let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+                    return char::from_u32(code).map_or_else(|| self.wrong("a character"), Ok);
+                }
+            }
+        }
+        self.wrong("a pair of surrogates")
+    }
+
+    /// `u` and the four hexadecimal digits after it.
+    fn four_digits(&mut self) -> Result<u32, SyntaxError> {
+        let digits = self.text.as_bytes().get(self.at + 1..self.at + 5).unwrap_or_default();
+        if digits.len() < 4 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return self.wrong("four hexadecimal digits");
+        }
+        self.at += 5;
+        Ok(digits.iter().fold(0, |code, digit| code * 16 + char::from(*digit).to_digit(16).unwrap_or(0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn same(node: &Node<'_>, value: &Value) -> bool {
+        match (&node.kind, value) {
+            (Kind::Null, Value::Null) => true,
+            (Kind::Bool(a), Value::Bool(b)) => a == b,
+            (Kind::Number(a), Value::Number(b)) => {
+                a.parse::<f64>().unwrap() == b.to_string().parse::<f64>().unwrap()
+            }
+            (Kind::Text(a), Value::String(b)) => a == b,
+            (Kind::Array(a), Value::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+            }
+            (Kind::Object(a), Value::Object(b)) => {
+                // serde_json keeps the last of repeated keys.
+                b.iter().all(|(key, value)| {
+                    a.iter().rev().find(|m| m.key == *key).is_some_and(|m| same(&m.value, value))
+                }) && a.iter().all(|m| b.contains_key(&*m.key))
+            }
+            _ => false,
+        }
+    }
+
+    fn agrees(text: &str) {
+        match (parse(text), serde_json::from_str::<Value>(text)) {
+            (Ok(node), Ok(value)) => assert!(same(&node, &value), "{text}: {node:?} is not {value:?}"),
+            (Err(_), Err(_)) => {}
+            (Ok(node), Err(error)) => {
+                let departs = text.contains("NaN") || text.contains("Infinity");
+                assert!(departs, "{text}: read as {node:?}, but {error}");
+            }
+            (Err(error), Ok(value)) => panic!("{text}: {error}, but it is {value}"),
+        }
+        assert_eq!(elements(text).is_ok(), parse(text).is_ok(), "{text}");
+    }
+
+    #[rstest::rstest]
+    #[case("", 0, "a value")]
+    #[case("{\"a\" 1}", 5, "':'")]
+    #[case("{\"a\":1,}", 7, "a key in quotes")]
+    #[case("[1 2]", 3, "',' or ']'")]
+    #[case("[1,]", 3, "a value")]
+    #[case("01", 1, "nothing after the value")]
+    #[case("1.", 2, "a digit")]
+    #[case("\"a", 2, "'\"'")]
+    #[case("\"\\x\"", 2, "one of \"\\/bfnrtu")]
+    #[case("\"\\ud800\"", 7, "a pair of surrogates")]
+    #[case("\"\n\"", 1, "an escape for a control character")]
+    #[case("{}{}", 2, "nothing after the value")]
+    fn names_the_byte_of_a_syntax_error(
+        #[case] text: &str,
+        #[case] at: usize,
+        #[case] expected: &'static str,
+    ) {
+        assert_eq!(parse(text), Err(SyntaxError { at, expected }));
+        agrees(text);
+    }
+
+    #[test]
+    fn keeps_places_repeated_keys_and_numbers_as_written() {
+        let text = r#" {"a": 1.50, "a":[NaN,-Infinity], "\u00e9\ud83d\ude00":"x\n"} "#;
+        let Kind::Object(members) = parse(text).unwrap().kind else { panic!("no object") };
+        assert_eq!(members.iter().map(|m| &*m.key).collect::<Vec<_>>(), ["a", "a", "é😀"]);
+        assert_eq!(&text[members[0].span.clone()], r#""a": 1.50"#);
+        assert_eq!(members[0].value.kind, Kind::Number("1.50"));
+        assert_eq!(&text[members[1].value.span.clone()], "[NaN,-Infinity]");
+    }
+
+    #[test]
+    fn what_nests_too_deep_is_passed_over() {
+        let deep = format!("[{}\"]\"{},1]", "[".repeat(100_000), "]".repeat(100_000));
+        let Kind::Array(nodes) = parse(&deep).unwrap().kind else { panic!("no array") };
+        assert_eq!(nodes.len(), 2);
+        assert!(parse(&"[".repeat(100_000)).is_err());
+        let at_the_limit = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+        assert!(!format!("{:?}", parse(&at_the_limit)).contains("TooDeep"));
+        assert!(format!("{:?}", parse(&format!("[{at_the_limit}]"))).contains("TooDeep"));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json_on_any_text(text in "\\PC{0,40}") {
+            agrees(&text);
+        }
+
+        #[test]
+        fn agrees_with_serde_json_on_what_looks_like_json(
+            text in r#"([\[\]{},: ]|"a"|"\\u00e9"|"\\n"|"[a-z]|-?[0-9]{1,2}|\.5|e9|null|true|false|\\){0,24}"#
+        ) {
+            agrees(&text);
+        }
+    }
+}

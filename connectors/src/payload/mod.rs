@@ -1,0 +1,47 @@
+//! Payloads: from the bytes that a sender sent to reports, without any I/O.
+//!
+//! Enters: bytes in one of four forms ([`native`], [`senml`], [`thingsboard`], [`pointer`]) and what is known of their
+//! [`Arrival`]. Leaves: a [`Batch`]. Guarantees: every record and every reading is either in a report or in a refusal
+//! that names its reason and carries its bytes; one bad reading costs only itself, one bad record only itself; values
+//! are passed on as they were written, not interpreted.
+
+pub mod json;
+pub mod native;
+pub mod pointer;
+pub mod record;
+pub mod senml;
+pub mod thingsboard;
+pub mod units;
+
+mod batch;
+mod event;
+
+pub use batch::{Accepted, Batch, Refusal};
+pub use event::events;
+
+use jiff::tz::TimeZone;
+use schemas::Millis;
+
+/// How many records (lines, elements) one payload may hold.
+pub const MAX_RECORDS: usize = 50_000;
+/// How many readings one report may hold, so that it fits a Kafka message.
+pub const MAX_READINGS: usize = 2_048;
+/// The greatest length of one record, in bytes.
+pub const MAX_RECORD: usize = 1 << 20;
+/// The greatest length of a code and of a value written as text, in bytes.
+pub const MAX_TEXT: usize = 128;
+/// How many bytes of one record or payload a reject carries at most; its detail says when there were more.
+pub const MAX_RAW: usize = 512 << 10;
+
+/// When and how a payload arrived.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// When.
+    pub at: Millis,
+    /// Connector and peer, such as `http:198.51.100.7`.
+    pub origin: String,
+    /// The time zone of times that are written without an offset.
+    pub zone: TimeZone,
+    /// Whether a record's own `received_at` counts: for replays and simulations only.
+    pub accept_received_at: bool,
+}

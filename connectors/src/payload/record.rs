@@ -1,0 +1,321 @@
+//! One record: the checks and readings that every form has in common.
+//!
+//! Enters: the fields of a record as they were found. Leaves: a report, and a refusal per reading that cannot be used.
+
+use bytes::Bytes;
+use schemas::{Catalogue, Code, MetricKind, Millis, RawReading, RawValue, Reason, Report, number, time};
+
+use super::{
+    Arrival, Batch, MAX_READINGS, MAX_TEXT,
+    batch::Accepted,
+    json::{Kind, Node},
+};
+use crate::Outgoing;
+
+/// Why something cannot be used, and what exactly.
+pub type Wrong = (Reason, String);
+
+/// A payload's text within its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The bytes.
+    pub payload: &'a Bytes,
+    /// Where `text` begins in them.
+    pub offset: usize,
+}
+
+impl Source<'_> {
+    /// The bytes of a place in the text.
+    #[must_use]
+    pub fn bytes(&self, span: &std::ops::Range<usize>) -> Bytes {
+        self.payload.slice(self.offset + span.start..self.offset + span.end)
+    }
+}
+
+/// A record that is being read.
+#[derive(Debug)]
+pub struct Draft {
+    /// Its place in the payload.
+    pub index: usize,
+    /// Its bytes.
+    pub raw: Bytes,
+    /// Facility code.
+    pub facility: Code,
+    /// Device code.
+    pub device: Option<Code>,
+    /// When it was measured.
+    pub observed_at: Millis,
+    /// When it arrived.
+    pub received_at: Millis,
+    /// The sender's counter.
+    pub sequence: Option<i64>,
+    /// What was read so far.
+    pub readings: smallvec::SmallVec<[RawReading; 4]>,
+    seen: rustc_hash::FxHashSet<Code>,
+    refused: usize,
+}
+
+impl Draft {
+    /// A record without readings yet.
+    #[must_use]
+    pub fn new(index: usize, raw: Bytes, facility: Code, observed_at: Millis, arrival: &Arrival) -> Draft {
+        Draft {
+            index,
+            raw,
+            facility,
+            device: None,
+            observed_at,
+            received_at: arrival.at,
+            sequence: None,
+            readings: smallvec::SmallVec::new(),
+            seen: rustc_hash::FxHashSet::default(),
+            refused: 0,
+        }
+    }
+
+    /// Adds a reading, or refuses it in `batch`.
+    pub fn reading(&mut self, batch: &mut Batch, metric: &str, value: Result<RawValue, Wrong>, bytes: Bytes) {
+        match self.checked(metric, value) {
+            Ok(reading) => self.readings.push(reading),
+            Err(wrong) => {
+                self.refused += 1;
+                batch.refuse_reading(self.index, metric, wrong, &self.raw, bytes);
+            }
+        }
+    }
+
+    fn checked(&mut self, metric: &str, value: Result<RawValue, Wrong>) -> Result<RawReading, Wrong> {
+        if metric.is_empty()
+            && let Err(wrong) = value
+        {
+            return Err(wrong);
+        }
+        let Some(id) = Catalogue::builtin().id(metric) else {
+            return Err((Reason::UnknownMetric, unknown_metric(metric)));
+        };
+        if self.readings.len() + self.refused >= MAX_READINGS {
+            return Err((Reason::TooLarge, format!("a report may hold {MAX_READINGS} readings")));
+        }
+        let code = Code::const_new(id.code());
+        // Few readings are searched in place; many (up to the limit) would be searched too long.
+        let repeated = if self.readings.len() < 16 {
+            self.readings.iter().any(|reading| reading.metric == code)
+        } else {
+            if self.seen.is_empty() {
+                self.seen.extend(self.readings.iter().map(|reading| reading.metric.clone()));
+            }
+            !self.seen.insert(code.clone())
+        };
+        if repeated {
+            return Err((
+                Reason::DuplicateKey,
+                format!("{metric} stands more than once in the record, the first is used"),
+            ));
+        }
+        Ok(RawReading { metric: code, value: value? })
+    }
+
+    /// Ends the record: a report when it has readings, a refusal when it never had any.
+    pub fn finish(self, batch: &mut Batch, arrival: &Arrival) {
+        if let Err(reason) = time::plausible(self.observed_at, self.received_at) {
+            let detail = implausible(self.observed_at, self.received_at);
+            return batch.refuse(self.index, reason, detail, self.raw, self.readings.len());
+        }
+        if self.readings.is_empty() {
+            if self.refused == 0 {
+                let detail = "the record has no readings".to_owned();
+                batch.refuse(self.index, Reason::Empty, detail, self.raw, 0);
+            }
+            return;
+        }
+        let report = Report {
+            facility: self.facility,
+            device: self.device,
+            observed_at: self.observed_at,
+            received_at: self.received_at,
+            origin: Code::new(&arrival.origin),
+            sequence: self.sequence,
+            readings: self.readings,
+        };
+        batch.accepted.push(Accepted { index: self.index, record: Outgoing::Report(report), raw: self.raw });
+    }
+}
+
+/// A reading's value from JSON. Text that is a number, perhaps in full-width digits, is passed on as text.
+///
+/// # Errors
+/// [`Reason::NotANumber`], [`Reason::NotFinite`], [`Reason::WrongType`], [`Reason::TooDeep`].
+pub fn value(metric: &str, kind: &Kind<'_>) -> Result<RawValue, Wrong> {
+    match kind {
+        Kind::Null => Ok(RawValue::Missing),
+        Kind::Number(text) => finite(metric, text).map(RawValue::Number),
+        Kind::Bool(set) if is_state(metric) => Ok(RawValue::Number(f64::from(u8::from(*set)))),
+        Kind::Text(text) if text.len() > MAX_TEXT => {
+            Err((Reason::NotANumber, format!("{metric} is text of {} bytes, expected a number", text.len())))
+        }
+        Kind::Text(text) => match number::parse(text) {
+            Ok(_) => Ok(RawValue::Text(text.clone().into_owned())),
+            Err(Reason::NotFinite) => Err((Reason::NotFinite, format!("{metric} is {text}"))),
+            Err(reason) => Err((reason, format!("{metric} is the text '{text}', expected a number"))),
+        },
+        Kind::TooDeep => {
+            Err((Reason::TooDeep, format!("{metric} nests deeper than {}", super::json::MAX_DEPTH)))
+        }
+        other => Err((Reason::WrongType, format!("{metric} is {}, expected a number", other.name()))),
+    }
+}
+
+/// The finite value of a JSON number; integers beyond 2^53 become the nearest one.
+fn finite(metric: &str, text: &str) -> Result<f64, Wrong> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => {
+            let shown: String = text.chars().take(40).collect();
+            Err((Reason::NotFinite, format!("{metric} is {shown}, which is no finite number")))
+        }
+    }
+}
+
+fn is_state(metric: &str) -> bool {
+    Catalogue::builtin().id(metric).is_some_and(|id| id.metric().kind == MetricKind::State)
+}
+
+/// A code from JSON: a facility or device.
+///
+/// # Errors
+/// [`Reason::WrongType`] when it is no text, [`Reason::MissingField`] when it is empty, [`Reason::TooLarge`].
+pub fn code(field: &str, node: &Node<'_>) -> Result<Code, Wrong> {
+    match &node.kind {
+        Kind::Text(text) => code_text(field, text),
+        other => Err((Reason::WrongType, format!("{field} is {}, expected text", other.name()))),
+    }
+}
+
+/// A code from text.
+///
+/// # Errors
+/// As for [`code`].
+pub fn code_text(field: &str, text: &str) -> Result<Code, Wrong> {
+    let text = text.trim();
+    if text.is_empty() {
+        Err((Reason::MissingField, format!("{field} is empty")))
+    } else if text.len() > MAX_TEXT {
+        Err((Reason::TooLarge, format!("{field} has {} bytes, {MAX_TEXT} are allowed", text.len())))
+    } else {
+        Ok(Code::new(text))
+    }
+}
+
+/// A time from JSON: RFC 3339 as text, or milliseconds since 1970 as a number or as digits.
+///
+/// # Errors
+/// [`Reason::BadTime`], [`Reason::WrongType`].
+pub fn instant(field: &str, node: &Node<'_>, arrival: &Arrival) -> Result<Millis, Wrong> {
+    match &node.kind {
+        Kind::Number(text) => millis(text).ok_or_else(|| bad_time(field, text)),
+        Kind::Text(text) => instant_text(field, text, arrival),
+        other => Err((
+            Reason::WrongType,
+            format!("{field} is {}, expected RFC 3339 text or milliseconds since 1970", other.name()),
+        )),
+    }
+}
+
+/// A time from text.
+///
+/// # Errors
+/// [`Reason::BadTime`].
+pub fn instant_text(field: &str, text: &str, arrival: &Arrival) -> Result<Millis, Wrong> {
+    // Compact civil dates such as 20240115 are also digits; milliseconds of this century have 12 or 13.
+    let digits = text.len() >= 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let read = if digits { millis(text) } else { time::parse(text, &arrival.zone) };
+    read.ok_or_else(|| bad_time(field, text))
+}
+
+fn bad_time(field: &str, text: &str) -> Wrong {
+    let shown: String = text.chars().take(40).collect();
+    (Reason::BadTime, format!("{field} is '{shown}', expected RFC 3339 or milliseconds since 1970"))
+}
+
+/// Whole milliseconds from a JSON number, which some senders write with a fraction or an exponent.
+fn millis(text: &str) -> Option<Millis> {
+    text.parse::<i64>().ok().or_else(|| {
+        let value = text.parse::<f64>().ok()?;
+        (value.abs() < 9.0e15).then_some(value.floor() as i64)
+    })
+}
+
+/// A sequence number from JSON.
+///
+/// # Errors
+/// [`Reason::NegativeNumber`], [`Reason::WrongType`].
+pub fn sequence(node: &Node<'_>) -> Result<Option<i64>, Wrong> {
+    let wrong = |found: &str| {
+        (Reason::WrongType, format!("sequence is {found}, expected a whole number from 0 to {}", i64::MAX))
+    };
+    match &node.kind {
+        Kind::Null => Ok(None),
+        Kind::Number(text) => match text.parse::<i64>() {
+            Ok(number) if number < 0 => {
+                Err((Reason::NegativeNumber, format!("sequence is {number}, expected at least 0")))
+            }
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(wrong(&text.chars().take(40).collect::<String>())),
+        },
+        other => Err(wrong(other.name())),
+    }
+}
+
+fn implausible(observed_at: Millis, received_at: Millis) -> String {
+    let shown = time::rfc3339(observed_at);
+    if observed_at >= time::EARLIEST {
+        return format!(
+            "observed_at is {shown}, more than an hour after it arrived at {}",
+            time::rfc3339(received_at)
+        );
+    }
+    let hint = if (time::EARLIEST / 1000..time::EARLIEST).contains(&observed_at) {
+        ": it looks like seconds, milliseconds are expected"
+    } else {
+        ""
+    };
+    format!("observed_at is {shown}{hint}")
+}
+
+fn unknown_metric(metric: &str) -> String {
+    let shown: String = metric.chars().take(MAX_TEXT).collect();
+    match nearest(metric) {
+        Some(near) => format!("metric {shown} is not in the catalogue, the nearest is {near}"),
+        None => format!("metric {shown} is not in the catalogue"),
+    }
+}
+
+/// The code that differs least, when it differs by no more than a slip of the pen.
+fn nearest(metric: &str) -> Option<&'static str> {
+    if metric.len() > 40 {
+        return None;
+    }
+    let far = 1 + metric.len() / 6;
+    let codes = Catalogue::builtin().iter().map(|(id, _)| id.code());
+    codes
+        .filter(|code| code.len().abs_diff(metric.len()) <= far)
+        .map(|code| (distance(code.as_bytes(), metric.as_bytes()), code))
+        .filter(|(distance, _)| *distance <= far)
+        .min()
+        .map(|(_, code)| code)
+}
+
+/// How many letters have to be changed, added or left out.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
