@@ -98,14 +98,14 @@ pub fn parse(payload: &Bytes, arrival: &Arrival) -> Batch {
     batch
 }
 
+/// Facility, device and time.
 type Object = (Code, Option<Code>, Millis);
 
+/// An object, the metric and its value.
+type Found = (Object, String, Result<RawValue, Wrong>);
+
 /// A record's object, metric and value; `None` when it only sets base fields.
-fn record(
-    base: &mut Base,
-    node: &Node<'_>,
-    arrival: &Arrival,
-) -> Result<Option<(Object, String, Result<RawValue, Wrong>)>, Wrong> {
+fn record(base: &mut Base, node: &Node<'_>, arrival: &Arrival) -> Result<Option<Found>, Wrong> {
     let members = object(node)?;
     if let Some(member) = members.iter().find(|member| member.key.ends_with('_')) {
         // Section 4.4: a label ending in '_' must be understood.
@@ -179,11 +179,10 @@ fn converted(metric: &str, unit: Option<&str>, base: f64, member: &Member<'_>) -
         return Ok(RawValue::Missing);
     };
     let conversion = unit.map_or(Ok(Conversion::NONE), |unit| conversion(unit, id.metric()))?;
-    let fits = match (&*member.key, &member.value.kind) {
-        ("v", Kind::Number(_)) | ("vb", Kind::Bool(_)) | ("vs", Kind::Text(_)) => true,
-        (_, Kind::Null) => true,
-        _ => false,
-    };
+    let fits = matches!(
+        (&*member.key, &member.value.kind),
+        ("v", Kind::Number(_)) | ("vb", Kind::Bool(_)) | ("vs", Kind::Text(_)) | (_, Kind::Null)
+    );
     if !fits {
         let found = member.value.kind.name();
         return Err((Reason::WrongType, format!("{} of {metric} is {found}", member.key)));

@@ -25,7 +25,7 @@ pub fn parse(payload: &Bytes, arrival: &Arrival, separator: &str) -> Batch {
         Err(error) => return Batch::unreadable(payload, Reason::Malformed, error.to_string()),
     };
     let members = match object(&node) {
-        Ok(members) if members.is_empty() => {
+        Ok([]) => {
             return Batch::unreadable(payload, Reason::Empty, "the payload names no device".to_owned());
         }
         Ok(members) => members,
