@@ -3,6 +3,11 @@
 //! Enters: [`Block`]s, which are a pure function of (checkpoint, binding, Kafka). Leaves: acknowledgements.
 //! Guarantees: a block is acknowledged only after its destination made it durable; writing it again changes nothing.
 
+pub mod clickhouse;
+pub mod compliance;
+pub mod memory;
+pub mod runner;
+
 use std::{fmt, future::Future, sync::Arc};
 
 use schemas::{AlarmTransition, Epoch, KpiRow, Reading, RegistryEntry, Reject};
