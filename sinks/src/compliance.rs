@@ -35,7 +35,7 @@ impl Counts {
                 Rows::Kpis(rows) => {
                     seen.extend(rows.iter().map(|r| {
                         ("kpis", format!("{}/{:?}/{:?}/{}", r.kpi, r.scope, r.period, r.window_start))
-                    }))
+                    }));
                 }
                 Rows::Quality(rows) => seen.extend(
                     rows.iter()

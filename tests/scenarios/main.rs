@@ -1,1 +1,5 @@
-//! Scenarios.
+//! Scenarios on the real services: `make up` starts them.
+
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+mod sinks;
