@@ -27,6 +27,7 @@ class Process:
                 start_new_session=True,
                 env={**os.environ, **(environment or {})},
             )
+        child.returncode = 0  # It outlives this program on purpose: nobody waits for it.
         self._record.write_text(json.dumps({"pid": child.pid, "started": _start_time(child.pid)}))
 
     def pid(self):
