@@ -5,6 +5,7 @@
 
 pub mod clickhouse;
 pub mod compliance;
+pub mod kafka;
 pub mod memory;
 pub mod runner;
 
@@ -42,7 +43,7 @@ pub enum Error {
 }
 
 /// The rows of a block, by table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Rows {
     /// Trusted readings, sorted by (facility, device, metric, observed_at).
     Readings(Vec<Reading>),
@@ -82,7 +83,7 @@ pub struct QualityRow {
 }
 
 /// One block: the unit of writing and of deduplication.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Block {
     /// The last epoch it covers; the column `epoch` of its rows.
     pub epoch: Epoch,

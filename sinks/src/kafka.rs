@@ -1,0 +1,239 @@
+//! The Kafka sink: what the dataflow says in one epoch becomes visible to `read_committed` readers at once, and once.
+//!
+//! Enters: the blocks of an epoch. Leaves: one transaction that carries the records and the group's offsets with
+//! `epoch=N` in their metadata. Guarantees: after a restart [`Kafka::open`] fences the process before and tells the last
+//! epoch that is there, so that nothing is written twice.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+use schemas::{Epoch, KafkaSettings, Topic, avro::Codec};
+
+use crate::{Block, Error, Rows};
+
+const NAME: &str = "kafka";
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// A place up to which an input partition has been delivered to every sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition.
+    pub partition: i32,
+    /// One past the last offset.
+    pub offset: i64,
+}
+
+/// The transactional producer of one pipeline.
+pub struct Kafka {
+    producer: BaseProducer,
+    consumer: BaseConsumer,
+    settings: KafkaSettings,
+    codec: Codec,
+    /// Whether KPI states go to `heating.kpis`.
+    kpis: bool,
+}
+
+impl Kafka {
+    /// Opens the producer under the pipeline's transactional id, which fences any earlier process of the pipeline, and
+    /// tells the last epoch that is committed.
+    ///
+    /// # Errors
+    /// [`Error::Retry`] while the brokers do not answer, [`Error::Stop`] when they never will accept us.
+    pub fn open(
+        settings: &KafkaSettings,
+        pipeline: &str,
+        codec: Codec,
+        kpis: bool,
+        partitions: &[(Topic, i32)],
+    ) -> Result<(Kafka, Epoch), Error> {
+        let mut config = ClientConfig::new();
+        for (key, value) in settings.client_properties() {
+            config.set(key, value);
+        }
+        let consumer: BaseConsumer = config
+            .clone()
+            .set("group.id", pipeline)
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .create()
+            .map_err(|error| stop("creating a consumer", &error))?;
+        let producer: BaseProducer = config
+            .set("transactional.id", format!("{}.{pipeline}", settings.prefix))
+            .set("acks", "all")
+            .set("compression.type", "zstd")
+            .set("linger.ms", "0")
+            .create()
+            .map_err(|error| stop("creating a transactional producer", &error))?;
+        producer
+            .init_transactions(ANSWER_WITHIN)
+            .map_err(|error| classify("opening transactions", &error))?;
+        let kafka = Kafka { producer, consumer, settings: settings.clone(), codec, kpis };
+        let epoch = kafka.committed_epoch(partitions)?;
+        Ok((kafka, epoch))
+    }
+
+    /// Writes the blocks of an epoch and commits `positions` with it. An aborted attempt is invisible; call again.
+    ///
+    /// # Errors
+    /// [`Error::Retry`] when nothing became visible, [`Error::Stop`] when another process has taken over.
+    pub fn write(&self, epoch: Epoch, blocks: &[Block], positions: &[Position]) -> Result<(), Error> {
+        self.producer.begin_transaction().map_err(|error| classify("beginning a transaction", &error))?;
+        let written = self.send(epoch, blocks).and_then(|()| self.commit(epoch, positions));
+        if let Err(Error::Retry { .. }) = written {
+            self.producer.abort_transaction(ANSWER_WITHIN).map_err(|error| classify("aborting", &error))?;
+        }
+        written
+    }
+
+    fn send(&self, epoch: Epoch, blocks: &[Block]) -> Result<(), Error> {
+        let mut sequence = 0_u32;
+        for block in blocks {
+            match &block.rows {
+                Rows::Alarms(rows) => {
+                    for row in rows {
+                        self.send_one(
+                            Topic::Alarms,
+                            &row.alarm_id,
+                            &self.codec.encode(row),
+                            epoch,
+                            &mut sequence,
+                        )?;
+                    }
+                }
+                Rows::Rejects(rows) => {
+                    // What a connector turned away came from this topic and is there already.
+                    for row in rows.iter().filter(|row| row.stage != schemas::Stage::Connector) {
+                        self.send_one(
+                            Topic::Rejects,
+                            &row.origin,
+                            &self.codec.encode(row),
+                            epoch,
+                            &mut sequence,
+                        )?;
+                    }
+                }
+                Rows::Kpis(rows) if self.kpis => {
+                    for row in rows {
+                        let (kind, period) = (row.scope.kind.name(), row.period.name());
+                        let key =
+                            format!("{}/{kind}/{}/{period}/{}", row.kpi, row.scope.code, row.window_start);
+                        self.send_one(Topic::Kpis, &key, &self.codec.encode(row), epoch, &mut sequence)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        // The client's own flush waits in steps of 100 ms.
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(Duration::from_millis(1));
+            if Instant::now() > deadline {
+                return Err(retry("the brokers did not acknowledge in time".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn send_one(
+        &self,
+        topic: Topic,
+        key: &str,
+        payload: &Result<Vec<u8>, schemas::Error>,
+        epoch: Epoch,
+        sequence: &mut u32,
+    ) -> Result<(), Error> {
+        let payload =
+            payload.as_ref().map_err(|error| Error::Stop { sink: NAME, detail: error.to_string() })?;
+        let topic = self.settings.topic(topic);
+        let (epoch, number) = (epoch.to_string(), sequence.to_string());
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: "epoch", value: Some(&epoch) })
+            .insert(Header { key: "sequence", value: Some(&number) });
+        *sequence += 1;
+        let mut record = BaseRecord::to(&topic).key(key).payload(payload).headers(headers);
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    self.producer.poll(Duration::from_millis(1));
+                }
+                Err((error, _)) => return Err(classify("sending", &error)),
+            }
+        }
+    }
+
+    fn commit(&self, epoch: Epoch, positions: &[Position]) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        for position in positions {
+            let topic = self.settings.topic(position.topic);
+            let mut place = list.add_partition(&topic, position.partition);
+            place
+                .set_offset(Offset::Offset(position.offset))
+                .map_err(|error| stop("naming an offset", &error))?;
+            place.set_metadata(format!("epoch={epoch}"));
+        }
+        let group = self.consumer.group_metadata().ok_or_else(|| Error::Stop {
+            sink: NAME,
+            detail: "the consumer group has no metadata: set pipeline.name".to_owned(),
+        })?;
+        self.producer
+            .send_offsets_to_transaction(&list, &group, ANSWER_WITHIN)
+            .map_err(|error| classify("committing offsets", &error))?;
+        loop {
+            match self.producer.commit_transaction(ANSWER_WITHIN) {
+                Ok(()) => return Ok(()),
+                // Whether it was committed is not known; asking again is safe and tells.
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
+                Err(error) => return Err(classify("committing a transaction", &error)),
+            }
+        }
+    }
+
+    /// The epoch in the metadata of the committed offsets, 0 when there is none.
+    fn committed_epoch(&self, partitions: &[(Topic, i32)]) -> Result<Epoch, Error> {
+        let mut list = TopicPartitionList::new();
+        for &(topic, partition) in partitions {
+            list.add_partition(&self.settings.topic(topic), partition);
+        }
+        let committed = self
+            .consumer
+            .committed_offsets(list, ANSWER_WITHIN)
+            .map_err(|error| classify("asking for committed offsets", &error))?;
+        let epochs = committed.elements().into_iter().filter_map(|place| {
+            let metadata = place.metadata().to_owned();
+            metadata.strip_prefix("epoch=")?.parse::<Epoch>().ok()
+        });
+        Ok(epochs.max().unwrap_or(0))
+    }
+}
+
+fn classify(what: &str, error: &KafkaError) -> Error {
+    let fatal = match error {
+        KafkaError::Transaction(error) => error.is_fatal(),
+        other => matches!(
+            other.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced | RDKafkaErrorCode::InvalidProducerEpoch)
+        ),
+    };
+    if fatal { stop(what, error) } else { retry(format!("{what}: {error}")) }
+}
+
+fn retry(detail: String) -> Error {
+    Error::Retry { sink: NAME, detail }
+}
+
+fn stop(what: &str, error: &KafkaError) -> Error {
+    let detail = format!(
+        "{what}: {error}: another process of this pipeline may have taken over, or the settings are wrong"
+    );
+    Error::Stop { sink: NAME, detail }
+}
