@@ -205,3 +205,148 @@ impl MetricLookup {
         Some(id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use schemas::{Code, RawReading, RawValue, Report};
+
+    use super::*;
+
+    const TOPIC: &str = "heating.reports";
+
+    fn raw_report(readings: Vec<(&str, RawValue)>) -> Report {
+        Report {
+            facility: "ST-1".into(),
+            device: Some("D-1".into()),
+            observed_at: 1_000,
+            received_at: 3_000,
+            origin: "http:198.51.100.7".into(),
+            sequence: Some(-4),
+            readings: readings
+                .into_iter()
+                .map(|(metric, value)| RawReading { metric: Code::from(metric), value })
+                .collect(),
+        }
+    }
+
+    fn decoded(value: &[u8]) -> (Vec<Observation>, Vec<Reject>) {
+        let mut decoder = ReportDecoder::new(Codec::single_object(), TOPIC);
+        let (mut observations, mut rejects) = (Vec::new(), Vec::new());
+        let record = KafkaRecord { partition: 3, offset: 1042, appended_at: 9_000, value };
+        decoder.decode(record, &mut observations, &mut rejects);
+        (observations, rejects)
+    }
+
+    fn encoded(readings: Vec<(&str, RawValue)>) -> Vec<u8> {
+        Codec::single_object().encode(&raw_report(readings)).unwrap()
+    }
+
+    #[test]
+    fn a_report_becomes_an_observation() {
+        let readings = vec![
+            ("secondary_supply_temp", RawValue::Number(45.2)),
+            ("secondary_return_temp", RawValue::Text("３８，５".to_owned())),
+            ("room_temp", RawValue::Text("20.5".to_owned())),
+        ];
+        let (observations, rejects) = decoded(&encoded(readings));
+        assert_eq!(rejects, []);
+        let [observation] = &observations[..] else { panic!("{observations:?}") };
+        assert_eq!((observation.facility.as_str(), observation.device.as_str()), ("ST-1", "D-1"));
+        assert_eq!((observation.observed_at, observation.received_at), (1_000, 3_000));
+        assert_eq!((observation.partition, observation.offset, observation.sequence), (3, 1042, Some(-4)));
+        let readings: Vec<_> =
+            observation.readings.iter().map(|r| (r.metric.code(), r.value, r.normal)).collect();
+        assert_eq!(
+            readings,
+            [
+                ("secondary_supply_temp", 45.2, true),
+                ("secondary_return_temp", 38.5, false),
+                ("room_temp", 20.5, false)
+            ]
+        );
+    }
+
+    #[rstest::rstest]
+    #[case("colour", RawValue::Number(1.0), Reason::UnknownMetric, "1.0", "metric colour is not")]
+    #[case("room_temp", RawValue::Number(f64::NAN), Reason::NotFinite, "\"NaN\"", "room_temp is NaN")]
+    #[case("room_temp", RawValue::Number(f64::INFINITY), Reason::NotFinite, "\"inf\"", "room_temp is inf")]
+    #[case("room_temp", RawValue::Text("1e999".into()), Reason::NotFinite, "\"1e999\"", "the text \"1e999\"")]
+    #[case("room_temp", RawValue::Text("warm".into()), Reason::NotANumber, "\"warm\"", "the text \"warm\"")]
+    #[case("room_temp", RawValue::Text("".into()), Reason::NotANumber, "\"\"", "the text \"\"")]
+    #[case("room_temp", RawValue::Missing, Reason::NotMeasured, "null", "not measured")]
+    fn a_bad_reading_does_not_hold_up_the_others(
+        #[case] metric: &str,
+        #[case] value: RawValue,
+        #[case] reason: Reason,
+        #[case] written: &str,
+        #[case] detail: &str,
+    ) {
+        let good = ("room_humidity", RawValue::Number(40.0));
+        let (observations, rejects) = decoded(&encoded(vec![(metric, value), good]));
+        assert_eq!(observations[0].readings.len(), 1);
+        let [reject] = &rejects[..] else { panic!("{rejects:?}") };
+        assert_eq!((reject.reason, reject.readings, reject.at), (reason, 1, 3_000));
+        assert_eq!(reject.origin, format!("kafka:heating.reports/3/1042#{metric}"));
+        assert!(reject.detail.contains(detail), "{}", reject.detail);
+        let raw = String::from_utf8(reject.raw.clone()).unwrap();
+        let want = format!("\"readings\":[{{\"metric\":\"{metric}\",\"value\":{written}}}]}}");
+        assert!(raw.ends_with(&want), "{raw}");
+    }
+
+    #[test]
+    fn a_report_of_bad_readings_alone_leaves_as_their_rejects() {
+        let (observations, rejects) =
+            decoded(&encoded(vec![("a", RawValue::Missing), ("b", RawValue::Missing)]));
+        assert_eq!(observations, []);
+        assert_eq!(rejects.iter().map(|r| r.readings).sum::<u32>(), 2);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_leaves_with_its_bytes() {
+        let whole = encoded(vec![("room_temp", RawValue::Number(20.0))]);
+        let mut strange = whole.clone();
+        strange[3] ^= 1;
+        let cases: [(&[u8], Reason, Millis); 6] = [
+            (b"", Reason::Malformed, 9_000),
+            (b"{\"facility\":\"ST-1\"}", Reason::Malformed, 9_000),
+            (&whole[..whole.len() - 3], Reason::Malformed, 9_000),
+            (&[&whole[..], b"x"].concat(), Reason::Malformed, 9_000),
+            (&strange, Reason::UnknownSchema, 9_000),
+            (&encoded(Vec::new()), Reason::Empty, 3_000),
+        ];
+        for (bytes, reason, at) in cases {
+            let (observations, rejects) = decoded(bytes);
+            assert_eq!(observations, [], "{bytes:?}");
+            let [reject] = &rejects[..] else { panic!("{bytes:?}: {rejects:?}") };
+            assert_eq!((reject.reason, reject.at, reject.readings), (reason, at, 0), "{bytes:?}");
+            assert_eq!(reject.origin, "kafka:heating.reports/3/1042");
+            assert_eq!(reject.raw, bytes);
+        }
+    }
+
+    #[test]
+    fn the_lookup_is_right_whatever_came_before() {
+        let catalogue = Catalogue::builtin();
+        let mut lookup = MetricLookup::new(catalogue);
+        let codes = ["room_temp", "room_humidity", "supply_temp", "room_temp", "nothing", "room_humidity"];
+        for _ in 0..2 {
+            let mut before = None;
+            for code in codes {
+                let found = lookup.find(before, code);
+                assert_eq!(found, catalogue.id(code), "{code}");
+                before = found.or(before);
+            }
+        }
+    }
+
+    #[test]
+    fn other_topics_are_decoded_or_rejected() {
+        let record = KafkaRecord { partition: 0, offset: 1, appended_at: 5, value: b"\x00" };
+        let reject = decode::<schemas::RegistryEntry>(&Codec::single_object(), "heating.registry", record)
+            .unwrap_err();
+        assert_eq!(
+            (reject.reason, reject.origin.as_str()),
+            (Reason::Malformed, "kafka:heating.registry/0/1")
+        );
+    }
+}

@@ -13,8 +13,9 @@
 //! Memory: each object remembers its last [`Memory::reports`] reports, no further back than [`Memory::lateness`]
 //! before its newest; what falls out leaves only the state of the tests behind, and its marks are final. A neighbour
 //! further away than the memory is none: a fault or silence of a metric that fills the memory ends the spike test of
-//! the reading before it. A report from before the memory is marked by its own tests alone. An object silent for as long as
-//! `lateness` by the clock forgets its reports, a facility or device that leaves the registry forgets everything.
+//! the reading before it. A report from before the memory is marked by its own tests alone and leaves as new, even if
+//! it was received before: the tables hold one row per object, metric and time either way. An object silent for as
+//! long as `lateness` by the clock forgets its reports, a facility or device that leaves the registry everything.
 
 mod column;
 mod mark;
@@ -25,6 +26,8 @@ mod oracle;
 mod rule;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use std::{rc::Rc, sync::Arc};
 

@@ -167,14 +167,14 @@ fn values(code: &'static str) -> BoxedStrategy<Vec<f64>> {
         6 => Just(0.0), 4 => Just(0.1), 2 => Just(0.0004), 2 => Just(-3.0), 2 => Just(7.5), 1 => Just(11.0),
         1 => Just(1e4), 1 => Just(-1e4), 1 => Just(-500.0)
     ];
-    let base = if code.ends_with("_total") { 1000.0 } else { 20.0 };
+    let (base, top) = if code.ends_with("_total") { (1000.0, 1e6) } else { (20.0, 48.0) };
     let walk = move |steps: Vec<(f64, bool)>| {
         let mut level = base;
         steps
             .into_iter()
             .map(|(step, stays)| {
                 let value: f64 = if step <= -500.0 { step + 500.0 } else { level + step };
-                level = if stays { value.clamp(0.0, 1e6) } else { level };
+                level = if stays { value.clamp(0.0, top) } else { level };
                 value
             })
             .collect::<Vec<f64>>()
