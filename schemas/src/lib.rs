@@ -9,6 +9,7 @@ pub mod avro;
 pub mod event;
 pub mod kpi;
 pub mod metric;
+pub mod nearest;
 pub mod number;
 pub mod quality;
 pub mod reading;

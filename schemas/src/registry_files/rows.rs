@@ -1,0 +1,248 @@
+//! Rows to entries: every cell is read, every cell that cannot be is named.
+
+use super::{
+    datum,
+    table::{Form, Problems, Row, Table},
+};
+use crate::{
+    Catalogue, Code, Device, District, Enterprise, Facility, FacilityKind, MetricId, RegistryEntry, Side,
+    Threshold, nearest::hint,
+};
+
+/// Reads one row; `None` when a cell without which there is no entry is missing or malformed.
+pub(super) type ReadRow = fn(&mut Cells<'_>) -> Option<RegistryEntry>;
+
+/// The files of a registry, in the order in which they are read.
+pub(super) const FORMS: &[(Form, ReadRow)] = &[
+    (
+        Form { file: "districts.csv", required: &["code", "name"], optional: &["parent"], attributes: false },
+        district,
+    ),
+    (
+        Form { file: "enterprises.csv", required: &["code", "name"], optional: &[], attributes: false },
+        enterprise,
+    ),
+    (
+        Form {
+            file: "facilities.csv",
+            required: &["code", "kind", "name"],
+            optional: &["parent", "enterprise", "district", "longitude", "latitude", "datum", "heated_area"],
+            attributes: true,
+        },
+        facility,
+    ),
+    (
+        Form {
+            file: "devices.csv",
+            required: &["code", "facility", "type"],
+            optional: &["model", "maker", "installed"],
+            attributes: true,
+        },
+        device,
+    ),
+    (THRESHOLDS, threshold),
+];
+
+pub(super) const THRESHOLDS: Form = Form {
+    file: "thresholds.csv",
+    required: &["scope", "metric", "side"],
+    optional: &["level1", "level2", "level3", "deadband", "on_delay", "off_delay", "enabled", "advice"],
+    attributes: false,
+};
+
+/// One row while it is read.
+pub(super) struct Cells<'t> {
+    pub table: &'t Table,
+    pub row: &'t Row,
+    pub form: &'t Form,
+    pub problems: &'t mut Problems,
+}
+
+impl Cells<'_> {
+    fn wrong(&mut self, what: String) {
+        self.problems.push((self.row.line, what));
+    }
+
+    fn text(&self, column: &str) -> Option<&str> {
+        self.table.cell(self.row, column)
+    }
+
+    fn string(&self, column: &str) -> String {
+        self.text(column).unwrap_or_default().to_owned()
+    }
+
+    /// A cell that must not be empty.
+    fn required(&mut self, column: &str) -> Option<Code> {
+        let code = self.code(column);
+        if self.text(column).is_none() {
+            self.wrong(format!("{column} is empty: fill it in"));
+        }
+        code
+    }
+
+    /// A code: no spaces, control characters or `/ + #`, which have a meaning in topics and keys.
+    fn code(&mut self, column: &str) -> Option<Code> {
+        let text = self.text(column)?;
+        if let Some(bad) = text.chars().find(|c| c.is_whitespace() || c.is_control() || "/+#".contains(*c)) {
+            let what = format!("{column} {text:?} contains {bad:?}: use letters, digits, - and _");
+            self.wrong(what);
+            return None;
+        }
+        Some(Code::from(text))
+    }
+
+    fn number(&mut self, column: &str) -> Option<f64> {
+        let text = self.text(column)?;
+        match crate::number::parse(text) {
+            Ok(number) => Some(number.value),
+            Err(_) => {
+                let what = format!(
+                    "{column} {text:?} is no number: write digits with a decimal point, or leave it empty"
+                );
+                self.wrong(what);
+                None
+            }
+        }
+    }
+
+    fn seconds(&mut self, column: &str) -> u32 {
+        let Some(text) = self.text(column) else { return 0 };
+        if let Ok(seconds) = text.parse() {
+            return seconds;
+        }
+        let what = format!("{column} {text:?} is no whole number of seconds of at least 0");
+        self.wrong(what);
+        0
+    }
+
+    fn boolean(&mut self, column: &str, absent: bool) -> bool {
+        let Some(text) = self.text(column) else { return absent };
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "是" => true,
+            "false" | "0" | "no" | "否" => false,
+            _ => {
+                let what = format!("{column} {text:?} is neither true nor false");
+                self.wrong(what);
+                absent
+            }
+        }
+    }
+
+    /// A cell that must be one of a few names.
+    fn named<T: Copy>(&mut self, column: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Option<T> {
+        let Some(text) = self.text(column) else {
+            self.wrong(format!("{column} is empty: fill it in"));
+            return None;
+        };
+        let found = all.iter().copied().find(|one| name(*one) == text);
+        if found.is_none() {
+            let names: Vec<&str> = all.iter().map(|one| name(*one)).collect();
+            let hint = hint(text, names.iter().copied());
+            let what = format!("unknown {column} {text:?}{hint}: write {}", names.join(", "));
+            self.wrong(what);
+        }
+        found
+    }
+
+    fn metric(&mut self) -> Option<MetricId> {
+        let catalogue = Catalogue::builtin();
+        let text = self.required("metric")?;
+        let found = catalogue.id(&text);
+        if found.is_none() {
+            let hint = hint(&text, catalogue.iter().map(|(_, metric)| metric.code.as_str()));
+            self.wrong(format!("unknown metric {text}{hint}: write a code of the metric catalogue"));
+        }
+        found
+    }
+
+    fn attributes(&self) -> std::collections::BTreeMap<String, String> {
+        let cells = self.table.attributes(self.row, self.form);
+        cells.map(|(name, cell)| (name.to_owned(), cell.to_owned())).collect()
+    }
+
+    /// Longitude and latitude in WGS-84; a pair given in GCJ-02 is converted.
+    fn position(&mut self) -> (Option<f64>, Option<f64>) {
+        let (longitude, latitude) = (self.number("longitude"), self.number("latitude"));
+        let datum = self.text("datum").unwrap_or("WGS-84").to_ascii_uppercase().replace('-', "");
+        match (datum.as_str(), longitude, latitude) {
+            ("WGS84", ..) => (longitude, latitude),
+            ("GCJ02", Some(longitude), Some(latitude)) => {
+                let (longitude, latitude) = datum::from_gcj02((longitude, latitude));
+                (Some(longitude), Some(latitude))
+            }
+            ("GCJ02", ..) => (longitude, latitude),
+            _ => {
+                let text = self.string("datum");
+                let hint = hint(&text, ["WGS-84", "GCJ-02"]);
+                self.wrong(format!("unknown datum {text:?}{hint}: convert to WGS-84 or GCJ-02"));
+                (longitude, latitude)
+            }
+        }
+    }
+}
+
+fn district(cells: &mut Cells<'_>) -> Option<RegistryEntry> {
+    let (code, parent) = (cells.required("code"), cells.code("parent"));
+    Some(RegistryEntry::District(District { code: code?, name: cells.string("name"), parent }))
+}
+
+fn enterprise(cells: &mut Cells<'_>) -> Option<RegistryEntry> {
+    let code = cells.required("code")?;
+    Some(RegistryEntry::Enterprise(Enterprise { code, name: cells.string("name") }))
+}
+
+fn facility(cells: &mut Cells<'_>) -> Option<RegistryEntry> {
+    let code = cells.required("code");
+    let kind = cells.named("kind", FacilityKind::ALL, FacilityKind::name);
+    let (parent, enterprise, district) =
+        (cells.code("parent"), cells.code("enterprise"), cells.code("district"));
+    let (longitude, latitude) = cells.position();
+    let heated_area = cells.number("heated_area");
+    Some(RegistryEntry::Facility(Facility {
+        code: code?,
+        kind: kind?,
+        name: cells.string("name"),
+        parent,
+        enterprise,
+        district,
+        longitude,
+        latitude,
+        heated_area,
+        attributes: cells.attributes(),
+    }))
+}
+
+fn device(cells: &mut Cells<'_>) -> Option<RegistryEntry> {
+    let (code, facility, kind) = (cells.required("code"), cells.required("facility"), cells.required("type"));
+    Some(RegistryEntry::Device(Device {
+        code: code?,
+        facility: facility?,
+        kind: kind?,
+        model: cells.string("model"),
+        maker: cells.string("maker"),
+        installed: cells.string("installed"),
+        attributes: cells.attributes(),
+    }))
+}
+
+pub(super) fn threshold(cells: &mut Cells<'_>) -> Option<RegistryEntry> {
+    let (scope, metric) = (cells.required("scope"), cells.metric());
+    let side = cells.named("side", Side::ALL, Side::name);
+    let [level1, level2, level3] = ["level1", "level2", "level3"].map(|column| cells.number(column));
+    let deadband = cells.number("deadband").unwrap_or(0.0);
+    let (on_delay, off_delay) = (cells.seconds("on_delay"), cells.seconds("off_delay"));
+    let enabled = cells.boolean("enabled", true);
+    Some(RegistryEntry::Threshold(Threshold {
+        scope: scope?,
+        metric: metric?,
+        side: side?,
+        level1,
+        level2,
+        level3,
+        deadband,
+        on_delay,
+        off_delay,
+        enabled,
+        advice: cells.string("advice"),
+    }))
+}
