@@ -5,9 +5,12 @@
 //! delivery report of everything it sent; what cannot be used is on `heating.rejects` by then, with its bytes; no value
 //! is interpreted here.
 
+mod feed;
 pub mod known;
+pub mod pace;
 pub mod payload;
 pub mod publish;
+pub mod replay;
 pub mod simulator;
 pub mod telemetry;
 
