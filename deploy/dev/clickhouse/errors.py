@@ -2,6 +2,7 @@
 
 import re
 
+SYNTAX_ERROR = 62
 BAD_ARGUMENTS = 36
 INCORRECT_DATA = 117
 CHECKSUM_DOESNT_MATCH = 40
@@ -14,6 +15,7 @@ AUTHENTICATION_FAILED = 516
 STD_EXCEPTION = 1001
 
 _NAMES = {
+    SYNTAX_ERROR: "SYNTAX_ERROR",
     BAD_ARGUMENTS: "BAD_ARGUMENTS",
     INCORRECT_DATA: "INCORRECT_DATA",
     CHECKSUM_DOESNT_MATCH: "CHECKSUM_DOESNT_MATCH",
@@ -45,9 +47,9 @@ _CODES_BY_STATUS = {
 _STATUS_BY_CODE = {code: status for status, codes in _CODES_BY_STATUS.items() for code in codes}
 
 _CODE = re.compile(r"Code: (\d+)\. (?:DB::Exception|DB::ErrnoException|std::exception)")
-_REPEATED = re.compile(r"^(Code: \d+\. DB::Exception: )(?=Code: \d+\. DB::Exception: )")
-_TRAILING_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)(?: \(version [^)]*\)+)?\s*$")
-_INNER_TAIL = re.compile(r"(\([A-Z][A-Z0-9_]+\)) \(version [^)]*\)\. \([A-Z][A-Z0-9_]+\)$")
+# Wrapped messages: every "Code: N. DB::Exception: " but the last goes, and all that follows the first name at the end.
+_REPEATED = re.compile(r"^(?:Code: \d+\. DB::Exception: )+(?=Code: \d+\. DB::Exception: )")
+_TAIL = re.compile(r"(\([A-Z][A-Z0-9_]+\))(?: \(version [^)]*\)+|\. \([A-Z][A-Z0-9_]+\))*\s*$")
 
 
 class ClickHouseError(Exception):
@@ -81,8 +83,6 @@ def from_engine(error):
     if start is None:
         return ClickHouseError(STD_EXCEPTION, text or type(error).__name__)
     text = _REPEATED.sub("", text[start.start() :])
-    text = _INNER_TAIL.sub(r"\1", text)
-    if (name := _TRAILING_NAME.search(text)) is not None:
-        text = text[: name.end(1) + 1]
+    text = _TAIL.sub(r"\1", text)
     code = int(_CODE.match(text).group(1))
     return ClickHouseError(code, text)

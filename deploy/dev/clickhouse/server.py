@@ -79,6 +79,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):  # noqa: N802 (names given by the base class)
         self._answer(self._route_get)
 
+    def do_HEAD(self):  # noqa: N802
+        self._answer(self._route_get)
+
     def do_POST(self):  # noqa: N802
         self._answer(self._route_post)
 
@@ -247,5 +250,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close" if self.close_connection else "keep-alive")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
         self.wfile.flush()

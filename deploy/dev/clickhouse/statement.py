@@ -7,6 +7,8 @@ begins, and which format a query names for its answer. Everything else is the en
 import re
 from dataclasses import dataclass
 
+from .errors import SYNTAX_ERROR, ClickHouseError
+
 _TOKEN = re.compile(
     rb"""(?P<space>\s+|--[^\n]*|\#[!\ ][^\n]*|/\*.*?\*/)
        | (?P<quoted>'(?:\\.|''|[^'\\])*' | `(?:\\.|``|[^`\\])*` | "(?:\\.|""|[^"\\])*")
@@ -50,8 +52,22 @@ def parse(in_url, body):
     text = text + b"\n" + body if text and body else text or body
     if (insert := _insert(text)) is not None:
         return insert
+    _require_one_statement(text)
     text = text.decode("utf-8", "replace")
     return Query(text, _named_format(text))
+
+
+def _require_one_statement(text):
+    """chDB would run several; a server refuses them, and so must we, or a mistake shows only in production."""
+    count, inside = 0, False
+    for token in _TOKEN.finditer(text):
+        if token.lastgroup == "other" and token[0] == b";":
+            inside = False
+        elif token.lastgroup != "space" and not inside:
+            count, inside = count + 1, True
+    if count != 1:
+        message = "Syntax error (Multi-statements are not allowed)." if count else "Syntax error: Empty query."
+        raise ClickHouseError(SYNTAX_ERROR, message)
 
 
 def _words(text):

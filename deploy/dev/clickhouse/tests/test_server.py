@@ -50,6 +50,7 @@ class Server(Case):
         for path in ("/ping", "/replicas_status", "/"):
             self.assertEqual(self.front.ask(method="GET", path=path)[::2], (200, b"Ok.\n"))
         self.assertEqual(self.front.ask(path="/ping", body=b"x")[::2], (200, b"Ok.\n"))
+        self.assertEqual(self.front.ask(method="HEAD", path="/ping")[::2], (200, b""))
         self.assertEqual(self.front.ask(method="GET", path="/nowhere")[0], 404)
 
     def test_query_places_and_headers(self):
@@ -99,6 +100,9 @@ class Server(Case):
     def test_errors(self):
         self.assert_error(self.front.ask("SELECT * FROM nowhere"), 404, 60, "UNKNOWN_TABLE")
         self.assert_error(self.front.ask("SELEC 1"), 400, 62, "SYNTAX_ERROR")
+        self.assert_error(self.front.ask("SELECT 1; SELECT 2"), 400, 62, "SYNTAX_ERROR")
+        self.assert_error(self.front.ask(None, b""), 400, 62, "SYNTAX_ERROR")
+        self.assert_error(self.front.ask("SELECT 1 FORMAT Nothing"), 404, 73, "UNKNOWN_FORMAT")
         self.assert_error(self.front.ask("SELECT nothing"), 404, 47, "UNKNOWN_IDENTIFIER")
         self.assert_error(self.front.ask("SELECT throwIf(1)"), 500, 395, "FUNCTION_THROW_IF_VALUE_IS_NON_ZERO")
         self.assert_error(self.front.ask("INSERT INTO nowhere FORMAT CSV", b"1"), 404, 60, "UNKNOWN_TABLE")

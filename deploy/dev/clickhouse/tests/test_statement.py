@@ -2,6 +2,7 @@
 
 import unittest
 
+from clickhouse.errors import ClickHouseError
 from clickhouse.statement import Insert, Query, parse
 
 
@@ -40,6 +41,12 @@ class Statements(unittest.TestCase):
         for in_url, body, text, format in cases:
             with self.subTest(in_url=in_url, body=body):
                 self.assertEqual(parse(in_url, body), Query(text, format))
+
+    def test_not_one_statement(self):
+        for text in (b"", b" ; -- nothing", b"SELECT 1; SELECT 2", b"CREATE TABLE a (b Int8); -- c\nSELECT ';'"):
+            with self.subTest(text=text), self.assertRaises(ClickHouseError) as raised:
+                parse("", text)
+            self.assertEqual(raised.exception.code, 62)
 
 
 if __name__ == "__main__":
