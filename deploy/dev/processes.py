@@ -46,6 +46,7 @@ class Process:
             self._record.unlink(missing_ok=True)
             return False
         _signal(pid, signal.SIGTERM)
+        _signal(pid, signal.SIGCONT)  # a paused process hears nothing
         if not self._wait(seconds):
             _signal(pid, signal.SIGKILL)
             self._wait(10)
@@ -58,6 +59,13 @@ class Process:
         if pid is not None:
             _signal(pid, signal.SIGKILL)
             self._wait(10)
+        return pid is not None
+
+    def pause(self, paused):
+        """Halts it without ending it, as an overloaded or unreachable machine seems to clients, or lets it go on."""
+        pid = self.pid()
+        if pid is not None:
+            _signal(pid, signal.SIGSTOP if paused else signal.SIGCONT)
         return pid is not None
 
     def _wait(self, seconds):

@@ -87,6 +87,12 @@ def kill(names):
         print(f"{name}: {'killed' if _process(name).kill() else 'not running'}")
 
 
+def pause(names, paused):
+    """Halts services, so that they accept connections and answer nothing, or lets them go on."""
+    for name in names:
+        print(f"{name}: {('paused' if paused else 'resumed') if _process(name).pause(paused) else 'not running'}")
+
+
 def status(names):
     """Says what runs; returns whether all do."""
     ports = _read_state().get("ports", {})
@@ -224,7 +230,7 @@ def _alone():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("up", "down", "restart", "kill", "status"))
+    parser.add_argument("action", choices=("up", "down", "restart", "kill", "pause", "resume", "status"))
     parser.add_argument("names", nargs="*", metavar="service", help=f"{', '.join(NAMES)}; all if none is given")
     parser.add_argument("--purge", action="store_true", help="down: remove data, logs and ports too")
     parser.add_argument("--faults", action="store_true", help="up: ClickHouse takes faults at /_faults from now on")
@@ -240,6 +246,8 @@ def main():
                 up(names, arguments.faults)
             if arguments.action == "kill":
                 kill(names)
+            if arguments.action in ("pause", "resume"):
+                pause(names, arguments.action == "pause")
             if arguments.action == "status":
                 return 0 if status(names) else 3
     except Failed as error:

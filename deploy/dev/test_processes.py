@@ -39,6 +39,13 @@ class Processes(unittest.TestCase):
         self.assertTrue(self.process.stop(seconds=0.2))
         self.assertIsNone(self.process.pid())
 
+    def test_paused_process_can_be_stopped(self):
+        self.start("exec sleep 100")
+        self.assertTrue(self.process.pause(True))
+        self.assertIsNotNone(self.process.pid())
+        self.assertTrue(self.process.stop(seconds=20))
+        self.assertFalse(self.process.pause(False))
+
     def test_kill_keeps_the_record(self):
         self.start("exec sleep 100")
         self.assertTrue(self.process.kill())
