@@ -6,6 +6,8 @@
 //! is interpreted here.
 
 mod feed;
+pub mod http;
+pub mod intake;
 pub mod known;
 pub mod pace;
 pub mod payload;
@@ -14,6 +16,7 @@ pub mod replay;
 pub mod simulator;
 pub mod telemetry;
 
+pub use intake::Intake;
 pub use known::KnownFacilities;
 pub use publish::{Outgoing, Publisher};
 

@@ -15,6 +15,8 @@ pub mod units;
 
 mod batch;
 mod event;
+#[cfg(test)]
+mod tests;
 
 pub use batch::{Accepted, Batch, Refusal};
 pub use event::events;

@@ -1,0 +1,565 @@
+//! Every bad input in every form: what is refused, why, and that nothing is lost.
+
+use bytes::Bytes;
+use jiff::tz::{TimeZone, offset};
+use proptest::prelude::*;
+use schemas::{Facility, FacilityKind, RawValue, Reason, RegistryEntry};
+
+use super::{
+    Arrival, Batch, MAX_RAW, events, native,
+    pointer::{Mapping, Pointers},
+    senml, thingsboard,
+};
+use crate::{KnownFacilities, Outgoing};
+
+/// 2024-01-15T08:00:00Z.
+const NOW: i64 = 1_705_305_600_000;
+
+fn arrival() -> Arrival {
+    Arrival {
+        at: NOW,
+        origin: "http:198.51.100.7".to_owned(),
+        zone: TimeZone::fixed(offset(8)),
+        accept_received_at: false,
+    }
+}
+
+fn native(text: &str) -> Batch {
+    native::parse(&Bytes::copy_from_slice(text.as_bytes()), &arrival())
+}
+
+fn lines(text: &str) -> Batch {
+    native::parse_lines(&Bytes::copy_from_slice(text.as_bytes()), &arrival())
+}
+
+fn senml(text: &str) -> Batch {
+    senml::parse(&Bytes::copy_from_slice(text.as_bytes()), &arrival())
+}
+
+fn thingsboard(text: &str) -> Batch {
+    thingsboard::parse(&Bytes::copy_from_slice(text.as_bytes()), &arrival(), "/")
+}
+
+/// A good native record with these fields instead.
+fn record(fields: &str) -> String {
+    format!(r#"{{"facility":"ST-1","observed_at":{NOW},{fields}}}"#)
+}
+
+/// `facility[/device]@time metric=value …`, as short as a table needs.
+fn shown(batch: &Batch) -> Vec<String> {
+    let value = |value: &RawValue| match value {
+        RawValue::Number(number) => number.to_string(),
+        RawValue::Text(text) => format!("'{text}'"),
+        RawValue::Missing => "missing".to_owned(),
+    };
+    batch
+        .reports()
+        .map(|report| {
+            let device = report.device.as_ref().map(|device| format!("/{device}")).unwrap_or_default();
+            let readings = report.readings.iter().map(|r| format!(" {}={}", r.metric, value(&r.value)));
+            format!(
+                "{}{device}@{}{}",
+                report.facility,
+                report.observed_at - NOW,
+                readings.collect::<String>()
+            )
+        })
+        .collect()
+}
+
+fn reasons(batch: &Batch) -> Vec<(usize, Option<&str>, Reason)> {
+    batch.refused.iter().map(|r| (r.index, r.metric.as_deref(), r.reason)).collect()
+}
+
+#[rstest::rstest]
+#[case::map(r#""readings":{"room_temp":21.5,"running":true}"#, "ST-1@0 room_temp=21.5 running=1")]
+#[case::list(r#""readings":[{"metric":"room_temp","value":21.5}]"#, "ST-1@0 room_temp=21.5")]
+#[case::device(r#""device":"D","readings":{"room_temp":21.5}"#, "ST-1/D@0 room_temp=21.5")]
+#[case::null(r#""readings":{"room_temp":null}"#, "ST-1@0 room_temp=missing")]
+#[case::text(r#""readings":{"room_temp":"２１．５"}"#, "ST-1@0 room_temp='２１．５'")]
+#[case::decimal_comma(r#""readings":{"room_temp":"21,5"}"#, "ST-1@0 room_temp='21,5'")]
+#[case::great_integer(r#""readings":{"room_temp":9007199254740993}"#, "ST-1@0 room_temp=9007199254740992")]
+#[case::beyond_u64(
+    r#""readings":{"room_temp":18446744073709551616}"#,
+    "ST-1@0 room_temp=18446744073709552000"
+)]
+#[case::further_fields(r#""site":[{}],"readings":{"room_temp":1}"#, "ST-1@0 room_temp=1")]
+fn native_records_are_read(#[case] fields: &str, #[case] want: &str) {
+    let batch = native(&record(fields));
+    assert_eq!((shown(&batch), batch.refused.len()), (vec![want.to_owned()], 0));
+}
+
+#[rstest::rstest]
+#[case(r#""2024-01-15T16:00:01+08:00""#, 1_000)]
+#[case(r#""2024-01-15 16:00:01""#, 1_000)]
+#[case(r#""２０２４-01-15T08:00:01Z""#, 1_000)]
+#[case("1705305601000", 1_000)]
+#[case("1705305601000.5", 1_000)]
+#[case(r#""1705305601000""#, 1_000)]
+fn times_are_read(#[case] time: &str, #[case] after: i64) {
+    let batch = native(&format!(r#"{{"facility":"A","observed_at":{time},"readings":{{"room_temp":1}}}}"#));
+    assert_eq!(shown(&batch), [format!("A@{after} room_temp=1")]);
+}
+
+#[rstest::rstest]
+#[case::unknown_metric(r#"{"room_tmp":1}"#, Reason::UnknownMetric, "the nearest is room_temp")]
+#[case::far_metric(r#"{"zzz":1}"#, Reason::UnknownMetric, "metric zzz is not in the catalogue")]
+#[case::nan(r#"{"room_temp":NaN}"#, Reason::NotFinite, "room_temp is NaN")]
+#[case::infinity(r#"{"room_temp":-Infinity}"#, Reason::NotFinite, "-Infinity")]
+#[case::overflow(r#"{"room_temp":1e999}"#, Reason::NotFinite, "1e999")]
+#[case::nan_text(r#"{"room_temp":"NaN"}"#, Reason::NotFinite, "NaN")]
+#[case::text(r#"{"room_temp":"warm"}"#, Reason::NotANumber, "the text 'warm'")]
+#[case::unit_in_text(r#"{"room_temp":"21℃"}"#, Reason::NotANumber, "21℃")]
+#[case::boolean(r#"{"room_temp":true}"#, Reason::WrongType, "a boolean")]
+#[case::array(r#"{"room_temp":[1]}"#, Reason::WrongType, "an array")]
+#[case::object(r#"{"room_temp":{"v":1}}"#, Reason::WrongType, "an object")]
+#[case::repeated(r#"{"voltage":1,"voltage":2}"#, Reason::DuplicateKey, "voltage stands more than once")]
+#[case::no_metric(r#"[{"value":1}]"#, Reason::MissingField, "field metric is missing")]
+#[case::no_value(r#"[{"metric":"room_temp"}]"#, Reason::MissingField, "room_temp has no field value")]
+#[case::no_pair("[7]", Reason::WrongType, "expected an object")]
+fn a_bad_reading_costs_only_itself(#[case] readings: &str, #[case] reason: Reason, #[case] detail: &str) {
+    let good = r#"{"metric":"outdoor_temp","value":-5}"#;
+    let readings = match readings.strip_suffix(']') {
+        Some(start) => format!("{start},{good}]"),
+        None => readings.replacen('{', r#"{"outdoor_temp":-5,"#, 1),
+    };
+    let batch = native(&record(&format!(r#""readings":{readings}"#)));
+    assert!(shown(&batch)[0].contains("outdoor_temp=-5"), "{batch:?}");
+    assert_eq!(batch.refused.len(), 1);
+    assert_eq!(batch.refused[0].reason, reason);
+    assert!(batch.refused[0].detail.contains(detail), "{}", batch.refused[0].detail);
+    assert_eq!(batch.refused[0].raw, record(&format!(r#""readings":{readings}"#)));
+}
+
+#[rstest::rstest]
+#[case::no_facility(r#"{"observed_at":0,"readings":{}}"#, Reason::MissingField, "field facility is missing")]
+#[case::empty_facility(
+    r#"{"facility":" ","observed_at":0,"readings":{}}"#,
+    Reason::MissingField,
+    "facility is empty"
+)]
+#[case::numeric_facility(
+    r#"{"facility":7,"observed_at":0,"readings":{}}"#,
+    Reason::WrongType,
+    "facility is a number"
+)]
+#[case::no_time(
+    r#"{"facility":"A","readings":{"room_temp":1}}"#,
+    Reason::MissingField,
+    "observed_at is missing"
+)]
+#[case::no_readings(r#"{"facility":"A","observed_at":0}"#, Reason::MissingField, "readings is missing")]
+#[case::empty_readings(
+    r#"{"facility":"A","observed_at":1705305600000,"readings":{}}"#,
+    Reason::Empty,
+    "no readings"
+)]
+#[case::readings_text(
+    r#"{"facility":"A","observed_at":0,"readings":"x"}"#,
+    Reason::WrongType,
+    "readings is text"
+)]
+#[case::bad_time(
+    r#"{"facility":"A","observed_at":"noon","readings":{"room_temp":1}}"#,
+    Reason::BadTime,
+    "'noon'"
+)]
+#[case::overflowing_time(
+    r#"{"facility":"A","observed_at":99999999999999999999,"readings":{"room_temp":1}}"#,
+    Reason::BadTime,
+    "99999999999999999999"
+)]
+#[case::seconds(
+    r#"{"facility":"A","observed_at":1705305600,"readings":{"room_temp":1}}"#,
+    Reason::TimeBefore2000,
+    "looks like seconds"
+)]
+#[case::before_2000(
+    r#"{"facility":"A","observed_at":"1999-12-31T23:59:59Z","readings":{"room_temp":1}}"#,
+    Reason::TimeBefore2000,
+    "1999-12-31"
+)]
+#[case::future(
+    r#"{"facility":"A","observed_at":"2024-01-15T09:00:01Z","readings":{"room_temp":1}}"#,
+    Reason::TimeInFuture,
+    "more than an hour after it arrived at 2024-01-15T08:00:00"
+)]
+#[case::negative_sequence(
+    r#"{"facility":"A","observed_at":1705305600000,"sequence":-1,"readings":{"room_temp":1}}"#,
+    Reason::NegativeNumber,
+    "sequence is -1"
+)]
+#[case::fractional_sequence(
+    r#"{"facility":"A","observed_at":1705305600000,"sequence":1.5,"readings":{"room_temp":1}}"#,
+    Reason::WrongType,
+    "sequence is 1.5"
+)]
+#[case::overflowing_sequence(
+    r#"{"facility":"A","observed_at":1705305600000,"sequence":18446744073709551616,"readings":{"room_temp":1}}"#,
+    Reason::WrongType,
+    "sequence is 18446744073709551616"
+)]
+#[case::repeated_field(
+    r#"{"facility":"A","facility":"B","observed_at":1705305600000,"readings":{"room_temp":1}}"#,
+    Reason::DuplicateKey,
+    "field facility stands more than once"
+)]
+#[case::number("7", Reason::WrongType, "the record is a number, expected an object")]
+#[case::null("null", Reason::WrongType, "the record is null")]
+fn a_bad_record_costs_only_itself(#[case] bad: &str, #[case] reason: Reason, #[case] detail: &str) {
+    let good = record(r#""readings":{"room_temp":21}"#);
+    let payload = format!("[{good}, {bad} ,{good}]");
+    let batch = native(&payload);
+    assert_eq!(shown(&batch).len(), 2);
+    assert_eq!(reasons(&batch), [(1, None, reason)]);
+    assert!(batch.refused[0].detail.contains(detail), "{}", batch.refused[0].detail);
+    assert_eq!(batch.refused[0].raw, bad);
+    assert_eq!(lines(&format!("{good}\n{bad}\r\n\n{good}")).refused, batch.refused);
+}
+
+#[rstest::rstest]
+#[case::nothing("", Reason::Empty)]
+#[case::space(" \n ", Reason::Empty)]
+#[case::empty_array("[]", Reason::Empty)]
+#[case::cut("[{\"facility\":\"A\"},", Reason::Malformed)]
+#[case::trailing("{} x", Reason::Malformed)]
+fn an_unreadable_payload_is_one_refusal_with_all_its_bytes(#[case] payload: &str, #[case] reason: Reason) {
+    let batch = native(payload);
+    assert!(batch.unreadable && batch.accepted.is_empty());
+    assert_eq!(reasons(&batch), [(0, None, reason)]);
+    assert_eq!(batch.refused[0].raw, payload);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_named() {
+    let batch = native::parse(&Bytes::from_static(b"{\"a\":\"\xff\"}"), &arrival());
+    assert_eq!(batch.refused[0].detail, "byte 6 is no UTF-8");
+}
+
+#[test]
+fn a_syntax_error_costs_only_its_line() {
+    let good = record(r#""readings":{"room_temp":21}"#);
+    let batch = lines(&format!("{good}\n{{\"facility\":\n{good}\n"));
+    assert_eq!(shown(&batch).len(), 2);
+    assert_eq!(reasons(&batch), [(1, None, Reason::Malformed)]);
+    assert_eq!(batch.refused[0].raw, "{\"facility\":");
+}
+
+#[test]
+fn deep_json_costs_only_its_record() {
+    let good = record(r#""readings":{"room_temp":21}"#);
+    let deep = |inner: &str| format!("{}{inner}{}", "[".repeat(50_000), "]".repeat(50_000));
+    let batch = native(&format!("[{good},{},{good}]", record(&format!(r#""readings":{}"#, deep("1")))));
+    assert_eq!(shown(&batch).len(), 2);
+    // An array of one element that nests too deep is an array of readings of which one is no reading.
+    assert_eq!(batch.refused.len(), 1);
+    let batch = native(&record(&format!(r#""readings":{{"room_temp":{},"voltage":220}}"#, deep(""))));
+    assert_eq!(shown(&batch), ["ST-1@0 voltage=220"]);
+    assert_eq!(reasons(&batch)[0].1, Some("room_temp"));
+}
+
+#[test]
+fn received_at_counts_only_where_it_is_accepted() {
+    let payload = Bytes::from(record(&format!(r#""received_at":{},"readings":{{"room_temp":1}}"#, NOW + 5)));
+    let received = |accept_received_at| {
+        let arrival = Arrival { accept_received_at, ..arrival() };
+        native::parse(&payload, &arrival).reports().next().unwrap().received_at
+    };
+    assert_eq!((received(false), received(true)), (NOW, NOW + 5));
+}
+
+#[test]
+fn too_many_readings_are_refused_one_by_one() {
+    let readings: Vec<String> = (0..3_000).map(|_| r#""room_temp":1"#.to_owned()).collect();
+    let batch = native(&record(&format!(r#""readings":{{{}}}"#, readings.join(","))));
+    assert_eq!((batch.readings(), batch.refused.len()), (1, 2_999));
+    assert_eq!(batch.refused[2_998].reason, Reason::TooLarge);
+    let carried: usize = batch.refused.iter().map(|refusal| refusal.raw.len()).sum();
+    assert!(carried < 5 << 20, "rejects repeat {carried} bytes");
+}
+
+#[test]
+fn a_reject_says_where_it_came_from_and_when_its_bytes_were_cut() {
+    let batch = native(&record(r#""readings":{"room_temp":"warm","voltage":220}"#));
+    let reject = batch.refused[0].reject(&arrival());
+    assert_eq!((reject.origin.as_str(), reject.at, reject.readings), ("http:198.51.100.7#room_temp", NOW, 1));
+    let enormous = native(&"x".repeat(MAX_RAW + 1));
+    let reject = enormous.refused[0].reject(&arrival());
+    assert_eq!(reject.raw.len(), MAX_RAW);
+    assert!(reject.detail.ends_with(&format!("(the first {MAX_RAW} of {} bytes are kept)", MAX_RAW + 1)));
+}
+
+#[test]
+fn what_the_registry_does_not_hold_is_refused() {
+    let known = KnownFacilities::default();
+    let entry = RegistryEntry::Facility(Facility {
+        code: "ST-1".into(),
+        kind: FacilityKind::Station,
+        name: String::new(),
+        parent: None,
+        enterprise: None,
+        district: None,
+        longitude: None,
+        latitude: None,
+        heated_area: None,
+        attributes: Default::default(),
+    });
+    known.apply(&entry.key().0, Some(&entry));
+    let good = record(r#""readings":{"room_temp":21}"#);
+    let device = record(r#""device":"D","readings":{"room_temp":21}"#);
+    let mut batch = native(&format!("[{},{device},{good}]", good.replace("ST-1", "ST-2")));
+    batch.admit(&known);
+    assert_eq!(shown(&batch), ["ST-1@0 room_temp=21"]);
+    assert_eq!(reasons(&batch), [(0, None, Reason::UnknownFacility), (1, None, Reason::UnknownDevice)]);
+    assert_eq!((batch.refused[1].readings, &batch.refused[1].raw), (1, &Bytes::from(device)));
+}
+
+#[rstest::rstest]
+#[case::base(
+    r#"[{"bn":"ST-1:","bt":1705305600,"bu":"Cel","n":"supply_temp","v":80.5},{"n":"return_temp","v":313.15,"u":"K"}]"#,
+    &["ST-1@0 supply_temp=80.5 return_temp=40"]
+)]
+#[case::relative(r#"[{"n":"A:room_temp","v":21},{"n":"A:room_temp","t":-60,"v":20}]"#,
+    &["A@0 room_temp=21", "A@-60000 room_temp=20"])]
+#[case::device(r#"[{"n":"A/D/running","vb":true}]"#, &["A/D@0 running=1"])]
+#[case::urn(r#"[{"n":"urn:nuanliu:A:D:heat_power","u":"W","v":1500}]"#, &["A/D@0 heat_power=1.5"])]
+#[case::text(r#"[{"n":"A:room_temp","u":"Cel","vs":"２１"}]"#, &["A@0 room_temp='２１'"])]
+#[case::base_value(r#"[{"bn":"A:","bv":20},{"n":"room_temp","v":1.5}]"#, &["A@0 room_temp=21.5"])]
+fn senml_is_read(#[case] payload: &str, #[case] want: &[&str]) {
+    let batch = senml(payload);
+    assert_eq!((shown(&batch), batch.refused.len()), (want.iter().map(|&s| s.to_owned()).collect(), 0));
+}
+
+#[rstest::rstest]
+#[case::wrong_unit(r#"{"n":"A:room_temp","u":"Pa","v":1}"#, Reason::WrongUnit, "expected °C")]
+#[case::unknown_metric(r#"{"n":"A:rom_temp","v":1}"#, Reason::UnknownMetric, "nearest is room_temp")]
+#[case::name(r#"{"n":"room_temp","v":1}"#, Reason::MissingField, "'room_temp' is not facility:metric")]
+#[case::sum(r#"{"n":"A:room_temp","s":1}"#, Reason::WrongType, "a sum (s) is no reading")]
+#[case::no_value(r#"{"n":"A:room_temp"}"#, Reason::MissingField, "no value")]
+#[case::two_values(r#"{"n":"A:room_temp","v":1,"vs":"1"}"#, Reason::DuplicateKey, "more than one value")]
+#[case::data(r#"{"n":"A:room_temp","vd":"aGk"}"#, Reason::WrongType, "vd of room_temp is text")]
+#[case::text_in_v(r#"{"n":"A:room_temp","v":"1"}"#, Reason::WrongType, "v of room_temp is text")]
+#[case::must_understand(r#"{"n":"A:room_temp","v":1,"x_":1}"#, Reason::WrongType, "x_ is not understood")]
+#[case::version(r#"{"bver":11,"n":"A:room_temp","v":1}"#, Reason::WrongType, "version 11")]
+#[case::infinite(r#"{"n":"A:room_temp","v":1e999}"#, Reason::NotFinite, "1e999")]
+#[case::future(r#"{"n":"A:room_temp","v":1,"t":7200}"#, Reason::TimeInFuture, "10:00:00")]
+fn senml_refuses_only_what_is_wrong(#[case] bad: &str, #[case] reason: Reason, #[case] detail: &str) {
+    let batch = senml(&format!(r#"[{{"n":"B:voltage","v":220}},{bad}]"#));
+    assert_eq!(shown(&batch), ["B@0 voltage=220"]);
+    assert_eq!((batch.refused.len(), batch.refused[0].index), (1, 1));
+    assert_eq!(batch.refused[0].reason, reason);
+    assert!(batch.refused[0].detail.contains(detail), "{}", batch.refused[0].detail);
+}
+
+#[test]
+fn thingsboard_telemetry_is_read() {
+    let batch = thingsboard(
+        r#"{"ST-1":[{"ts":1705305600000,"values":{"room_temp":21,"x":1}},{"ts":"soon","values":{"voltage":1}}],
+           "ST-1/D":[{"room_temp":"20,5"}],"":[{"room_temp":1}],"ST-2":[],"ST-3":[7]}"#,
+    );
+    assert_eq!(shown(&batch), ["ST-1@0 room_temp=21", "ST-1/D@0 room_temp='20,5'"]);
+    assert_eq!(
+        reasons(&batch),
+        [
+            (0, Some("x"), Reason::UnknownMetric),
+            (1, None, Reason::BadTime),
+            (3, None, Reason::MissingField),
+            (4, None, Reason::Empty),
+            (5, None, Reason::WrongType),
+        ]
+    );
+    assert!(thingsboard("{}").unreadable && thingsboard("[]").unreadable && thingsboard("{").unreadable);
+}
+
+fn pointers(text: &str) -> Pointers {
+    toml::from_str(text).unwrap()
+}
+
+const PLC: &str = r#"
+records = "/data"
+device = "/dev/id"
+time = "/ts"
+time_format = "%Y%m%d%H%M%S"
+sequence = "/no"
+fields."/v/0" = { metric = "supply_temp", factor = 0.1 }
+fields."/v/1" = { metric = "supply_pressure", unit = "bar" }
+fields."/a~1b" = { metric = "running" }
+"#;
+
+#[test]
+fn custom_json_is_read_by_pointers() {
+    let mapping = Mapping::new(pointers(PLC), true).unwrap();
+    let payload = Bytes::from_static(
+        br#"{"data":[{"dev":{"id":"P1"},"ts":20240115160000,"no":7,"v":[805,"4.5"],"a/b":true,"more":1},
+            {"dev":{"id":"P2"},"ts":"20240115160001","v":["warm",null]},{"dev":{"id":"P3"},"ts":"noon","v":[1]},
+            {"dev":{"id":"P4"},"v":[1]},{"ts":20240115160000,"v":[]},7]}"#,
+    );
+    let batch = mapping.parse(&payload, &arrival(), Some("ST-1"), None);
+    assert_eq!(
+        shown(&batch),
+        ["ST-1/P1@0 running=1 supply_temp=80.5 supply_pressure=0.45", "ST-1/P2@1000 supply_pressure=missing"]
+    );
+    assert_eq!(batch.reports().next().unwrap().sequence, Some(7));
+    assert_eq!(
+        reasons(&batch),
+        [
+            (1, Some("supply_temp"), Reason::NotANumber),
+            (2, None, Reason::BadTime),
+            (3, None, Reason::MissingField),
+            (4, None, Reason::Empty),
+            (5, None, Reason::MissingField),
+        ]
+    );
+    assert!(mapping.parse(&Bytes::from_static(b"{}"), &arrival(), Some("A"), None).unreadable);
+}
+
+#[rstest::rstest]
+#[case("facility = 'id'\nfields.'/v' = { metric = 'room_temp' }", "'id' is no JSON pointer")]
+#[case("fields.'/v' = { metric = 'room_temp' }", "neither a pointer nor the topic")]
+#[case("facility = '/id'\nfields = {}", "nothing is mapped")]
+#[case("facility = '/id'\nfields.'/v' = { metric = 'rom' }", "metric rom is not in the catalogue")]
+#[case("facility = '/id'\nfields.'/v' = { metric = 'room_temp', unit = 'bar' }", "expected °C")]
+#[case("facility = '/id'\nfields.'/v' = { metric = 'room_temp', factor = 0 }", "the factor not 0")]
+#[case("facility = '/id'\ntime_format = 'iso'\nfields.'/v' = { metric = 'room_temp' }", "'iso' is none of")]
+fn wrong_pointers_are_named(#[case] text: &str, #[case] detail: &str) {
+    let error = Mapping::new(pointers(text), false).unwrap_err().to_string();
+    assert!(error.contains(detail), "{error}");
+}
+
+#[test]
+fn events_are_read() {
+    let parse = |text: &str| events(&Bytes::copy_from_slice(text.as_bytes()), &arrival(), false);
+    let batch = parse(
+        r#"[{"id":"1","kind":"complaint","facility":"A","at":1705305600000,"fields":{"n":1.50,"t":"x","l":[1, 2],"z":null}},
+           {"id":"2","kind":"party","facility":"A","at":1705305600000},
+           {"id":"3","kind":"plan","facility":"A","at":"2024-02-01T00:00:00Z"},
+           {"id":"4","kind":"repair","facility":"A","at":"2024-02-01T00:00:00Z"},
+           {"kind":"repair","facility":"A","at":1705305600000},
+           {"id":"6","kind":"repair","facility":"A","at":1705305600000,"fields":{"a":1,"a":2}}]"#,
+    );
+    let Outgoing::Event(event) = &batch.accepted[0].record else { panic!("no event") };
+    let fields: Vec<_> = event.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(fields, ["l=[1, 2]", "n=1.50", "t=x"]);
+    assert_eq!(batch.accepted.iter().map(|a| a.index).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(
+        reasons(&batch),
+        [
+            (1, None, Reason::WrongType),
+            (3, None, Reason::TimeInFuture),
+            (4, None, Reason::MissingField),
+            (5, None, Reason::DuplicateKey),
+        ]
+    );
+}
+
+/// JSON that resembles records closely enough to reach every branch.
+fn anything() -> impl Strategy<Value = String> {
+    let scalar = prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("NaN".to_owned()),
+        Just(NOW.to_string()),
+        any::<f64>().prop_map(|number| format!("{number:?}").replace("inf", "Infinity")),
+        "\"[a-zA-Z0-9:/.,０-９ -]{0,12}\"",
+    ];
+    let key = proptest::sample::select(vec![
+        "facility",
+        "device",
+        "observed_at",
+        "sequence",
+        "readings",
+        "metric",
+        "value",
+        "room_temp",
+        "voltage",
+        "running",
+        "n",
+        "bn",
+        "v",
+        "vs",
+        "u",
+        "t",
+        "bt",
+        "ts",
+        "values",
+        "ST-1",
+        "id",
+        "kind",
+        "at",
+        "fields",
+    ]);
+    scalar.prop_recursive(4, 64, 6, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(|nodes| format!("[{}]", nodes.join(","))),
+            proptest::collection::vec((key.clone(), inner), 0..6).prop_map(|members| {
+                let members: Vec<_> =
+                    members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+/// Readings in refusals.
+fn refused(batch: &Batch) -> usize {
+    batch.refused.iter().map(|refusal| refusal.readings as usize).sum()
+}
+
+proptest! {
+    #[test]
+    fn no_json_panics_and_every_record_is_answered(text in anything()) {
+        let payload = Bytes::copy_from_slice(text.as_bytes());
+        let mapping = Mapping::new(pointers("facility = '/facility'\nfields.'/v' = { metric = 'room_temp' }"), false);
+        let batches = [
+            native(&text),
+            lines(&text),
+            senml(&text),
+            thingsboard(&text),
+            mapping.unwrap().parse(&payload, &arrival(), None, None),
+            events(&payload, &arrival(), false),
+        ];
+        for (form, batch) in batches.iter().enumerate() {
+            // A record that sets only SenML base fields holds nothing; every other payload has an answer.
+            prop_assert!(!batch.accepted.is_empty() || !batch.refused.is_empty(), "form {form} of {text}");
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let payload = Bytes::from(bytes);
+        for batch in [native::parse(&payload, &arrival()), native::parse_lines(&payload, &arrival()),
+            senml::parse(&payload, &arrival()), thingsboard::parse(&payload, &arrival(), "/")] {
+            prop_assert!(!batch.accepted.is_empty() || !batch.refused.is_empty());
+        }
+    }
+
+    #[test]
+    fn readings_in_are_readings_accepted_and_rejected(
+        records in proptest::collection::vec(
+            (
+                proptest::sample::select(vec!["\"A\"", "7", "\"\""]),
+                proptest::sample::select(vec!["1705305600000", "5", "\"x\"", "4000000000000"]),
+                proptest::collection::vec(
+                    (
+                        proptest::sample::select(vec!["room_temp", "voltage", "running", "nonsense"]),
+                        proptest::sample::select(vec!["1", "NaN", "\"1,5\"", "\"x\"", "null", "true", "[[]]"]),
+                    ),
+                    1..8,
+                ),
+            ),
+            1..6,
+        )
+    ) {
+        let total: usize = records.iter().map(|record| record.2.len()).sum();
+        let text: Vec<String> = records
+            .iter()
+            .map(|(facility, at, readings)| {
+                let readings: Vec<_> = readings.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+                format!(r#"{{"facility":{facility},"observed_at":{at},"readings":{{{}}}}}"#, readings.join(","))
+            })
+            .collect();
+        let batch = native(&format!("[{}]", text.join(",")));
+        prop_assert_eq!(batch.readings() + refused(&batch), total);
+        prop_assert_eq!(lines(&text.join("\n")), batch);
+    }
+}
