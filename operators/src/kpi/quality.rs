@@ -1,0 +1,121 @@
+//! Quality figures of a scope and window (C 1.4): completeness, timeliness, validity, consistency, uniqueness, and a
+//! weighted score.
+//!
+//! Enters: facts. Leaves: shares from 0 to 1. Guarantees: nothing received gives 0 throughout: silence earns no credit.
+
+use schemas::{Millis, Period, Scope};
+
+use crate::window::{Component, Facts};
+
+/// The quality of one scope's data in one window; shares from 0 to 1, rounded to four decimals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QualityRow {
+    /// Whose data.
+    pub scope: Scope,
+    /// Length of the window.
+    pub period: Period,
+    /// Start of the window.
+    pub window_start: Millis,
+    /// (expected − missing − invalid) / expected.
+    pub completeness: f32,
+    /// Readings that came within the time allowed, of those received.
+    pub timeliness: f32,
+    /// Readings that may be used, of those received.
+    pub validity: f32,
+    /// Readings in normal form whose clock, counter and earlier copies do not contradict them, of those received.
+    pub consistency: f32,
+    /// Readings received once, of all copies received.
+    pub uniqueness: f32,
+    /// The weighted sum by [`WEIGHTS`].
+    pub score: f32,
+}
+
+/// Weights of completeness, timeliness, validity, consistency and uniqueness in the score; their sum is 1. What is
+/// missing or wrong harms supervision most, then what comes late; form and repetition are repaired on the way.
+pub const WEIGHTS: [f32; 5] = [0.35, 0.2, 0.25, 0.1, 0.1];
+
+/// The figures of a window in which reports were expected or received.
+#[must_use]
+pub fn row(scope: &Scope, period: Period, window_start: Millis, facts: &Facts) -> Option<QualityRow> {
+    let received = facts.get(Component::Readings);
+    if received <= 0 && facts.get(Component::ReportsExpected) <= 0 {
+        return None;
+    }
+    let of_received = |component| share(facts.get(component), received);
+    let figures = [
+        completeness(facts) as f32,
+        of_received(Component::Timely),
+        of_received(Component::Valid),
+        of_received(Component::Consistent),
+        share(received, received + facts.get(Component::Duplicates)),
+    ];
+    let score = figures.iter().zip(WEIGHTS).map(|(figure, weight)| figure * weight).sum();
+    let [completeness, timeliness, validity, consistency, uniqueness] = figures.map(rounded);
+    let scope = scope.clone();
+    let score = rounded(score);
+    Some(QualityRow {
+        scope,
+        period,
+        window_start,
+        completeness,
+        timeliness,
+        validity,
+        consistency,
+        uniqueness,
+        score,
+    })
+}
+
+/// (expected − missing − invalid) / expected, 0 to 1; where nothing is expected, the share of what is valid.
+#[must_use]
+pub fn completeness(facts: &Facts) -> f64 {
+    let part = |part, whole| {
+        let whole = facts.get(whole);
+        if whole > 0 { (facts.get(part) as f64 / whole as f64).clamp(0.0, 1.0) } else { 0.0 }
+    };
+    let valid = part(Component::Valid, Component::Readings);
+    let expected = facts.get(Component::ReportsExpected) > 0;
+    if expected { valid * part(Component::ReportsCounted, Component::ReportsExpected) } else { valid }
+}
+
+fn share(part: i64, whole: i64) -> f32 {
+    if whole > 0 { (part as f64 / whole as f64).clamp(0.0, 1.0) as f32 } else { 0.0 }
+}
+
+fn rounded(share: f32) -> f32 {
+    (share * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::{Code, ScopeKind};
+
+    use super::{super::tests::facts, *};
+
+    #[test]
+    fn figures_are_shares_and_the_score_their_weighted_sum() {
+        assert!((WEIGHTS.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        let scope = Scope { kind: ScopeKind::Enterprise, code: Code::const_new("E-1") };
+        assert_eq!(row(&scope, Period::Day, 0, &Facts::new()), None);
+        let window = facts(&[
+            (Component::ReportsExpected, 100),
+            (Component::ReportsCounted, 80),
+            (Component::Readings, 400),
+            (Component::Valid, 200),
+            (Component::Timely, 300),
+            (Component::Consistent, 400),
+            (Component::Duplicates, 100),
+        ]);
+        let row = row(&scope, Period::Day, 0, &window).unwrap();
+        let figures = [row.completeness, row.timeliness, row.validity, row.consistency, row.uniqueness];
+        assert_eq!(figures, [0.4, 0.75, 0.5, 1.0, 0.8]);
+        assert_eq!(row.score, 0.595);
+    }
+
+    #[test]
+    fn silence_earns_no_credit() {
+        let scope = Scope { kind: ScopeKind::Facility, code: Code::const_new("ST-1") };
+        let row = row(&scope, Period::Hour, 0, &facts(&[(Component::ReportsExpected, 60)])).unwrap();
+        assert_eq!((row.completeness, row.timeliness, row.uniqueness, row.score), (0.0, 0.0, 0.0, 0.0));
+    }
+}

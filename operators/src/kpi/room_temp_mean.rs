@@ -1,0 +1,41 @@
+//! Mean room temperature (室内平均温度), over time and rooms. T 2.15.4.7.
+
+use super::{About, Kpi, ratio, share};
+use crate::window::{Component, Facts};
+
+/// See the module.
+pub const KPI: Kpi = Kpi {
+    code: "room_temp_mean",
+    name: "室内平均温度",
+    unit: "°C",
+    decimals: 1,
+    season_decimals: 1,
+    source: "T 2.15.4.7",
+    about: About::Rooms,
+    value,
+    coverage,
+};
+
+fn value(facts: &Facts) -> Option<f64> {
+    ratio(facts, (Component::Room, 1.0), (Component::RoomTime, 1.0))
+}
+
+fn coverage(facts: &Facts) -> f32 {
+    share(facts, Component::RoomCovered, Component::RoomSpan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::facts, *};
+
+    #[rstest::rstest]
+    #[case::warm(&[(Component::Room, 75_960_000), (Component::RoomTime, 3_600_000)], Some(21.1))]
+    #[case::not_measured(&[], None)]
+    fn follows_its_definition(#[case] list: &[(Component, i64)], #[case] want: Option<f64>) {
+        let mut facts = facts(list);
+        if facts.get(Component::RoomSpan) == 0 {
+            facts.set(Component::RoomSpan, 3_600_000);
+        }
+        assert_eq!(KPI.rounded(schemas::ScopeKind::City, &facts).0, want);
+    }
+}

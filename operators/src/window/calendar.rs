@@ -1,0 +1,127 @@
+//! Hours and days, and when they are closed for good.
+
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use schemas::{
+    Millis, Period,
+    time::{DAY, HOUR, MINUTE},
+};
+
+/// Windows older than this are closed: nothing revises them any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Horizon {
+    /// Start of the first hour that is open.
+    pub hour: Millis,
+    /// Start of the first day that is open.
+    pub day: Millis,
+}
+
+impl Horizon {
+    /// Before everything.
+    pub const NOTHING_CLOSED: Horizon = Horizon { hour: Millis::MIN, day: Millis::MIN };
+
+    /// Whether a window is closed.
+    #[must_use]
+    pub fn is_closed(&self, period: Period, start: Millis) -> bool {
+        match period {
+            Period::Hour => start < self.hour,
+            Period::Day => start < self.day,
+            Period::Month | Period::Season => false,
+        }
+    }
+}
+
+/// How time is cut into windows, and how long they stay open.
+///
+/// Hours are hours of UTC. A day is made of the hours that begin in a civil day of the zone: 23 to 25 hours where clocks
+/// are put back and forth, and shifted by the odd minutes in a zone whose offset is no whole hour.
+#[derive(Clone, Debug)]
+pub struct Calendar {
+    zone: TimeZone,
+    lateness: Millis,
+    settling: Millis,
+}
+
+impl Calendar {
+    /// Days in `zone`; windows stay open for `lateness` ms behind their end, and an hour is settled enough for models
+    /// `settling` ms behind its end (at most the lateness).
+    #[must_use]
+    pub fn new(zone: TimeZone, lateness: Millis, settling: Millis) -> Calendar {
+        let lateness = lateness.max(0);
+        Calendar { zone, lateness, settling: settling.clamp(0, lateness) }
+    }
+
+    /// Start of the hour that holds a time.
+    #[must_use]
+    pub fn hour(at: Millis) -> Millis {
+        at - at.rem_euclid(HOUR)
+    }
+
+    /// Start and end of the civil day that holds a time. Times beyond jiff's range fall in days of UTC.
+    #[must_use]
+    pub fn day(&self, at: Millis) -> (Millis, Millis) {
+        self.civil_day(at).unwrap_or_else(|| {
+            let start = at - at.rem_euclid(DAY);
+            (start, start.saturating_add(DAY))
+        })
+    }
+
+    fn civil_day(&self, at: Millis) -> Option<(Millis, Millis)> {
+        let start = Timestamp::from_millisecond(at).ok()?.to_zoned(self.zone.clone()).start_of_day().ok()?;
+        let end = start.checked_add(1.day()).ok()?;
+        Some((start.timestamp().as_millisecond(), end.timestamp().as_millisecond()))
+    }
+
+    /// When an hour may be used by models.
+    #[must_use]
+    pub fn settled(&self, hour: Millis) -> Millis {
+        hour + HOUR + self.settling
+    }
+
+    /// What is closed when the clock stands at `clock`: windows whose end lies more than the lateness behind it.
+    #[must_use]
+    pub fn horizon(&self, clock: Millis) -> Horizon {
+        if clock <= Millis::MIN + self.lateness + DAY {
+            return Horizon::NOTHING_CLOSED;
+        }
+        let ended = clock - self.lateness;
+        let hour = Calendar::hour(ended - 1);
+        Horizon { hour, day: self.day(hour).0 }
+    }
+}
+
+/// China has one time zone; six hours of lateness hold a room sensor's and a gateway's usual outage.
+impl Default for Calendar {
+    fn default() -> Calendar {
+        Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), 6 * HOUR, 10 * MINUTE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Millis {
+        schemas::time::parse(text, &TimeZone::UTC).unwrap()
+    }
+
+    #[rstest::rstest]
+    #[case("Asia/Shanghai", "2024-01-15T20:00:00Z", "2024-01-15T16:00:00Z", 24)]
+    #[case("Europe/Belgrade", "2024-03-31T12:00:00Z", "2024-03-30T23:00:00Z", 23)]
+    #[case("Europe/Belgrade", "2024-10-27T12:00:00Z", "2024-10-26T22:00:00Z", 25)]
+    fn days_follow_the_zone(#[case] zone: &str, #[case] time: &str, #[case] start: &str, #[case] hours: i64) {
+        let calendar = Calendar::new(TimeZone::get(zone).unwrap(), HOUR, 0);
+        assert_eq!(calendar.day(at(time)), (at(start), at(start) + hours * HOUR));
+    }
+
+    #[test]
+    fn windows_close_when_the_lateness_is_over() {
+        let calendar = Calendar::new(TimeZone::UTC, 2 * HOUR, 0);
+        let (hour, day) = (at("2024-01-15T10:00:00Z"), at("2024-01-15T00:00:00Z"));
+        let closed = |period, start, clock| calendar.horizon(clock).is_closed(period, start);
+        assert!(!closed(Period::Hour, hour, hour + 3 * HOUR));
+        assert!(closed(Period::Hour, hour, hour + 3 * HOUR + 1));
+        assert!(!closed(Period::Day, day, day + DAY + 2 * HOUR));
+        assert!(closed(Period::Day, day, day + DAY + 2 * HOUR + 1));
+        assert_eq!(calendar.horizon(Millis::MIN), Horizon::NOTHING_CLOSED);
+    }
+}

@@ -1,0 +1,76 @@
+//! Facts that are functions of other facts of one facility and window.
+
+use schemas::{Millis, time::SECOND};
+
+use super::{
+    facts::{Component as C, Facts, Mask},
+    quantity::Role,
+};
+
+/// What the registry says of the facility.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Means {
+    pub(super) role: Role,
+    /// Heated area, 0.01 m².
+    pub(super) area: i64,
+    /// Standard room temperature, thousandths of °C.
+    pub(super) standard: i64,
+}
+
+/// Derived facts that say something about the window as a whole, so that those of a day are no sum over its hours.
+const STATIC: Mask = Mask::of(&[
+    C::HeatArea,
+    C::MakeupArea,
+    C::ElectricityArea,
+    C::OutdoorFacilities,
+    C::Households,
+    C::HouseholdsCompliant,
+]);
+
+/// What a day takes over from its hours.
+pub(super) const SUMS: Mask = STATIC.rest();
+/// The same while the day goes on: its hours end and are late, it does not.
+pub(super) const SUMS_OF_OPEN: Mask = STATIC.and(Mask::of(&[C::LateChanges, C::Closings])).rest();
+
+/// Derives the facts of an hour of which `elapsed` ms have passed.
+pub(super) fn derive_hour(facts: &mut Facts, means: &Means, elapsed: Millis) {
+    let by_counter = facts.get(C::HeatCounterTime) > 0;
+    let (heat, time) =
+        if by_counter { (C::HeatCounter, C::HeatCounterTime) } else { (C::HeatPower, C::HeatPowerTime) };
+    let (heat, time) = (facts.get(heat), facts.get(time));
+    facts.set(C::Heat, heat);
+    facts.set(C::HeatTime, time);
+    let square_metre_seconds = i128::from(means.area) * i128::from(time) / (100 * i128::from(SECOND));
+    facts.set(C::HeatAreaTime, i64::try_from(square_metre_seconds).unwrap_or(i64::MAX));
+    let paired = time > 0 && facts.get(C::ElectricityTime) > 0;
+    facts.set(C::PairedHeat, if paired { heat } else { 0 });
+    facts.set(C::PairedElectricity, if paired { facts.get(C::Electricity) } else { 0 });
+    let span = |holds: bool| if holds { elapsed } else { 0 };
+    facts.set(C::StationSpan, span(matches!(means.role, Role::Station | Role::Source | Role::Network)));
+    facts.set(C::DeviceSpan, span(means.role == Role::CleanDevice));
+    let rooms = facts.get(C::RoomTime);
+    let room_span = span(
+        matches!(means.role, Role::CleanDevice) || (means.role == Role::Rooms && facts.get(C::Expected) > 0),
+    );
+    facts.set(C::RoomSpan, room_span);
+    facts.set(C::RoomCovered, rooms.min(room_span));
+    let outdoor = means.role == Role::Weather || facts.get(C::OutdoorTime) > 0;
+    facts.set(C::OutdoorSpan, span(outdoor));
+    facts.set(C::ReportsCounted, facts.get(C::ReportsReceived).min(facts.get(C::ReportsExpected)));
+    derive_static(facts, means);
+}
+
+/// Derives what says something about the window as a whole, for hours and days alike.
+pub(super) fn derive_static(facts: &mut Facts, means: &Means) {
+    let area_where = |time: i64| if time > 0 { means.area } else { 0 };
+    facts.set(C::HeatArea, area_where(facts.get(C::HeatTime)));
+    facts.set(C::MakeupArea, area_where(facts.get(C::MakeupTime)));
+    facts.set(C::ElectricityArea, area_where(facts.get(C::ElectricityTime)));
+    let outdoor = means.role == Role::Weather || facts.get(C::OutdoorTime) > 0;
+    facts.set(C::OutdoorFacilities, i64::from(outdoor));
+    let (time, integral) = (facts.get(C::RoomTime), facts.get(C::Room));
+    facts.set(C::Households, i64::from(time > 0));
+    // Thousandths of °C times seconds against thousandths of °C times milliseconds.
+    let reached = i128::from(integral) * 1_000 >= i128::from(means.standard) * i128::from(time);
+    facts.set(C::HouseholdsCompliant, i64::from(time > 0 && reached));
+}

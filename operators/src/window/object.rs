@@ -1,0 +1,335 @@
+//! One object of a facility: its reports, its series and what they contribute.
+
+use schemas::{
+    Code, Flag, MetricId, Millis, QualityTest,
+    time::{HOUR, MINUTE},
+};
+
+use super::{
+    calendar::Calendar,
+    facts::Component,
+    points::{Point, Points},
+    quantity::{Quantities, Quantity, Role, Side},
+    segment::{self, Terms},
+    tally::Tally,
+};
+use crate::flow::{Change, Checked, CheckedReport};
+
+/// The room temperature that must be reached where the registry does not say, °C (T 2.15.4.1).
+const STANDARD_TEMP: f64 = 18.0;
+
+/// What the registry says about an object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Traits {
+    /// Between two reports, ms, at least 1.
+    pub(super) interval: Millis,
+    /// Standard room temperature, °C.
+    pub(super) standard: f64,
+}
+
+impl Traits {
+    pub(super) fn of(profile: &crate::Profile, device: &str) -> Traits {
+        let standard = profile.number(device, schemas::registry::attribute::STANDARD_TEMP);
+        Traits {
+            interval: profile.interval(device).max(1),
+            standard: standard.filter(|s| s.is_finite()).unwrap_or(STANDARD_TEMP),
+        }
+    }
+}
+
+/// Where the stage stands while it handles a report.
+pub(super) struct Now<'a> {
+    pub(super) quantities: &'a Quantities,
+    pub(super) role: Role,
+    /// Hours before this one are closed.
+    pub(super) floor: Millis,
+    /// The clock before this epoch: hours that ended by then have their full expectation.
+    pub(super) clock: Millis,
+}
+
+impl Now<'_> {
+    pub(super) fn ended(&self, hour: Millis) -> bool {
+        hour + HOUR <= self.clock
+    }
+}
+
+/// The state of one object. Points leave it when their hour is closed; the last one before stays, as the start of the
+/// next segment.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub(super) code: Code,
+    pub(super) traits: Traits,
+    /// The first hour in which reports are expected.
+    pub(super) first_hour: Millis,
+    beats: Points,
+    series: Vec<Series>,
+    /// Readings that are not valid, timely and consistent, in the order of (time, metric).
+    doubts: Vec<Doubt>,
+}
+
+#[derive(Debug)]
+struct Series {
+    quantity: Quantity,
+    points: Points,
+}
+
+#[derive(Debug)]
+struct Doubt {
+    at: Millis,
+    metric: MetricId,
+    quality: [bool; 3],
+}
+
+const QUALITY: [Component; 3] = [Component::Valid, Component::Timely, Component::Consistent];
+
+impl Object {
+    pub(super) fn new(code: Code, traits: Traits, first_hour: Millis) -> Object {
+        Object { code, traits, first_hour, beats: Points::new(0), series: Vec::new(), doubts: Vec::new() }
+    }
+
+    pub(super) fn series_count(&self) -> usize {
+        self.series.len() + 1
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let points: usize = self.series.iter().map(|s| s.points.heap_bytes()).sum();
+        points
+            + self.beats.heap_bytes()
+            + self.series.capacity() * size_of::<Series>()
+            + self.doubts.capacity() * size_of::<Doubt>()
+    }
+
+    /// Takes a report in.
+    pub(super) fn receive(&mut self, report: &CheckedReport, now: &Now<'_>, tally: &mut Tally) {
+        let (at, hour) = (report.observed_at, Calendar::hour(report.observed_at));
+        if report.readings.iter().any(|r| r.change == Change::New) {
+            self.beat(at, now, tally);
+            if now.ended(hour) {
+                tally.add(hour, Component::LateChanges, 1);
+            }
+        }
+        if report.readings.iter().any(|r| r.change != Change::New) {
+            tally.add(hour, Component::CorrectedChanges, 1);
+        }
+        let terms = self.terms(now.floor);
+        let (mut primary, mut secondary) = (false, false);
+        for reading in &report.readings {
+            self.judge(at, hour, reading, tally);
+            let Some(quantity) = now.quantities.of(now.role, reading.metric) else { continue };
+            let value = reading.flag.usable().then_some(reading.value);
+            self.put(quantity, reading.metric.metric().decimals, at, value, &terms, tally);
+            match quantity {
+                Quantity::Flow(second) => *(if second { &mut secondary } else { &mut primary }) = true,
+                Quantity::Temperature(side) if side.secondary() => secondary = true,
+                Quantity::Temperature(_) => primary = true,
+                _ => {}
+            }
+        }
+        for side in Side::ALL {
+            if if side.secondary() { secondary } else { primary } {
+                self.weigh(side, at, &terms, tally);
+            }
+        }
+    }
+
+    /// A report was heard: counts it, the time online, and what is expected up to it.
+    fn beat(&mut self, at: Millis, now: &Now<'_>, tally: &mut Tally) {
+        let hour = Calendar::hour(at);
+        let beside = self.beats.neighbours(at);
+        if beside.here.is_some() {
+            return;
+        }
+        self.beats.upsert(at, 0.0);
+        tally.add(hour, Component::ReportsReceived, 1);
+        tally.saw(hour, at);
+        let terms = self.terms(now.floor);
+        let mut online = |a: Option<Point>, b: Option<Point>, sign: i64| {
+            if let (Some(a), Some(b)) = (a, b) {
+                segment::online(a.at, b.at, &terms, &mut |hour, c, amount| tally.add(hour, c, sign * amount));
+            }
+        };
+        let here = Some(Point { at, value: 0.0 });
+        online(beside.before, beside.after, -1);
+        online(beside.before, here, 1);
+        online(here, beside.after, 1);
+        if !now.ended(hour) && beside.after.is_none_or(|after| after.at >= hour + HOUR) {
+            let before = beside.before.map(|before| before.at).filter(|before| *before >= hour);
+            self.expect(hour, before.map(|b| b - hour), -1, tally);
+            self.expect(hour, Some(at - hour), 1, tally);
+        }
+        let known = self.first_hour;
+        self.first_hour = known.min(hour);
+        let mut missed = hour;
+        while missed < known && now.ended(missed) {
+            self.expect(missed, Some(HOUR), 1, tally);
+            missed += HOUR;
+        }
+    }
+
+    /// Adds what is expected of an object that was last heard `elapsed` into the hour; the whole hour when it is over.
+    fn expect(&self, hour: Millis, elapsed: Option<Millis>, sign: i64, tally: &mut Tally) {
+        let Some(elapsed) = elapsed else { return };
+        let full = (HOUR + self.traits.interval / 2) / self.traits.interval;
+        let reports = if elapsed == HOUR { full } else { full.min(elapsed / self.traits.interval + 1) };
+        tally.add(hour, Component::Expected, sign * elapsed);
+        tally.add(hour, Component::ReportsExpected, sign * reports);
+    }
+
+    /// The hour is over: what was not heard until now is missing. Nothing before the object was known.
+    pub(super) fn close_hour(&self, hour: Millis, tally: &mut Tally) {
+        if self.first_hour <= hour {
+            self.expect(hour, self.heard(hour), -1, tally);
+            self.expect(hour, Some(HOUR), 1, tally);
+        }
+    }
+
+    /// How far into the hour the object was last heard.
+    fn heard(&self, hour: Millis) -> Option<Millis> {
+        let last = self.beats.neighbours(hour + HOUR).before?;
+        (last.at >= hour).then_some(last.at - hour)
+    }
+
+    /// Takes back (-1) or puts (1) everything that depends on the traits, in the hours that are open.
+    pub(super) fn restate(&self, sign: i64, now: &Now<'_>, hours: &[Millis], tally: &mut Tally) {
+        let terms = self.terms(now.floor);
+        let mut add = |hour, component, amount: i64| tally.add(hour, component, sign * amount);
+        for series in &self.series {
+            let mut before = None;
+            for point in series.points.iter() {
+                if let Some(before) = before.replace(point) {
+                    segment::contribute(series.quantity, (before, point), &terms, &mut add);
+                }
+            }
+        }
+        let mut before = None;
+        for point in self.beats.iter() {
+            if let Some(before) = before.replace(point.at) {
+                segment::online(before, point.at, &terms, &mut add);
+            }
+        }
+        for hour in hours.iter().filter(|hour| self.first_hour <= **hour) {
+            let elapsed = if now.ended(*hour) { Some(HOUR) } else { self.heard(*hour) };
+            self.expect(*hour, elapsed, sign, tally);
+        }
+    }
+
+    /// Drops every series: the facility has become something else.
+    pub(super) fn drop_series(&mut self) {
+        self.series.clear();
+    }
+
+    /// Forgets what lies in closed hours.
+    pub(super) fn forget(&mut self, floor: Millis) {
+        self.beats.forget_before_but_one(floor);
+        for series in &mut self.series {
+            series.points.forget_before_but_one(floor);
+        }
+        self.doubts.retain(|doubt| doubt.at >= floor);
+    }
+
+    fn terms(&self, floor: Millis) -> Terms {
+        // Two and a half intervals: one report may be lost, and clocks may be a little off.
+        let gap = (self.traits.interval.saturating_mul(5) / 2).max(MINUTE / 2);
+        Terms { gap, standard: self.traits.standard, floor }
+    }
+
+    /// Counts a reading and its marks, or what a revision changes about them.
+    fn judge(&mut self, at: Millis, hour: Millis, reading: &Checked, tally: &mut Tally) {
+        let failed = |test| reading.failed.contains(test);
+        let quality = [
+            reading.flag.usable(),
+            reading.flag != Flag::Missing && !failed(QualityTest::Timeliness),
+            ![
+                QualityTest::Normativity,
+                QualityTest::CounterFall,
+                QualityTest::ClockAhead,
+                QualityTest::Corrected,
+            ]
+            .into_iter()
+            .any(failed),
+        ];
+        let fine = quality == [true; 3];
+        if fine && reading.change == Change::New {
+            tally.add(hour, Component::Readings, 1);
+            QUALITY.into_iter().for_each(|component| tally.add(hour, component, 1));
+            return;
+        }
+        let key = (at, reading.metric);
+        let place = self.doubts.binary_search_by(|doubt| (doubt.at, doubt.metric).cmp(&key));
+        let before = match (reading.change, place) {
+            (Change::New, _) => {
+                tally.add(hour, Component::Readings, 1);
+                [false; 3]
+            }
+            (_, Ok(place)) => self.doubts[place].quality,
+            (_, Err(_)) => [true; 3],
+        };
+        for ((component, is), was) in QUALITY.into_iter().zip(quality).zip(before) {
+            tally.add(hour, component, i64::from(is) - i64::from(was));
+        }
+        match (place, fine) {
+            (Ok(place), true) => drop(self.doubts.remove(place)),
+            (Ok(place), false) => self.doubts[place].quality = quality,
+            (Err(_), true) => {}
+            (Err(place), false) => {
+                self.doubts.insert(place, Doubt { at, metric: reading.metric, quality });
+            }
+        }
+    }
+
+    /// Sets or removes a point and moves the contributions of the segments beside it.
+    fn put(
+        &mut self,
+        quantity: Quantity,
+        decimals: u8,
+        at: Millis,
+        value: Option<f64>,
+        terms: &Terms,
+        tally: &mut Tally,
+    ) {
+        let Some(series) = self.series.iter_mut().find(|series| series.quantity == quantity) else {
+            if let Some(value) = value {
+                let mut points = Points::new(decimals);
+                points.upsert(at, value);
+                self.series.reserve_exact(1);
+                self.series.push(Series { quantity, points });
+            }
+            return;
+        };
+        let beside = series.points.neighbours(at);
+        if beside.here.map(f64::to_bits) == value.map(f64::to_bits) {
+            return;
+        }
+        match value {
+            Some(value) => series.points.upsert(at, value),
+            None => series.points.remove(at),
+        };
+        let mut chain = |middle: Option<f64>, sign: i64| {
+            let middle = middle.map(|value| Point { at, value });
+            let mut add = |hour, component, amount: i64| tally.add(hour, component, sign * amount);
+            let mut before = beside.before;
+            for point in [middle, beside.after].into_iter().flatten() {
+                if let Some(before) = before.replace(point) {
+                    segment::contribute(quantity, (before, point), terms, &mut add);
+                }
+            }
+        };
+        chain(beside.here, -1);
+        chain(value, 1);
+    }
+
+    /// Keeps the flow and the product of flow and temperature at the times that have both.
+    fn weigh(&mut self, side: Side, at: Millis, terms: &Terms, tally: &mut Tally) {
+        let value = |quantity| {
+            self.series
+                .iter()
+                .find(|series| series.quantity == quantity)
+                .and_then(|series| series.points.get(at))
+        };
+        let both = value(Quantity::Flow(side.secondary())).zip(value(Quantity::Temperature(side)));
+        self.put(Quantity::Weight(side), 2, at, both.map(|(flow, _)| flow), terms, tally);
+        // To three decimals, which is what a flow of two and a temperature of one have: packs well, errs nowhere.
+        let product = both.map(|(flow, temperature)| (flow * temperature * 1e3).round() / 1e3);
+        self.put(Quantity::Product(side), 3, at, product, terms, tally);
+    }
+}

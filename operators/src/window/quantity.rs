@@ -1,0 +1,194 @@
+//! Which metrics of which facility make which facts, and which facts roll up: the one table.
+//!
+//! | facility kind | metrics | rolls up to its scopes |
+//! |---|---|---|
+//! | station | the four water temperatures, flows, heat, make-up, electricity, outdoor | all of it |
+//! | plant, branch, boiler house | supply and return as primary side, flow, heat, make-up, electricity | reports and quality only |
+//! | relay pump station, storage, tank | make-up, electricity | reports and quality only |
+//! | household, building, community | room temperature | rooms, reports and quality |
+//! | clean device | room temperature, electricity as the devices' own sum, outdoor | rooms, devices, reports and quality |
+//! | weather station | outdoor | outdoor, reports and quality |
+//!
+//! So heat that passes plant, station and meter counts once, at the station (T 2.15.4.5), and a device's outdoor sensor
+//! serves its own facility only. A source's own figures are the rows of the facility itself.
+
+use schemas::{Catalogue, FacilityKind, MetricId};
+use serde::{Deserialize, Serialize};
+
+use super::facts::{Component, Mask};
+
+/// What a series feeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Quantity {
+    /// Heat meter, GJ.
+    HeatCounter,
+    /// Heat power, kW.
+    HeatPower,
+    /// A water temperature, °C.
+    Temperature(Side),
+    /// Flow on the primary (false) or secondary (true) side, m³/h. A weight only.
+    Flow(bool),
+    /// The flow at the times at which the temperature of the side was measured too, m³/h.
+    Weight(Side),
+    /// Flow × temperature at those times.
+    Product(Side),
+    /// Make-up meter, m³.
+    Makeup,
+    /// Electricity meter of a station or source, kWh.
+    Electricity,
+    /// Electricity meter of a clean-heating device, kWh.
+    DeviceElectricity,
+    /// Outdoor temperature, °C.
+    Outdoor,
+    /// Room temperature, °C.
+    Room,
+}
+
+/// A water temperature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Side {
+    /// Primary supply.
+    PrimarySupply,
+    /// Primary return.
+    PrimaryReturn,
+    /// Secondary supply.
+    SecondarySupply,
+    /// Secondary return.
+    SecondaryReturn,
+}
+
+impl Side {
+    /// Every side.
+    pub const ALL: [Side; 4] =
+        [Side::PrimarySupply, Side::PrimaryReturn, Side::SecondarySupply, Side::SecondaryReturn];
+
+    /// Whether the flow is that of the secondary side.
+    #[must_use]
+    pub fn secondary(self) -> bool {
+        matches!(self, Side::SecondarySupply | Side::SecondaryReturn)
+    }
+
+    /// Integral of temperature, its time, integral of flow, integral of the product.
+    #[must_use]
+    pub fn components(self) -> [Component; 4] {
+        use Component as C;
+        match self {
+            Side::PrimarySupply => {
+                [C::PrimarySupply, C::PrimarySupplyTime, C::PrimarySupplyFlow, C::PrimarySupplyProduct]
+            }
+            Side::PrimaryReturn => {
+                [C::PrimaryReturn, C::PrimaryReturnTime, C::PrimaryReturnFlow, C::PrimaryReturnProduct]
+            }
+            Side::SecondarySupply => [
+                C::SecondarySupply,
+                C::SecondarySupplyTime,
+                C::SecondarySupplyFlow,
+                C::SecondarySupplyProduct,
+            ],
+            Side::SecondaryReturn => [
+                C::SecondaryReturn,
+                C::SecondaryReturnTime,
+                C::SecondaryReturnFlow,
+                C::SecondaryReturnProduct,
+            ],
+        }
+    }
+}
+
+/// What a facility is to the KPIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// A heat exchange station.
+    Station,
+    /// A plant, branch or boiler house.
+    Source,
+    /// Another facility of the network.
+    Network,
+    /// Rooms.
+    Rooms,
+    /// A clean-heating installation.
+    CleanDevice,
+    /// A weather station.
+    Weather,
+}
+
+impl Role {
+    /// The role of a kind.
+    #[must_use]
+    pub fn of(kind: FacilityKind) -> Role {
+        match kind {
+            FacilityKind::Station => Role::Station,
+            FacilityKind::Plant | FacilityKind::PlantBranch | FacilityKind::BoilerHouse => Role::Source,
+            FacilityKind::RelayPumpStation | FacilityKind::HeatStorage | FacilityKind::WaterTank => {
+                Role::Network
+            }
+            FacilityKind::Household | FacilityKind::Building | FacilityKind::Community => Role::Rooms,
+            FacilityKind::CleanDevice => Role::CleanDevice,
+            FacilityKind::WeatherStation => Role::Weather,
+        }
+    }
+
+    /// The facts that roll up to the scopes of the facility.
+    #[must_use]
+    pub fn rolls_up(self) -> Mask {
+        use Component as C;
+        const REPORTS: Mask = Mask::range(C::Online, C::Closings);
+        const OUTDOOR: Mask = Mask::range(C::Outdoor, C::OutdoorSpan);
+        const ROOMS: Mask = Mask::range(C::Room, C::HouseholdsCompliant);
+        const DEVICES: Mask = Mask::range(C::DeviceElectricity, C::DeviceSpan);
+        match self {
+            Role::Station => Mask::ALL,
+            Role::Source | Role::Network => REPORTS,
+            Role::Rooms => REPORTS.and(ROOMS),
+            Role::CleanDevice => REPORTS.and(ROOMS).and(DEVICES),
+            Role::Weather => REPORTS.and(OUTDOOR),
+        }
+    }
+
+    /// What a metric code feeds; `None` when no KPI needs it.
+    fn quantity(self, code: &str) -> Option<Quantity> {
+        use Quantity as Q;
+        match (self, code) {
+            (Role::Station | Role::Source, "heat_total") => Some(Q::HeatCounter),
+            (Role::Station | Role::Source, "heat_power") => Some(Q::HeatPower),
+            (Role::Station, "primary_supply_temp") | (Role::Source, "supply_temp") => {
+                Some(Q::Temperature(Side::PrimarySupply))
+            }
+            (Role::Station, "primary_return_temp") | (Role::Source, "return_temp") => {
+                Some(Q::Temperature(Side::PrimaryReturn))
+            }
+            (Role::Station, "secondary_supply_temp") => Some(Q::Temperature(Side::SecondarySupply)),
+            (Role::Station, "secondary_return_temp") => Some(Q::Temperature(Side::SecondaryReturn)),
+            (Role::Station, "primary_flow") | (Role::Source, "supply_flow") => Some(Q::Flow(false)),
+            (Role::Station, "secondary_flow") => Some(Q::Flow(true)),
+            (Role::Station | Role::Source | Role::Network, "makeup_total") => Some(Q::Makeup),
+            (Role::Station | Role::Source | Role::Network, "energy_total") => Some(Q::Electricity),
+            (Role::CleanDevice, "energy_total") => Some(Q::DeviceElectricity),
+            (Role::Station | Role::Weather | Role::CleanDevice, "outdoor_temp") => Some(Q::Outdoor),
+            (Role::Rooms | Role::CleanDevice, "room_temp") => Some(Q::Room),
+            _ => None,
+        }
+    }
+}
+
+/// The table above, by role and metric number.
+#[derive(Debug)]
+pub struct Quantities(Vec<[Option<Quantity>; 6]>);
+
+impl Quantities {
+    /// The table for the built-in catalogue.
+    #[must_use]
+    pub fn builtin() -> Quantities {
+        use Role::{CleanDevice, Network, Rooms, Source, Station, Weather};
+        let roles = [Station, Source, Network, Rooms, CleanDevice, Weather];
+        let metrics = Catalogue::builtin().iter();
+        Quantities(metrics.map(|(_, metric)| roles.map(|role| role.quantity(&metric.code))).collect())
+    }
+
+    /// What a metric of a facility in this role feeds.
+    #[must_use]
+    pub fn of(&self, role: Role, metric: MetricId) -> Option<Quantity> {
+        self.0.get(usize::from(metric.0))?[role as usize]
+    }
+}

@@ -1,0 +1,226 @@
+//! What lies between two consecutive usable points of a series, cut into hours.
+//!
+//! Enters: two points a < b. Leaves: amounts per hour and component. Guarantees: a function of the two points alone, so
+//! that a late point costs its neighbours only: take (a, b) back, put (a, x) and (x, b).
+//!
+//! Between two points a gauge runs straight (the trapezoid rule): sampled values of temperatures, flows and powers are
+//! states on a smooth curve, and a straight line is exact for ramps, where holding the last value lags half an interval.
+//! Across a gap of more than the gap limit nothing is known of a gauge. A counter's increment is known across any gap,
+//! and is shared out evenly over the time. A counter that falls was reset: when it is then no higher than it can have
+//! counted since (greatest rate of the catalogue), its value counts, else nothing does.
+
+use schemas::{Millis, time::HOUR};
+
+use super::{calendar::Calendar, facts::Component, points::Point, quantity::Quantity};
+
+/// Above this a room is over-heated, °C (P 3(2); domain: over-high).
+pub const OVER_HIGH: f64 = 24.0;
+
+/// What the contribution of a segment depends on besides its points.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Terms {
+    /// Gauges say nothing about gaps longer than this, ms.
+    pub gap: Millis,
+    /// The room temperature that must be reached, °C.
+    pub standard: f64,
+    /// Hours before this one are closed and get nothing.
+    pub floor: Millis,
+}
+
+/// Tells what the segment between two points contributes: (hour, component, amount).
+pub fn contribute(
+    quantity: Quantity,
+    (a, b): (Point, Point),
+    terms: &Terms,
+    tell: &mut impl FnMut(Millis, Component, i64),
+) {
+    use Component as C;
+    let counted = |per_unit: f64, per_minute: f64| increment(a, b, per_minute).map(|up| up * per_unit);
+    match quantity {
+        Quantity::HeatCounter => {
+            count([C::HeatCounter, C::HeatCounterTime], counted(1e9, 60.0), (a, b), terms, tell);
+        }
+        Quantity::Makeup => {
+            count([C::Makeup, C::MakeupTime], counted(1e6, 20.0), (a, b), terms, tell);
+        }
+        Quantity::Electricity => {
+            count([C::Electricity, C::ElectricityTime], counted(1e6, 200.0), (a, b), terms, tell);
+        }
+        Quantity::DeviceElectricity => {
+            count([C::DeviceElectricity, C::DeviceElectricityTime], counted(1e6, 200.0), (a, b), terms, tell);
+        }
+        Quantity::HeatPower => integrate(C::HeatPower, Some(C::HeatPowerTime), (a, b), terms, tell),
+        Quantity::Outdoor => integrate(C::Outdoor, Some(C::OutdoorTime), (a, b), terms, tell),
+        Quantity::Temperature(side) => {
+            let [integral, time, ..] = side.components();
+            integrate(integral, Some(time), (a, b), terms, tell);
+        }
+        Quantity::Weight(side) => integrate(side.components()[2], None, (a, b), terms, tell),
+        Quantity::Product(side) => integrate(side.components()[3], None, (a, b), terms, tell),
+        Quantity::Flow(_) => {}
+        Quantity::Room => {
+            integrate(C::Room, Some(C::RoomTime), (a, b), terms, tell);
+            pieces((a, b), terms, Some(terms.gap), |hour, from, to| {
+                tell(hour, C::RoomCompliant, time_above(from, to, terms.standard, true));
+                tell(hour, C::RoomOverHigh, time_above(from, to, OVER_HIGH, false));
+            });
+        }
+    }
+}
+
+/// Tells the time between two reports as online when it is within the gap limit.
+pub fn online(a: Millis, b: Millis, terms: &Terms, tell: &mut impl FnMut(Millis, Component, i64)) {
+    let beat = |at| Point { at, value: 0.0 };
+    pieces((beat(a), beat(b)), terms, Some(terms.gap), |hour, from, to| {
+        tell(hour, Component::Online, to.at - from.at);
+    });
+}
+
+fn integrate(
+    integral: Component,
+    time: Option<Component>,
+    ends: (Point, Point),
+    terms: &Terms,
+    tell: &mut impl FnMut(Millis, Component, i64),
+) {
+    pieces(ends, terms, Some(terms.gap), |hour, from, to| {
+        // A unit times a millisecond is a thousandth of a unit times a second.
+        let span = to.at - from.at;
+        tell(hour, integral, ((from.value + to.value) * 0.5 * span as f64).round() as i64);
+        if let Some(time) = time {
+            tell(hour, time, span);
+        }
+    });
+}
+
+fn count(
+    [amount, time]: [Component; 2],
+    increment: Option<f64>,
+    (a, b): (Point, Point),
+    terms: &Terms,
+    tell: &mut impl FnMut(Millis, Component, i64),
+) {
+    let Some(increment) = increment else { return };
+    // Rounding the running total, not the shares, conserves the increment.
+    let until = |at: Millis| ((at - a.at) as f64 / (b.at - a.at) as f64 * increment).round() as i64;
+    pieces((a, b), terms, None, |hour, from, to| {
+        tell(hour, amount, until(to.at) - until(from.at));
+        tell(hour, time, to.at - from.at);
+    });
+}
+
+/// How far a counter went up, in its unit; `None` when that cannot be known.
+fn increment(a: Point, b: Point, per_minute: f64) -> Option<f64> {
+    if b.value >= a.value {
+        Some(b.value - a.value)
+    } else {
+        (b.value >= 0.0 && b.value <= per_minute * (b.at - a.at) as f64 / 60_000.0).then_some(b.value)
+    }
+}
+
+/// Cuts a segment at the hours, from the floor on, and tells each piece with the straight line's values at its ends.
+fn pieces(
+    (a, b): (Point, Point),
+    terms: &Terms,
+    gap: Option<Millis>,
+    mut tell: impl FnMut(Millis, Point, Point),
+) {
+    if gap.is_some_and(|gap| b.at - a.at > gap) {
+        return;
+    }
+    let line = |at: Millis| {
+        let value = match at {
+            at if at == a.at => a.value,
+            at if at == b.at => b.value,
+            _ => a.value + (b.value - a.value) * ((at - a.at) as f64 / (b.at - a.at) as f64),
+        };
+        Point { at, value }
+    };
+    let mut from = a.at.max(terms.floor);
+    while from < b.at {
+        let hour = Calendar::hour(from);
+        let to = b.at.min(hour + HOUR);
+        tell(hour, line(from), line(to));
+        from = to;
+    }
+}
+
+/// How long a straight line runs above a limit, ms; with `reached`, a line that lies on it counts.
+fn time_above(from: Point, to: Point, limit: f64, reached: bool) -> i64 {
+    let above = |value: f64| value > limit || (reached && value == limit);
+    let span = to.at - from.at;
+    match (above(from.value), above(to.value)) {
+        (true, true) => span,
+        (false, false) => 0,
+        (rising_from, _) => {
+            let share = (limit - from.value) / (to.value - from.value);
+            let crossed = (share * span as f64).round() as i64;
+            if rising_from { crossed } else { span - crossed }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::time::MINUTE;
+
+    use super::*;
+    use crate::window::facts::Facts;
+
+    const TERMS: Terms = Terms { gap: 10 * MINUTE, standard: 18.0, floor: Millis::MIN };
+
+    fn told(quantity: Quantity, a: (i64, f64), b: (i64, f64), terms: &Terms) -> Vec<(i64, Facts)> {
+        let point = |(minute, value): (i64, f64)| Point { at: minute * MINUTE, value };
+        let mut hours = std::collections::BTreeMap::<i64, Facts>::new();
+        contribute(quantity, (point(a), point(b)), terms, &mut |hour, component, amount| {
+            hours.entry(hour / HOUR).or_default().add(component, amount);
+        });
+        hours.into_iter().collect()
+    }
+
+    #[rstest::rstest]
+    #[case::within_an_hour((10, 5.0), (14, 6.0), &[(0, 1_000_000_000)])]
+    #[case::shared_over_two_hours((50, 5.0), (70, 7.0), &[(0, 1_000_000_000), (1, 1_000_000_000)])]
+    #[case::conserved_over_a_long_gap((0, 0.0), (180, 0.003), &[(0, 1_000_000), (1, 1_000_000), (2, 1_000_000)])]
+    #[case::reset_near_zero((0, 900.0), (1, 2.0), &[(0, 2_000_000_000)])]
+    #[case::fall_to_a_high_value((0, 900.0), (1, 100.0), &[])]
+    fn counters(#[case] a: (i64, f64), #[case] b: (i64, f64), #[case] want: &[(i64, i64)]) {
+        let told: Vec<(i64, i64)> = told(Quantity::HeatCounter, a, b, &TERMS)
+            .iter()
+            .map(|(hour, facts)| (*hour, facts.get(Component::HeatCounter)))
+            .collect();
+        assert_eq!(told, want);
+    }
+
+    #[test]
+    fn gauges_are_trapezoids_within_the_gap_limit() {
+        let hours = told(Quantity::Outdoor, (55, -10.0), (65, -20.0), &TERMS);
+        let integral = |n: usize| hours[n].1.get(Component::Outdoor);
+        assert_eq!((integral(0), integral(1)), (-12_500 * 300, -17_500 * 300));
+        assert_eq!(hours[1].1.get(Component::OutdoorTime), 5 * MINUTE);
+        assert!(told(Quantity::Outdoor, (0, 1.0), (11, 1.0), &TERMS).is_empty());
+    }
+
+    #[test]
+    fn closed_hours_get_nothing() {
+        let terms = Terms { floor: HOUR, ..TERMS };
+        let hours = told(Quantity::Makeup, (30, 0.0), (90, 1.0), &terms);
+        assert_eq!(hours.len(), 1);
+        assert_eq!(hours[0].1.get(Component::Makeup), 500_000);
+    }
+
+    #[rstest::rstest]
+    #[case(18.0, 18.0, 10, 0)]
+    #[case(17.0, 19.0, 5, 0)]
+    #[case(19.0, 17.0, 5, 0)]
+    #[case(24.0, 24.0, 10, 0)]
+    #[case(23.0, 25.0, 10, 5)]
+    #[case(17.9, 17.9, 0, 0)]
+    fn rooms(#[case] from: f64, #[case] to: f64, #[case] compliant: i64, #[case] over_high: i64) {
+        let hours = told(Quantity::Room, (0, from), (10, to), &TERMS);
+        let facts = &hours[0].1;
+        assert_eq!(facts.get(Component::RoomCompliant), compliant * MINUTE);
+        assert_eq!(facts.get(Component::RoomOverHigh), over_high * MINUTE);
+        assert_eq!(facts.get(Component::RoomTime), 10 * MINUTE);
+    }
+}

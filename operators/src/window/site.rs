@@ -1,0 +1,272 @@
+//! One facility: its objects and its open windows.
+
+use std::sync::Arc;
+
+use schemas::{Code, FacilityKind, Millis, time::HOUR};
+use smallvec::SmallVec;
+
+use super::{
+    derive::{self, Means},
+    facts::{Component, Facts, Mask},
+    object::{Now, Object, Traits},
+    quantity::Role,
+    tally::Tally,
+};
+use crate::Profile;
+
+/// Numbers of scopes, in the order of the profile's.
+pub(super) type ScopeIds = SmallVec<[u32; 6]>;
+
+/// The state of one facility. It leaves when the facility is no longer registered.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) code: Code,
+    pub(super) profile: Arc<Profile>,
+    pub(super) scopes: ScopeIds,
+    pub(super) rolls_up: Mask,
+    pub(super) means: Means,
+    /// Sorted by code; the facility itself has the empty one.
+    pub(super) objects: Vec<Object>,
+    /// Sorted by start.
+    pub(super) hours: Vec<Hour>,
+    /// Sorted by start.
+    pub(super) days: Vec<Day>,
+    /// Where it rolled up before this epoch, when that changed in it.
+    pub(super) moved_from: Option<Box<(ScopeIds, Mask)>>,
+    pub(super) gone: bool,
+}
+
+/// An open hour.
+#[derive(Debug)]
+pub(super) struct Hour {
+    pub(super) start: Millis,
+    pub(super) facts: Facts,
+    /// How much of it has passed as far as the facility's data and the clock say, ms.
+    pub(super) elapsed: u32,
+    /// Changed in this epoch: the facts before are among [`Touched`].
+    pub(super) touched: bool,
+    /// Given to the models.
+    pub(super) settled: bool,
+}
+
+/// An open day.
+#[derive(Debug)]
+pub(super) struct Day {
+    pub(super) start: Millis,
+    pub(super) facts: Facts,
+}
+
+/// An hour that changed in this epoch.
+#[derive(Debug)]
+pub(super) struct Touched {
+    pub(super) site: u32,
+    pub(super) hour: Millis,
+    /// Its facts before.
+    pub(super) before: Facts,
+}
+
+impl Site {
+    /// A facility as the registry describes it; its objects are expected from `first_hour` on.
+    pub(super) fn new(profile: Arc<Profile>, scopes: ScopeIds, first_hour: Millis) -> Site {
+        let means = means(&profile);
+        let mut site = Site {
+            code: profile.facility.code.clone(),
+            rolls_up: means.role.rolls_up(),
+            means,
+            profile,
+            scopes,
+            objects: Vec::new(),
+            hours: Vec::new(),
+            days: Vec::new(),
+            moved_from: None,
+            gone: false,
+        };
+        site.expect_registered(first_hour);
+        site
+    }
+
+    /// The object with this device code, which is made when it was not known; not expected before its first report.
+    pub(super) fn object(&mut self, device: &str) -> &mut Object {
+        let place = match self.objects.binary_search_by(|object| object.code.as_str().cmp(device)) {
+            Ok(place) => place,
+            Err(place) => {
+                let object = Object::new(Code::from(device), Traits::of(&self.profile, device), Millis::MAX);
+                self.objects.reserve_exact(1);
+                self.objects.insert(place, object);
+                place
+            }
+        };
+        &mut self.objects[place]
+    }
+
+    /// Objects whose interval stands in the registry are expected even when they were never heard: devices with an
+    /// interval of their own, and the facility itself when it has one and none of its devices has.
+    fn expect_registered(&mut self, first_hour: Millis) {
+        let has = |attributes| schemas::registry::attribute::number(attributes, "interval").is_some();
+        let profile = Arc::clone(&self.profile);
+        let mut devices = profile.devices.iter().filter(|(_, device)| has(&device.attributes)).peekable();
+        if devices.peek().is_none() && has(&profile.facility.attributes) {
+            let object = self.object("");
+            object.first_hour = object.first_hour.min(first_hour);
+        }
+        for (code, _) in devices {
+            let object = self.object(code);
+            object.first_hour = object.first_hour.min(first_hour);
+        }
+    }
+
+    /// Takes a changed profile over, moving what depends on it; `hour` is the one the clock stands in.
+    pub(super) fn revise(
+        &mut self,
+        (profile, scopes): (Arc<Profile>, ScopeIds),
+        hour: Millis,
+        now: &Now<'_>,
+        tally: &mut Tally,
+    ) {
+        let hours: SmallVec<[Millis; 16]> = self.hours.iter().map(|hour| hour.start).collect();
+        let means = means(&profile);
+        let traits = |site: &Site, object: &Object| {
+            (site.means.role == means.role).then(|| Traits::of(&profile, &object.code)) == Some(object.traits)
+        };
+        let objects_stay = self.objects.iter().all(|object| traits(self, object));
+        if !objects_stay {
+            self.objects.iter().for_each(|object| object.restate(-1, now, &hours, tally));
+            for object in &mut self.objects {
+                object.traits = Traits::of(&profile, &object.code);
+                if means.role != self.means.role {
+                    object.drop_series();
+                }
+            }
+            self.objects.iter().for_each(|object| object.restate(1, now, &hours, tally));
+        }
+        let moves = scopes != self.scopes || means.role != self.means.role;
+        if !objects_stay || moves || means != self.means {
+            self.note_registry_change(hour, tally);
+        }
+        if moves {
+            self.leave(scopes, means.role.rolls_up());
+        }
+        self.means = means;
+        self.profile = profile;
+        self.expect_registered(hour);
+    }
+
+    /// Counts a registry change in every open hour; in the hour of the clock when none is open, so that days move too.
+    pub(super) fn note_registry_change(&self, hour: Millis, tally: &mut Tally) {
+        self.hours.iter().for_each(|hour| tally.add(hour.start, Component::RegistryChanges, 1));
+        if self.hours.is_empty() {
+            tally.add(hour, Component::RegistryChanges, 1);
+        }
+    }
+
+    /// Rolls up elsewhere from now on.
+    pub(super) fn leave(&mut self, scopes: ScopeIds, rolls_up: Mask) {
+        let old =
+            (std::mem::replace(&mut self.scopes, scopes), std::mem::replace(&mut self.rolls_up, rolls_up));
+        self.moved_from.get_or_insert_with(|| Box::new(old));
+    }
+
+    /// Adds what was gathered to the windows, opening them where needed.
+    pub(super) fn take(&mut self, tally: &mut Tally, site: u32, now: &Now<'_>, touched: &mut Vec<Touched>) {
+        tally.hand_over(|amounts| {
+            let elapsed = if now.ended(amounts.hour) { HOUR } else { amounts.elapsed };
+            let place = self.open(amounts.hour);
+            let hour = &mut self.hours[place];
+            hour.elapsed = hour.elapsed.max(elapsed as u32);
+            if !hour.touched {
+                hour.touched = true;
+                touched.push(Touched { site, hour: hour.start, before: hour.facts.clone() });
+            }
+            for (component, amount) in amounts.drain() {
+                hour.facts.add(component, amount);
+            }
+        });
+    }
+
+    /// The clock has come to `clock`: completes the hours that ended since, at most those that `open` still holds open
+    /// and those that have data. `ended` are the hours that ended since, in order.
+    pub(super) fn end_hours(&mut self, ended: &[Millis], clock: Millis, now: &Now<'_>, tally: &mut Tally) {
+        let mut close = |objects: &[Object], hour: Millis| {
+            objects.iter().for_each(|object| object.close_hour(hour, tally));
+            tally.saw(hour, hour + HOUR);
+            tally.add(hour, Component::Closings, 1);
+        };
+        let oldest = ended.first().copied().unwrap_or(Millis::MAX);
+        for hour in &self.hours {
+            if !now.ended(hour.start) && hour.start + HOUR <= clock && hour.start < oldest {
+                close(&self.objects, hour.start);
+            }
+        }
+        let first = self.objects.iter().map(|object| object.first_hour).min().unwrap_or(Millis::MAX);
+        for hour in ended {
+            if *hour >= first {
+                close(&self.objects, *hour);
+            }
+        }
+    }
+
+    /// The open hour that starts then; it is opened when it is not.
+    fn open(&mut self, start: Millis) -> usize {
+        let place = self.hours.iter().rposition(|hour| hour.start <= start);
+        if let Some(place) = place.filter(|place| self.hours[*place].start == start) {
+            return place;
+        }
+        let place = place.map_or(0, |place| place + 1);
+        self.hours
+            .insert(place, Hour { start, facts: Facts::new(), elapsed: 0, touched: false, settled: false });
+        place
+    }
+
+    /// The open hour that starts then.
+    pub(super) fn hour(&mut self, start: Millis) -> Option<&mut Hour> {
+        self.hours.iter_mut().rev().find(|hour| hour.start == start)
+    }
+
+    /// The day that starts then; it is opened when it is not.
+    pub(super) fn day(&mut self, start: Millis) -> usize {
+        match self.days.binary_search_by_key(&start, |day| day.start) {
+            Ok(place) => place,
+            Err(place) => {
+                self.days.insert(place, Day { start, facts: Facts::new() });
+                place
+            }
+        }
+    }
+
+    /// Derives the facts of an hour after a change.
+    pub(super) fn derive(&mut self, start: Millis) {
+        let means = self.means;
+        if let Some(hour) = self.hour(start) {
+            derive::derive_hour(&mut hour.facts, &means, Millis::from(hour.elapsed));
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let objects: usize = self.objects.iter().map(Object::heap_bytes).sum();
+        let hours: usize = self.hours.iter().map(|hour| hour.facts.heap_bytes()).sum();
+        let days: usize = self.days.iter().map(|day| day.facts.heap_bytes()).sum();
+        objects
+            + hours
+            + days
+            + self.objects.capacity() * size_of::<Object>()
+            + self.hours.capacity() * size_of::<Hour>()
+            + self.days.capacity() * size_of::<Day>()
+    }
+}
+
+fn means(profile: &Profile) -> Means {
+    let area =
+        profile.facility.heated_area.filter(|area| area.is_finite() && *area > 0.0).unwrap_or_else(|| {
+            let below = profile.area_below;
+            if profile.facility.kind == FacilityKind::WeatherStation || !below.is_finite() {
+                0.0
+            } else {
+                below.max(0.0)
+            }
+        });
+    Means {
+        role: Role::of(profile.facility.kind),
+        area: (area * 100.0).round() as i64,
+        standard: (Traits::of(profile, "").standard * 1e3).round() as i64,
+    }
+}

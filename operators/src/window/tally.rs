@@ -1,0 +1,71 @@
+//! What one report adds, gathered per hour before it goes to the windows.
+
+use schemas::Millis;
+
+use super::facts::{COUNT, Component};
+
+/// Amounts per hour and component. Reused from report to report, so that nothing is allocated.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    hours: Vec<Amounts>,
+    used: usize,
+}
+
+/// The amounts of one hour.
+#[derive(Debug)]
+pub(super) struct Amounts {
+    pub(super) hour: Millis,
+    /// How much of the hour has been seen to pass, ms.
+    pub(super) elapsed: Millis,
+    present: u64,
+    amounts: [i64; COUNT],
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, hour: Millis, component: Component, amount: i64) {
+        let entry = self.entry(hour);
+        entry.present |= 1 << component as u8;
+        entry.amounts[component as usize] += amount;
+    }
+
+    /// Notes that time has come this far.
+    pub(super) fn saw(&mut self, hour: Millis, at: Millis) {
+        let entry = self.entry(hour);
+        entry.elapsed = entry.elapsed.max(at - hour);
+    }
+
+    /// Hands over what was gathered, hour by hour in the order in which they came up, and starts anew.
+    pub(super) fn hand_over(&mut self, mut take: impl FnMut(&mut Amounts)) {
+        for entry in &mut self.hours[..self.used] {
+            take(entry);
+        }
+        self.used = 0;
+    }
+
+    fn entry(&mut self, hour: Millis) -> &mut Amounts {
+        let found = self.hours[..self.used].iter().rposition(|entry| entry.hour == hour);
+        let place = found.unwrap_or_else(|| {
+            if self.used == self.hours.len() {
+                self.hours.push(Amounts { hour, elapsed: 0, present: 0, amounts: [0; COUNT] });
+            }
+            let entry = &mut self.hours[self.used];
+            (entry.hour, entry.elapsed) = (hour, 0);
+            self.used += 1;
+            self.used - 1
+        });
+        &mut self.hours[place]
+    }
+}
+
+impl Amounts {
+    /// Takes every amount out.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (Component, i64)> + '_ {
+        let mut rest = std::mem::take(&mut self.present);
+        std::iter::from_fn(move || {
+            let number = rest.trailing_zeros() as usize;
+            let component = *Component::ALL.get(number)?;
+            rest &= rest - 1;
+            Some((component, std::mem::take(&mut self.amounts[number])))
+        })
+    }
+}
