@@ -3,10 +3,12 @@
 import gzip
 import hmac
 import json
+import re
 import socket
 import sys
 import threading
 import time
+import traceback
 import uuid
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +30,7 @@ _CONTENT_TYPES = {
     "JSONEachRow": "application/x-ndjson; charset=UTF-8",
     "ArrowStream": "application/vnd.apache.arrow.stream",
 }
+_PASSWORD = re.compile(r"(\bpassword=)[^&]*")
 _BINARY = ("RowBinary", "Native", "Parquet", "Arrow")
 
 
@@ -112,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         except (ConnectionLost, ConnectionError):
             raise
         except Exception as error:  # a fault of ours must not look like a lost connection
-            self.log_error("%s", error)
+            traceback.print_exc()
             self._send_error(ClickHouseError(STD_EXCEPTION, f"{type(error).__name__}: {error}"))
 
     def _route_get(self, url):
@@ -237,6 +240,8 @@ class Handler(BaseHTTPRequestHandler):
         # What is left of a body nobody reads would be taken for the next request.
         self.close_connection = self.close_connection or not self._body_read and self.command == "POST"
         text = f"{error.text} (version {self.server.engine.version} (chDB))\n"
+        path = _PASSWORD.sub(r"\1", self.path)[:200]
+        print(f"{self.log_date_time_string()} {error.status} {path}: {error.text[:500]}", file=sys.stderr, flush=True)
         headers = {"X-ClickHouse-Exception-Code": str(error.code), "Content-Type": "text/plain; charset=UTF-8"}
         self._send(error.status, text.encode("utf-8", "replace"), headers)
 

@@ -19,11 +19,12 @@ class Front:
     def __init__(self, *options, path=None, password=None):
         self._directory = None if path else tempfile.TemporaryDirectory(prefix="clickhouse-front-")
         self.path = path or self._directory.name
+        self.log = tempfile.TemporaryFile("a+b")
         environment = {**os.environ, "PYTHONPATH": str(SOURCES), "PYTHONDONTWRITEBYTECODE": "1"}
         if password is not None:
             environment["CLICKHOUSE_PASSWORD"] = password
         command = [sys.executable, "-m", "clickhouse", "--path", self.path, "--port", "0", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, env=environment, text=True)
         # The line that says it listens: "engine … on http://127.0.0.1:PORT, data in …".
         self.port = int(self.process.stdout.readline().split("http://127.0.0.1:")[1].split(",")[0])
 
@@ -62,8 +63,14 @@ class Front:
         self.process.stdout.close()
         return code
 
+    def logged(self):
+        """What it has logged."""
+        self.log.seek(0)
+        return self.log.read().decode()
+
     def close(self):
         if self.process.poll() is None:
             self.stop()
+        self.log.close()
         if self._directory is not None:
             self._directory.cleanup()

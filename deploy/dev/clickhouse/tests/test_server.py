@@ -303,6 +303,8 @@ class Access(unittest.TestCase):
         for given in ({}, {"headers": wrong}, {"user": "other", "password": "warm"}):
             status, headers, _ = front.ask("SELECT 1", **given)
             self.assertEqual((status, headers["X-ClickHouse-Exception-Code"]), (403, "516"))
+        # Refusals are logged, passwords are not.
+        self.assertIn("403 /?query=SELECT+1&user=other&password=: Code: 516", front.logged())
         self.assertEqual(front.ask(method="GET", path="/ping")[0], 200)
         self.assertEqual(front.ask(path="/_faults", body=b"{}")[0], 404)
 
