@@ -13,9 +13,12 @@
 mod building;
 mod city;
 mod clean_device;
+mod drive;
 mod fault;
 mod fault_plan;
+mod http_way;
 mod layout;
+mod mqtt_way;
 mod plan;
 mod random;
 mod registry;
@@ -24,11 +27,13 @@ mod source;
 mod station;
 pub mod truth;
 mod weather;
+mod wire_form;
 
 #[cfg(test)]
 mod tests;
 
 pub use city::{Minute, Simulator};
+pub use drive::{Destination, Doors, Simulated, load_registry, registry_records, run};
 pub use fault::{Fault, FaultKind};
 pub use fault_plan::plan_faults;
 pub use plan::{Intervals, Plan, PlanError, Size};

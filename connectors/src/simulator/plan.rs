@@ -14,6 +14,12 @@ use serde::Deserialize;
 #[error("simulation plan: {0}")]
 pub struct PlanError(pub String);
 
+impl From<PlanError> for crate::Error {
+    fn from(error: PlanError) -> Self {
+        crate::Error::Setting { name: "simulation plan".to_owned(), detail: error.0 }
+    }
+}
+
 /// How many objects of each kind there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

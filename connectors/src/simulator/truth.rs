@@ -10,6 +10,8 @@ use super::fault::{Fault, FaultKind};
 pub mod rule {
     /// No report for longer than the object's `offline_after`.
     pub const COMMUNICATION_LOST: &str = "communication_lost";
+    /// A position far from the registered one.
+    pub const DEVICE_MOVED: &str = "device_moved";
     /// Heat clearly below what the weather asks for.
     pub const UNDER_SUPPLY: &str = "under_supply";
     /// Heat clearly above what the weather asks for.
@@ -63,7 +65,7 @@ pub fn expected(fault: &Fault) -> Expected {
         }
         FaultKind::Overpressure => e(&["secondary_supply_pressure_high"], &[], &[], &[]),
         FaultKind::StationOffline => e(&[rule::COMMUNICATION_LOST], &[], &[], &[]),
-        FaultKind::DeviceMoved => e(&[], &[], &[], &["device_moved"]),
+        FaultKind::DeviceMoved => e(&[rule::DEVICE_MOVED], &[], &[], &[]),
     }
 }
 
