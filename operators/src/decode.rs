@@ -155,14 +155,15 @@ fn header(report: ReportView<'_>) -> Header<'_> {
     }
 }
 
+/// A negative zero becomes zero, so that equal values are the same bytes everywhere.
+///
 /// Text is read where it can be, and is not normal even when it is plain: a number belongs there.
 fn read(metric: MetricId, value: ValueView<'_>) -> Result<Observed, Reason> {
+    let observed = |value: f64, normal| Observed { metric, value: value + 0.0, normal };
     match value {
-        ValueView::Number(value) if value.is_finite() => Ok(Observed { metric, value, normal: true }),
+        ValueView::Number(value) if value.is_finite() => Ok(observed(value, true)),
         ValueView::Number(_) => Err(Reason::NotFinite),
-        ValueView::Text(text) => {
-            number::parse(text).map(|parsed| Observed { metric, value: parsed.value, normal: false })
-        }
+        ValueView::Text(text) => number::parse(text).map(|parsed| observed(parsed.value, false)),
         ValueView::Missing => Err(Reason::NotMeasured),
     }
 }
@@ -291,6 +292,12 @@ mod tests {
         let raw = String::from_utf8(reject.raw.clone()).unwrap();
         let want = format!("\"readings\":[{{\"metric\":\"{metric}\",\"value\":{written}}}]}}");
         assert!(raw.ends_with(&want), "{raw}");
+    }
+
+    #[test]
+    fn zero_has_one_form() {
+        let (observations, _) = decoded(&encoded(vec![("room_temp", RawValue::Number(-0.0))]));
+        assert!(observations[0].readings[0].value.is_sign_positive());
     }
 
     #[test]

@@ -1,10 +1,8 @@
-//! The remembered values of one metric of one object, with their marks.
-
-use std::collections::VecDeque;
+//! What an object remembers of one metric: values, marks, limits, and where its tests stand.
 
 use schemas::MetricId;
 
-use super::{mark::Mark, neighbours::State, rule::Rule};
+use super::{mark::Mark, neighbours::State, rule::Rule, values::Values};
 
 /// One metric's cells, one per row of its object; a cell is empty when the row's report did not have the metric.
 #[derive(Debug)]
@@ -13,47 +11,40 @@ pub struct Column {
     pub metric: MetricId,
     /// The range that the registry gives for the object, where it gives one.
     pub range: Option<Box<(f64, f64)>>,
-    /// What the forgotten readings leave behind.
-    pub floor: State,
-    /// What all readings before the newest possible one leave behind.
-    pub tail: State,
+    /// Where the tests of neighbours stand; `None` for a metric without such tests.
+    pub states: Option<Box<States>>,
     values: Values,
     /// Empty while every remembered mark is clean, which is the rule.
     marks: Vec<Mark>,
 }
 
-/// Values as multiples of the metric's last decimal place in 4 bytes; in 8 bytes once one does not fit exactly.
+/// Where the tests of neighbours stand.
 #[derive(Debug)]
-enum Values {
-    Narrow(VecDeque<i32>),
-    Wide(VecDeque<f64>),
-}
-
-const ABSENT: i32 = i32::MIN;
-
-fn narrow(value: f64, scale: f64) -> Option<i32> {
-    let scaled = (value * scale).round();
-    let exact = scaled.abs() < f64::from(i32::MAX) && (scaled / scale).to_bits() == value.to_bits();
-    exact.then_some(scaled as i32)
+pub struct States {
+    /// What the forgotten readings leave behind.
+    pub floor: State,
+    /// What all readings before the newest possible one leave behind.
+    pub tail: State,
 }
 
 impl Column {
     /// A column of `rows` empty cells.
     #[must_use]
-    pub fn new(metric: MetricId, rows: usize) -> Column {
-        let values = Values::Narrow(std::iter::repeat_n(ABSENT, rows).collect());
-        Column { metric, range: None, floor: State::Empty, tail: State::Empty, values, marks: Vec::new() }
+    pub fn new(metric: MetricId, rule: &Rule, rows: usize) -> Column {
+        let states = || Box::new(States { floor: State::Empty, tail: State::Empty });
+        Column {
+            metric,
+            range: None,
+            states: rule.compares().then(states),
+            values: Values::new(rows),
+            marks: Vec::new(),
+        }
     }
 
     /// The value in a row.
     #[must_use]
     pub fn value(&self, row: usize, rule: &Rule) -> Option<f64> {
-        match &self.values {
-            Values::Narrow(cells) => {
-                Some(cells[row]).filter(|n| *n != ABSENT).map(|n| f64::from(n) / rule.scale)
-            }
-            Values::Wide(cells) => Some(cells[row]).filter(|value| !value.is_nan()),
-        }
+        self.values.get(row, rule.scale)
     }
 
     /// The mark in a row.
@@ -68,19 +59,10 @@ impl Column {
         if self.mark(row).impossible() { None } else { self.value(row, rule) }
     }
 
-    /// Writes a value into a row.
-    pub fn set(&mut self, row: usize, value: f64, rule: &Rule) {
-        if let Values::Narrow(cells) = &mut self.values {
-            if let Some(n) = narrow(value, rule.scale) {
-                cells[row] = n;
-                return;
-            }
-            let widened = |n: &i32| if *n == ABSENT { f64::NAN } else { f64::from(*n) / rule.scale };
-            self.values = Values::Wide(cells.iter().map(widened).collect());
-        }
-        if let Values::Wide(cells) = &mut self.values {
-            cells[row] = value;
-        }
+    /// Writes a value and its mark into a row.
+    pub fn set(&mut self, row: usize, value: f64, mark: Mark, rule: &Rule) {
+        self.values.set(row, value, rule.scale);
+        self.set_mark(row, mark);
     }
 
     /// Writes a mark into a row.
@@ -89,7 +71,7 @@ impl Column {
             if mark == Mark::CLEAN {
                 return;
             }
-            self.marks = vec![Mark::CLEAN; self.rows()];
+            self.marks = vec![Mark::CLEAN; self.values.len()];
         }
         let before = std::mem::replace(&mut self.marks[row], mark);
         if before != Mark::CLEAN {
@@ -97,21 +79,25 @@ impl Column {
         }
     }
 
+    /// Puts a verdict of the neighbours in the place of the one before, and tells whether the mark changed.
+    pub fn settle(&mut self, row: usize, verdict: Mark) -> bool {
+        let known = self.mark(row);
+        let mark = known.own().and(verdict);
+        if mark != known {
+            self.set_mark(row, mark);
+        }
+        mark != known
+    }
+
     /// Empties a cell.
     pub fn clear(&mut self, row: usize) {
-        match &mut self.values {
-            Values::Narrow(cells) => cells[row] = ABSENT,
-            Values::Wide(cells) => cells[row] = f64::NAN,
-        }
+        self.values.clear(row);
         self.set_mark(row, Mark::CLEAN);
     }
 
     /// Adds an empty cell before `row`, or at the end.
     pub fn insert(&mut self, row: usize) {
-        match &mut self.values {
-            Values::Narrow(cells) => cells.insert(row, ABSENT),
-            Values::Wide(cells) => cells.insert(row, f64::NAN),
-        }
+        self.values.insert(row);
         if !self.marks.is_empty() {
             self.marks.insert(row, Mark::CLEAN);
         }
@@ -119,34 +105,21 @@ impl Column {
 
     /// Removes the first cell.
     pub fn remove_first(&mut self) {
-        match &mut self.values {
-            Values::Narrow(cells) => drop(cells.pop_front()),
-            Values::Wide(cells) => drop(cells.pop_front()),
-        }
+        self.values.remove_first();
         if !self.marks.is_empty() && self.marks.remove(0) != Mark::CLEAN {
             self.forget_clean_marks();
         }
     }
 
+    /// Removes every cell and gives back the space.
+    pub fn remove_all(&mut self) {
+        self.values = Values::new(0);
+        self.marks = Vec::new();
+    }
+
     fn forget_clean_marks(&mut self) {
         if self.marks.iter().all(|mark| *mark == Mark::CLEAN) {
             self.marks = Vec::new();
-        }
-    }
-
-    /// Gives back what it holds beyond its cells.
-    pub fn shrink(&mut self) {
-        match &mut self.values {
-            Values::Narrow(cells) => cells.shrink_to_fit(),
-            Values::Wide(cells) => cells.shrink_to_fit(),
-        }
-        self.marks.shrink_to_fit();
-    }
-
-    fn rows(&self) -> usize {
-        match &self.values {
-            Values::Narrow(cells) => cells.len(),
-            Values::Wide(cells) => cells.len(),
         }
     }
 }

@@ -23,9 +23,11 @@ mod neighbours;
 mod object;
 #[cfg(test)]
 mod oracle;
+mod rows;
 mod rule;
 #[cfg(test)]
 mod tests;
+mod values;
 #[cfg(test)]
 mod vectors;
 
@@ -209,6 +211,7 @@ impl Place {
             Ok(at) => at,
             Err(at) if has_device(&place.profile, device) => {
                 let object = Object { facility: facility.clone(), device: observation.device.clone() };
+                place.series.reserve_exact(1);
                 place.series.insert(at, Series::new(object, &place.profile));
                 at
             }

@@ -3,7 +3,7 @@
 //! Enters: the object's reports in the order of arrival. Leaves: checked reports, revisions, rejects. Guarantees:
 //! within the memory the final marks depend on what was reported and not on the order in which it came.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::rc::Rc;
 
 use schemas::{MetricId, Millis, QualityTest, time::SECOND};
 use smallvec::SmallVec;
@@ -13,6 +13,7 @@ use super::{
     column::Column,
     mark::{Gravity, Mark},
     neighbours::{Point, step},
+    rows::{Row, Rows},
     rule::{self, Rule},
 };
 use crate::{
@@ -20,18 +21,11 @@ use crate::{
     profile::Profile,
 };
 
-/// When a remembered report was measured and when it arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Row {
-    observed: Millis,
-    received: Millis,
-}
-
 /// The recent reports of one object: rows of times, sorted, and one column per metric.
 #[derive(Debug)]
 pub struct Series {
     object: Rc<Object>,
-    rows: VecDeque<Row>,
+    rows: Rows,
     columns: Vec<Column>,
     /// The greatest time that was forgotten; at or before it nothing is compared any more.
     forgotten: Millis,
@@ -50,7 +44,7 @@ impl Series {
     pub fn new(object: Object, profile: &Profile) -> Series {
         let mut series = Series {
             object: Rc::new(object),
-            rows: VecDeque::new(),
+            rows: Rows::new(),
             columns: Vec::new(),
             forgotten: Millis::MIN,
             arrives_within: rule::ARRIVES_WITHIN,
@@ -88,7 +82,7 @@ impl Series {
         if report.readings.is_empty() {
             return;
         }
-        let newest = self.rows.back().map_or(self.forgotten, |row| row.observed);
+        let newest = self.rows.last().map_or(self.forgotten, |row| row.observed);
         if report.observed_at > newest {
             self.admit_newest(report, profile, work);
         } else if report.observed_at > self.forgotten
@@ -109,7 +103,7 @@ impl Series {
         let mut checked = SmallVec::new();
         let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
         for (hint, reading) in report.readings.iter().enumerate() {
-            let index = self.column(hint, reading.metric, profile);
+            let index = self.column(hint, reading.metric, profile, work.rules);
             let rule = &work.rules[usize::from(reading.metric.0)];
             if self.columns[index].value(row, rule).is_some() {
                 work.reject_twice(report, reading);
@@ -124,8 +118,7 @@ impl Series {
                 own
             };
             let column = &mut self.columns[index];
-            column.set(row, reading.value, rule);
-            column.set_mark(row, mark);
+            column.set(row, reading.value, mark, rule);
             checked.push(check(reading.metric, reading.value, mark, Change::New));
         }
         self.emit(row, checked, work);
@@ -137,18 +130,16 @@ impl Series {
     fn append(&mut self, index: usize, rule: &Rule, point: Point) -> (Mark, Option<usize>) {
         let column = &mut self.columns[index];
         let before = (0..self.rows.len() - 1).rev().find_map(|row| Some((row, column.neighbour(row, rule)?)));
-        let mut revised = None;
-        if let Some((row, value)) = before {
-            let mark = step(&mut column.tail, rule, (self.rows[row].observed, value), Some(point));
-            let known = column.mark(row);
-            if known.own().and(mark) != known {
-                column.set_mark(row, known.own().and(mark));
-                revised = Some(row);
-            }
-        }
+        let Some(states) = &mut column.states else { return (Mark::CLEAN, None) };
+        let again = before.map(|(row, value)| {
+            let earlier = (self.rows.at(row).observed, value);
+            (row, step(&mut states.tail, rule, earlier, Some(point)))
+        });
         // The state stays before the newest reading, which is taken into it when the next arrives.
-        let mut ahead = column.tail;
-        (step(&mut ahead, rule, point, None), revised)
+        let mut ahead = states.tail;
+        let mark = step(&mut ahead, rule, point, None);
+        let revised = again.filter(|(row, mark)| column.settle(*row, *mark));
+        (mark, revised.map(|(row, _)| row))
     }
 
     /// A report between others, or for a time that was reported before.
@@ -161,7 +152,7 @@ impl Series {
                 work.reject_twice(report, reading);
                 continue;
             }
-            let column = self.column(hint, reading.metric, profile);
+            let column = self.column(hint, reading.metric, profile, work.rules);
             let rule = &work.rules[usize::from(reading.metric.0)];
             let own = arrival.and(rule.own(reading, self.columns[column].range.as_deref().copied()));
             match self.known(column, report.observed_at, rule) {
@@ -169,14 +160,14 @@ impl Series {
                     repeated += 1;
                     work.reject_duplicate(report, reading);
                 }
-                Some((row, _)) if report.received_at < self.rows[row].received => {
+                Some((row, _)) if report.received_at < self.rows.at(row).received => {
                     work.reject_superseded(report, (reading.metric, reading.value, report.received_at));
                     let stands = self.columns[column].mark(row);
                     self.columns[column].set_mark(row, corrected(stands));
-                    touched.push(Touched { column, row: self.rows[row], change: Change::Remarked });
+                    touched.push(Touched { column, row: self.rows.at(row), change: Change::Remarked });
                 }
                 Some((row, value)) => {
-                    work.reject_superseded(report, (reading.metric, value, self.rows[row].received));
+                    work.reject_superseded(report, (reading.metric, value, self.rows.at(row).received));
                     self.columns[column].clear(row);
                     touched.push(self.place(
                         column,
@@ -206,12 +197,11 @@ impl Series {
         change: Change,
     ) -> Touched {
         let row = Row { observed: report.observed_at, received: report.received_at };
-        let at = self.rows.partition_point(|other| *other < row);
-        if self.rows.get(at) != Some(&row) {
+        let at = self.rows.partition_point(|other| other < row);
+        if at == self.rows.len() || self.rows.at(at) != row {
             self.insert_row(at, row);
         }
-        self.columns[column].set(at, value, rule);
-        self.columns[column].set_mark(at, own);
+        self.columns[column].set(at, value, own, rule);
         Touched { column, row, change }
     }
 
@@ -222,7 +212,7 @@ impl Series {
         let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
         for touched in touched {
             let rule = &work.rules[usize::from(self.columns[touched.column].metric.0)];
-            let Ok(row) = self.rows.binary_search(&touched.row) else { continue };
+            let row = self.rows.partition_point(|row| row < touched.row);
             self.fold(touched.column, rule, &mut remarks);
             remarks.retain(|remark| *remark != (row, touched.column));
             let column = &self.columns[touched.column];
@@ -241,32 +231,23 @@ impl Series {
 
     /// Folds a column from what is forgotten to the newest reading and lists the marks that changed.
     fn fold(&mut self, index: usize, rule: &Rule, remarks: &mut SmallVec<[Remark; 4]>) {
-        if !rule.compares() {
-            return;
-        }
         let column = &mut self.columns[index];
-        let mut settle = |column: &mut Column, row: usize, mark: Mark| {
-            let known = column.mark(row);
-            let mark = known.own().and(mark);
-            if mark != known {
-                column.set_mark(row, mark);
-                remarks.push((row, index));
-            }
-        };
-        let mut state = column.floor;
+        let Some(mut state) = column.states.as_ref().map(|states| states.floor) else { return };
         let mut waiting: Option<(usize, Point)> = None;
         for row in 0..self.rows.len() {
             let Some(value) = column.neighbour(row, rule) else { continue };
-            let point = (self.rows[row].observed, value);
+            let point = (self.rows.at(row).observed, value);
             if let Some((before, earlier)) = waiting.replace((row, point)) {
                 let mark = step(&mut state, rule, earlier, Some(point));
-                settle(column, before, mark);
+                remarks.extend(column.settle(before, mark).then_some((before, index)));
             }
         }
-        column.tail = state;
+        if let Some(states) = &mut column.states {
+            states.tail = state;
+        }
         if let Some((row, point)) = waiting {
             let mark = step(&mut state, rule, point, None);
-            settle(column, row, mark);
+            remarks.extend(column.settle(row, mark).then_some((row, index)));
         }
     }
 
@@ -280,7 +261,7 @@ impl Series {
                 work.reject_twice(report, reading);
                 continue;
             }
-            let index = self.column(hint, reading.metric, profile);
+            let index = self.column(hint, reading.metric, profile, work.rules);
             let rule = &work.rules[usize::from(reading.metric.0)];
             let own = arrival.and(rule.own(reading, self.columns[index].range.as_deref().copied()));
             readings.push(check(reading.metric, reading.value, own, Change::New));
@@ -289,7 +270,7 @@ impl Series {
     }
 
     fn emit(&self, row: usize, readings: SmallVec<[Checked; 8]>, work: &mut Work<'_>) {
-        work.emit(&self.object, (self.rows[row].observed, self.rows[row].received), readings);
+        work.emit(&self.object, (self.rows.at(row).observed, self.rows.at(row).received), readings);
     }
 
     fn emit_remarks(&self, mut remarks: SmallVec<[Remark; 4]>, work: &mut Work<'_>) {
@@ -308,18 +289,19 @@ impl Series {
     /// The row and value remembered for a time.
     fn known(&self, column: usize, at: Millis, rule: &Rule) -> Option<(usize, f64)> {
         let first = self.rows.partition_point(|row| row.observed < at);
-        let same = (first..self.rows.len()).take_while(|row| self.rows[*row].observed == at);
+        let same = (first..self.rows.len()).take_while(|row| self.rows.at(*row).observed == at);
         same.into_iter().find_map(|row| Some((row, self.columns[column].value(row, rule)?)))
     }
 
     /// The column of a metric. Readings come in the same order in every report, so `hint` is mostly right.
-    fn column(&mut self, hint: usize, metric: MetricId, profile: &Profile) -> usize {
+    fn column(&mut self, hint: usize, metric: MetricId, profile: &Profile, rules: &[Rule]) -> usize {
         if self.columns.get(hint).is_some_and(|column| column.metric == metric) {
             return hint;
         }
         self.columns.iter().position(|column| column.metric == metric).unwrap_or_else(|| {
-            let mut column = Column::new(metric, self.rows.len());
+            let mut column = Column::new(metric, &rules[usize::from(metric.0)], self.rows.len());
             column.range = device_range(profile, &self.object.device, metric);
+            self.columns.reserve_exact(1);
             self.columns.push(column);
             self.columns.len() - 1
         })
@@ -334,39 +316,41 @@ impl Series {
 
     /// Forgets what lies before the memory.
     fn forget(&mut self, memory: &Memory, rules: &[Rule]) {
-        let Some(newest) = self.rows.back() else { return };
+        let Some(newest) = self.rows.last() else { return };
         let floor = newest.observed.saturating_sub(memory.lateness);
-        while self.rows.len() > memory.reports || self.rows.front().is_some_and(|row| row.observed < floor) {
+        while self.rows.len() > memory.reports || self.rows.at(0).observed < floor {
             self.forget_first(rules);
         }
     }
 
     /// Forgets every reading, and keeps what they leave behind for the tests.
     pub fn forget_all(&mut self, rules: &[Rule]) {
-        while !self.rows.is_empty() {
+        while self.rows.len() > 0 {
             self.forget_first(rules);
         }
-        self.rows.shrink_to_fit();
-        self.columns.iter_mut().for_each(Column::shrink);
+        self.rows = Rows::new();
+        self.columns.iter_mut().for_each(Column::remove_all);
     }
 
     fn forget_first(&mut self, rules: &[Rule]) {
-        let Some(row) = self.rows.front().copied() else { return };
+        let row = self.rows.at(0);
         for column in &mut self.columns {
             let rule = &rules[usize::from(column.metric.0)];
-            if rule.compares()
+            if column.states.is_some()
                 && let Some(value) = column.neighbour(0, rule)
             {
                 let next = (1..self.rows.len())
-                    .find_map(|later| Some((self.rows[later].observed, column.neighbour(later, rule)?)));
-                let _final = step(&mut column.floor, rule, (row.observed, value), next);
-                if next.is_none() {
-                    column.tail = column.floor;
+                    .find_map(|later| Some((self.rows.at(later).observed, column.neighbour(later, rule)?)));
+                if let Some(states) = &mut column.states {
+                    let _final = step(&mut states.floor, rule, (row.observed, value), next);
+                    if next.is_none() {
+                        states.tail = states.floor;
+                    }
                 }
             }
             column.remove_first();
         }
-        self.rows.pop_front();
+        self.rows.remove_first();
         self.forgotten = row.observed;
     }
 }
