@@ -1,1 +1,26 @@
-//! Harness.
+//! The harness of the scenarios: a site of its own on the shared services, the product as a process, and eyes on what it
+//! wrote.
+//!
+//! Guarantees: every site has its own topics, database and directories, so scenarios run side by side; a process ends
+//! with the value that started it.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)] // A harness panics when a test is wrong.
+
+pub mod consume;
+pub mod process;
+pub mod site;
+
+pub use consume::{Consumed, consume};
+pub use process::Process;
+pub use site::Site;
+
+use std::time::{Duration, Instant};
+
+/// Waits until a condition holds, looking again and again; panics with `what` after `limit`.
+pub async fn until(what: &str, limit: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < limit, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,78 @@
+//! The product as a process.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A running process of the product; killed when dropped.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+/// The product's binary: `NUANLIU_BIN`, or the one built beside the tests.
+pub fn binary() -> PathBuf {
+    let beside = || {
+        let tests = std::env::current_exe().unwrap();
+        tests.ancestors().nth(2).unwrap().join("nuanliu")
+    };
+    let binary = std::env::var_os("NUANLIU_BIN").map_or_else(beside, PathBuf::from);
+    assert!(binary.exists(), "{} is not built: run `cargo build --package pipeline`", binary.display());
+    binary
+}
+
+impl Process {
+    pub(crate) fn start(mut command: Command, log: PathBuf) -> Process {
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        command.stdout(file.try_clone().unwrap()).stderr(file).stdin(Stdio::null());
+        Process { child: command.spawn().unwrap(), log }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far, with what earlier processes of the site logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Whether it is still running; panics with its log when it has ended.
+    pub fn must_run(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("nuanliu ended with {status}:\n{}", self.log());
+        }
+    }
+
+    /// Sends SIGTERM and waits for the end; gives the exit code.
+    pub fn terminate(mut self, limit: Duration) -> i32 {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(begun.elapsed() < limit, "nuanliu does not end within {limit:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

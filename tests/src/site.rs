@@ -1,0 +1,127 @@
+//! A site: topics, database, state directory and configuration that belong to one scenario.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use schemas::KafkaSettings;
+use sinks::clickhouse::Settings;
+use tempfile::TempDir;
+
+use crate::Process;
+
+/// One scenario's own place on the services of `make up`.
+pub struct Site {
+    /// What the topics begin with, and the name of the database.
+    pub name: String,
+    /// Where it keeps its files.
+    pub directory: TempDir,
+    /// The address on which the HTTP connector will listen.
+    pub http: String,
+    extra: String,
+}
+
+/// An address of a service that `make up` started.
+pub fn service(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} is not set: run `make up`, then read target/dev/env into the shell")
+    })
+}
+
+impl Site {
+    /// A site with further configuration: keys of `[pipeline]`, then, behind a line `---`, further sections.
+    pub fn new(scenario: &str, extra: &str) -> Site {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let name = format!("{scenario}_{}_{number}", std::process::id());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let http = listener.local_addr().unwrap().to_string();
+        let site = Site { name, directory: TempDir::new().unwrap(), http, extra: extra.to_owned() };
+        fs::write(site.config(), site.toml()).unwrap();
+        site
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("nuanliu.toml")
+    }
+
+    /// A file or directory of the site.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Replaces a text in the configuration.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains(from), "the configuration does not hold {from:?}:\n{text}");
+        fs::write(self.config(), text.replace(from, to)).unwrap();
+    }
+
+    fn toml(&self) -> String {
+        let Site { name, http, extra, .. } = self;
+        let (kafka, clickhouse) = (service("NUANLIU_KAFKA"), service("NUANLIU_CLICKHOUSE"));
+        let (pipeline, rest) = extra.split_once("---\n").unwrap_or((extra, ""));
+        let state = self.path("state");
+        format!(
+            "[kafka]\nbrokers = {kafka:?}\nprefix = {name:?}\n\n\
+             [clickhouse]\nurl = {clickhouse:?}\ndatabase = {name:?}\n\n\
+             [http]\nlisten = {http:?}\naccept_received_at = true\n\n\
+             [pipeline]\nname = {name:?}\nstate = {state:?}\n{pipeline}\n{rest}"
+        )
+    }
+
+    /// The `[kafka]` section.
+    pub fn kafka(&self) -> KafkaSettings {
+        let brokers = service("NUANLIU_KAFKA");
+        serde_json::from_value(serde_json::json!({ "brokers": brokers, "prefix": self.name })).unwrap()
+    }
+
+    /// Runs a command of the product to its end; gives what it printed. Panics when it fails.
+    pub fn nuanliu(&self, arguments: &[&str]) -> String {
+        let (code, output) = self.try_nuanliu(arguments);
+        assert_eq!(code, 0, "nuanliu {arguments:?}:\n{output}");
+        output
+    }
+
+    /// Runs a command of the product to its end; gives the exit code and what it printed.
+    pub fn try_nuanliu(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.command(arguments).output().unwrap();
+        let text =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        (output.status.code().unwrap_or(-1), text)
+    }
+
+    /// Starts a long-running command of the product.
+    pub fn start(&self, arguments: &[&str]) -> Process {
+        Process::start(self.command(arguments), self.path("log"))
+    }
+
+    fn command(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(crate::process::binary());
+        command.args(arguments).arg("--config").arg(self.config()).current_dir(self.directory.path());
+        command
+    }
+
+    /// Rows of a query on the site's database, as columns of text.
+    pub async fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        let settings =
+            Settings { database: self.name.clone(), ..Settings::at(&service("NUANLIU_CLICKHOUSE")) };
+        let client = settings.client().unwrap().with_database(&self.name);
+        let answer = async { client.query_raw(sql).fetch_bytes("TSV")?.collect().await };
+        let text = answer.await.unwrap_or_else(|error: clickhouse::error::Error| panic!("{sql}: {error}"));
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+    }
+
+    /// One number of a query.
+    pub async fn number(&self, sql: &str) -> f64 {
+        let rows = self.query(sql).await;
+        rows.first()
+            .and_then(|row| row[0].parse().ok())
+            .unwrap_or_else(|| panic!("{sql}: no number but {rows:?}"))
+    }
+}
