@@ -18,6 +18,7 @@
 //! long as `lateness` by the clock forgets its reports, a facility or device that leaves the registry everything.
 
 mod column;
+mod late;
 mod mark;
 mod neighbours;
 mod object;
@@ -30,16 +31,16 @@ mod tests;
 mod values;
 #[cfg(test)]
 mod vectors;
+mod work;
 
-use std::{rc::Rc, sync::Arc};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use schemas::{Catalogue, Code, MetricId, Millis, Reason, Reject, report::ValueView, time};
-use smallvec::SmallVec;
+use schemas::{Catalogue, Code, Millis, Reason, time};
 
-use self::{object::Series, rule::Rule};
+use self::{object::Series, rule::Rule, work::Work};
 use crate::{
-    flow::{Checked, CheckedEpoch, CheckedReport, Object, Observation, Observed, ObservedEpoch, Repeated},
+    flow::{CheckedEpoch, Object, Observation, ObservedEpoch},
     profile::{Profile, ProfileChange},
     refuse,
     stage::Stage,
@@ -81,17 +82,6 @@ struct Place {
     profile: Arc<Profile>,
     /// By device, sorted; the facility's own series has the empty device.
     series: Vec<Series>,
-}
-
-/// What the admission of a report reads and writes beside the object's own state.
-struct Work<'a> {
-    clock: Millis,
-    memory: &'a Memory,
-    rules: &'a [Rule],
-    topic: &'a str,
-    reports: &'a mut Vec<CheckedReport>,
-    repeated: &'a mut Vec<Repeated>,
-    rejects: &'a mut Vec<Reject>,
 }
 
 impl Validate {
@@ -237,69 +227,4 @@ fn in_time(observation: &Observation) -> Result<(), Refusal> {
         let (observed, received) = (refuse::at(observation.observed_at), refuse::at(observation.received_at));
         (reason, format!("observed_at {observed} cannot be true for a report that arrived at {received}"))
     })
-}
-
-impl Work<'_> {
-    fn emit(
-        &mut self,
-        object: &Rc<Object>,
-        (observed_at, received_at): (Millis, Millis),
-        readings: SmallVec<[Checked; 8]>,
-    ) {
-        if !readings.is_empty() {
-            self.reports.push(CheckedReport {
-                object: Rc::clone(object),
-                observed_at,
-                received_at,
-                readings,
-            });
-        }
-    }
-
-    fn reject_twice(&mut self, report: &Observation, reading: &Observed) {
-        let detail = format!("{} stands twice in the report, the first is used", reading.metric.code());
-        self.reject(
-            report,
-            (reading.metric, reading.value, report.received_at),
-            Reason::DuplicateKey,
-            detail,
-        );
-    }
-
-    fn reject_duplicate(&mut self, report: &Observation, reading: &Observed) {
-        let detail = format!(
-            "{} of {} at {} was received before with the same value",
-            reading.metric.code(),
-            refuse::object(report.into()),
-            refuse::at(report.observed_at)
-        );
-        self.reject(report, (reading.metric, reading.value, report.received_at), Reason::Duplicate, detail);
-    }
-
-    /// `old` is the value that is replaced, with when it arrived.
-    fn reject_superseded(&mut self, report: &Observation, old: (MetricId, f64, Millis)) {
-        let detail = format!(
-            "{} of {} at {} was {} until another value arrived for the same time",
-            old.0.code(),
-            refuse::object(report.into()),
-            refuse::at(report.observed_at),
-            old.1
-        );
-        self.reject(report, old, Reason::Superseded, detail);
-    }
-
-    /// Rejects one reading of a report, or the one that it replaces: then value and arrival are of that.
-    fn reject(
-        &mut self,
-        report: &Observation,
-        (metric, value, received_at): (MetricId, f64, Millis),
-        reason: Reason,
-        detail: String,
-    ) {
-        let header = refuse::Header { received_at, ..report.into() };
-        let origin = refuse::origin(self.topic, report.partition, report.offset);
-        let reading = (metric.code(), ValueView::Number(value));
-        let reject = refuse::reading(header, &origin, reading, reason, detail);
-        self.rejects.push(Reject { at: report.received_at, ..reject });
-    }
 }

@@ -143,3 +143,74 @@ fn step_counter(state: &mut State, rule: &Rule, point: Point, next: Option<Point
         Mark::CLEAN.with(QualityTest::CounterFall, Gravity::Fail)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validate::tests::id;
+
+    /// One letter per reading: `.` good, `n` noted, `s` suspect, `f` failed; then the tests that spoke, in order.
+    fn judged(code: &str, minutes: i64, values: &[f64]) -> (String, Vec<&'static str>) {
+        let rule = Rule::of(id(code).metric());
+        let points: Vec<Point> = values
+            .iter()
+            .enumerate()
+            .map(|(n, value)| (n as Millis * minutes * time::MINUTE, *value))
+            .collect();
+        let mut state = State::Empty;
+        let (mut letters, mut tests) = (String::new(), Vec::new());
+        for (n, point) in points.iter().enumerate() {
+            let mark = step(&mut state, &rule, *point, points.get(n + 1).copied());
+            letters.push(match mark.flag().number() {
+                3 => 's',
+                4 => 'f',
+                _ if mark == Mark::CLEAN => '.',
+                _ => 'n',
+            });
+            tests.extend(mark.failed().names());
+        }
+        tests.dedup();
+        (letters, tests)
+    }
+
+    #[rstest::rstest]
+    #[case::steady(1, &[1000.0, 1000.5, 1000.5, 1001.0], "....", &[])]
+    #[case::fast(1, &[1000.0, 1061.0, 1062.0], ".s.", &["rate_of_change"])]
+    #[case::not_fast_after_a_silence(60, &[1000.0, 4600.0], "..", &[])]
+    #[case::spike(1, &[1000.0, 5000.0, 1000.5, 1001.0], ".f..", &["spike"])]
+    #[case::zero_between(1, &[1000.0, 0.0, 1001.0], ".f.", &["counter_fall"])]
+    #[case::zeros_between(1, &[1000.0, 0.0, 0.0, 0.0, 1001.0], ".fff.", &["counter_fall"])]
+    #[case::reset(1, &[1000.0, 0.2, 0.7, 1.1], ".n..", &["counter_reset"])]
+    #[case::reset_that_rests(1, &[1000.0, 0.0, 0.0, 0.4, 0.9], ".fn..", &["counter_fall", "counter_reset"])]
+    #[case::fall(1, &[1000.0, 700.0, 701.0, 702.0], ".fff", &["counter_fall"])]
+    #[case::fall_and_recovery(1, &[1000.0, 700.0, 1000.0, 1000.5], ".f..", &["counter_fall"])]
+    #[case::unfinished_fall(1, &[1000.0, 0.2], ".f", &["counter_fall"])]
+    #[case::another_meter(360, &[1000.0, 700.0, 701.0, 702.0, 703.0, 704.0, 705.0], ".ffffn.",
+        &["counter_fall", "counter_reset"])]
+    #[case::a_fault_that_stays_is_no_meter(720, &[1000.0, 700.0, 700.0, 700.0, 700.0], ".ffff", &["counter_fall"])]
+    fn counters(
+        #[case] minutes: i64,
+        #[case] values: &[f64],
+        #[case] letters: &str,
+        #[case] tests: &[&'static str],
+    ) {
+        assert_eq!(judged("heat_total", minutes, values), (letters.to_owned(), tests.to_vec()));
+    }
+
+    #[rstest::rstest]
+    #[case::rests_for_four_hours(60, &[45.0; 6], "....ss", &["flat_line"])]
+    #[case::moves(60, &[45.0, 45.0, 45.0, 45.0, 45.1, 45.0], "......", &[])]
+    #[case::silence_says_nothing(150, &[45.0; 6], "......", &[])]
+    #[case::spike(1, &[45.0, 58.0, 45.0], ".ss", &["spike", "rate_of_change"])]
+    #[case::step(10, &[45.0, 60.0, 60.0], "...", &[])]
+    #[case::spike_that_takes_its_time(10, &[45.0, 60.0, 45.0], ".s.", &["spike"])]
+    #[case::high_spike(10, &[45.0, 70.0, 45.0], ".f.", &["spike"])]
+    fn gauges(
+        #[case] minutes: i64,
+        #[case] values: &[f64],
+        #[case] letters: &str,
+        #[case] tests: &[&'static str],
+    ) {
+        assert_eq!(judged("secondary_supply_temp", minutes, values), (letters.to_owned(), tests.to_vec()));
+    }
+}

@@ -5,38 +5,39 @@
 
 use std::rc::Rc;
 
-use schemas::{MetricId, Millis, QualityTest, time::SECOND};
+use schemas::{MetricId, Millis, time::SECOND};
 use smallvec::SmallVec;
 
 use super::{
-    Memory, Work,
+    Memory,
     column::Column,
-    mark::{Gravity, Mark},
+    mark::Mark,
     neighbours::{Point, step},
     rows::{Row, Rows},
     rule::{self, Rule},
+    work::Work,
 };
 use crate::{
-    flow::{Change, Checked, Object, Observation, Repeated},
+    flow::{Change, Checked, Object, Observation},
     profile::Profile,
 };
 
 /// The recent reports of one object: rows of times, sorted, and one column per metric.
 #[derive(Debug)]
 pub struct Series {
-    object: Rc<Object>,
-    rows: Rows,
-    columns: Vec<Column>,
+    pub(super) object: Rc<Object>,
+    pub(super) rows: Rows,
+    pub(super) columns: Vec<Column>,
     /// The greatest time that was forgotten; at or before it nothing is compared any more.
     forgotten: Millis,
     /// How long its reports may take.
-    arrives_within: Millis,
+    pub(super) arrives_within: Millis,
     /// The clock when it last reported.
     pub touched: Millis,
 }
 
 /// A mark that was revised: row, then column.
-type Remark = (usize, usize);
+pub(super) type Remark = (usize, usize);
 
 impl Series {
     /// An object that has not reported yet.
@@ -142,115 +143,6 @@ impl Series {
         (mark, revised.map(|(row, _)| row))
     }
 
-    /// A report between others, or for a time that was reported before.
-    fn admit_late(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
-        let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
-        let mut touched: SmallVec<[Touched; 8]> = SmallVec::new();
-        let mut repeated = 0;
-        for (hint, reading) in report.readings.iter().enumerate() {
-            if report.readings[..hint].iter().any(|earlier| earlier.metric == reading.metric) {
-                work.reject_twice(report, reading);
-                continue;
-            }
-            let column = self.column(hint, reading.metric, profile, work.rules);
-            let rule = &work.rules[usize::from(reading.metric.0)];
-            let own = arrival.and(rule.own(reading, self.columns[column].range.as_deref().copied()));
-            match self.known(column, report.observed_at, rule) {
-                Some((_, value)) if value == reading.value => {
-                    repeated += 1;
-                    work.reject_duplicate(report, reading);
-                }
-                Some((row, _)) if report.received_at < self.rows.at(row).received => {
-                    work.reject_superseded(report, (reading.metric, reading.value, report.received_at));
-                    let stands = self.columns[column].mark(row);
-                    self.columns[column].set_mark(row, corrected(stands));
-                    touched.push(Touched { column, row: self.rows.at(row), change: Change::Remarked });
-                }
-                Some((row, value)) => {
-                    work.reject_superseded(report, (reading.metric, value, self.rows.at(row).received));
-                    self.columns[column].clear(row);
-                    touched.push(self.place(
-                        column,
-                        report,
-                        (reading.value, corrected(own)),
-                        rule,
-                        Change::Corrected,
-                    ));
-                }
-                None => touched.push(self.place(column, report, (reading.value, own), rule, Change::New)),
-            }
-        }
-        if repeated > 0 {
-            let object = Rc::clone(&self.object);
-            work.repeated.push(Repeated { object, observed_at: report.observed_at, readings: repeated });
-        }
-        self.judge_again(&touched, work);
-    }
-
-    /// Writes a late reading into its row, with its own tests' verdicts.
-    fn place(
-        &mut self,
-        column: usize,
-        report: &Observation,
-        (value, own): (f64, Mark),
-        rule: &Rule,
-        change: Change,
-    ) -> Touched {
-        let row = Row { observed: report.observed_at, received: report.received_at };
-        let at = self.rows.partition_point(|other| other < row);
-        if at == self.rows.len() || self.rows.at(at) != row {
-            self.insert_row(at, row);
-        }
-        self.columns[column].set(at, value, own, rule);
-        Touched { column, row, change }
-    }
-
-    /// Judges every remembered reading of the touched columns again, and emits what is new or revised.
-    fn judge_again(&mut self, touched: &[Touched], work: &mut Work<'_>) {
-        let mut placed = SmallVec::new();
-        let mut placed_row = None;
-        let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
-        for touched in touched {
-            let rule = &work.rules[usize::from(self.columns[touched.column].metric.0)];
-            let row = self.rows.partition_point(|row| row < touched.row);
-            self.fold(touched.column, rule, &mut remarks);
-            remarks.retain(|remark| *remark != (row, touched.column));
-            let column = &self.columns[touched.column];
-            if touched.change == Change::Remarked {
-                remarks.push((row, touched.column));
-            } else if let Some(value) = column.value(row, rule) {
-                placed_row = Some(row);
-                placed.push(check(column.metric, value, column.mark(row), touched.change));
-            }
-        }
-        if let Some(row) = placed_row {
-            self.emit(row, placed, work);
-        }
-        self.emit_remarks(remarks, work);
-    }
-
-    /// Folds a column from what is forgotten to the newest reading and lists the marks that changed.
-    fn fold(&mut self, index: usize, rule: &Rule, remarks: &mut SmallVec<[Remark; 4]>) {
-        let column = &mut self.columns[index];
-        let Some(mut state) = column.states.as_ref().map(|states| states.floor) else { return };
-        let mut waiting: Option<(usize, Point)> = None;
-        for row in 0..self.rows.len() {
-            let Some(value) = column.neighbour(row, rule) else { continue };
-            let point = (self.rows.at(row).observed, value);
-            if let Some((before, earlier)) = waiting.replace((row, point)) {
-                let mark = step(&mut state, rule, earlier, Some(point));
-                remarks.extend(column.settle(before, mark).then_some((before, index)));
-            }
-        }
-        if let Some(states) = &mut column.states {
-            states.tail = state;
-        }
-        if let Some((row, point)) = waiting {
-            let mark = step(&mut state, rule, point, None);
-            remarks.extend(column.settle(row, mark).then_some((row, index)));
-        }
-    }
-
     /// A report from before the memory: its readings are judged by themselves. Whether it was received before cannot
     /// be told any more; the tables hold one row per object, metric and time either way.
     fn admit_old(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
@@ -269,11 +161,11 @@ impl Series {
         work.emit(&self.object, (report.observed_at, report.received_at), readings);
     }
 
-    fn emit(&self, row: usize, readings: SmallVec<[Checked; 8]>, work: &mut Work<'_>) {
+    pub(super) fn emit(&self, row: usize, readings: SmallVec<[Checked; 8]>, work: &mut Work<'_>) {
         work.emit(&self.object, (self.rows.at(row).observed, self.rows.at(row).received), readings);
     }
 
-    fn emit_remarks(&self, mut remarks: SmallVec<[Remark; 4]>, work: &mut Work<'_>) {
+    pub(super) fn emit_remarks(&self, mut remarks: SmallVec<[Remark; 4]>, work: &mut Work<'_>) {
         remarks.sort_unstable();
         for chunk in remarks.chunk_by(|a, b| a.0 == b.0) {
             let row = chunk[0].0;
@@ -286,15 +178,14 @@ impl Series {
         }
     }
 
-    /// The row and value remembered for a time.
-    fn known(&self, column: usize, at: Millis, rule: &Rule) -> Option<(usize, f64)> {
-        let first = self.rows.partition_point(|row| row.observed < at);
-        let same = (first..self.rows.len()).take_while(|row| self.rows.at(*row).observed == at);
-        same.into_iter().find_map(|row| Some((row, self.columns[column].value(row, rule)?)))
-    }
-
     /// The column of a metric. Readings come in the same order in every report, so `hint` is mostly right.
-    fn column(&mut self, hint: usize, metric: MetricId, profile: &Profile, rules: &[Rule]) -> usize {
+    pub(super) fn column(
+        &mut self,
+        hint: usize,
+        metric: MetricId,
+        profile: &Profile,
+        rules: &[Rule],
+    ) -> usize {
         if self.columns.get(hint).is_some_and(|column| column.metric == metric) {
             return hint;
         }
@@ -307,7 +198,7 @@ impl Series {
         })
     }
 
-    fn insert_row(&mut self, at: usize, row: Row) {
+    pub(super) fn insert_row(&mut self, at: usize, row: Row) {
         self.rows.insert(at, row);
         for column in &mut self.columns {
             column.insert(at);
@@ -355,18 +246,7 @@ impl Series {
     }
 }
 
-/// A column that a late report touched: which reading is new, or was found to have been corrected already.
-struct Touched {
-    column: usize,
-    row: Row,
-    change: Change,
-}
-
-fn corrected(mark: Mark) -> Mark {
-    mark.with(QualityTest::Corrected, Gravity::Noted)
-}
-
-fn check(metric: MetricId, value: f64, mark: Mark, change: Change) -> Checked {
+pub(super) fn check(metric: MetricId, value: f64, mark: Mark, change: Change) -> Checked {
     Checked { metric, value, flag: mark.flag(), failed: mark.failed(), change }
 }
 

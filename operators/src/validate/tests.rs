@@ -283,3 +283,47 @@ fn a_silent_object_forgets_its_reports_but_not_where_it_stood() {
     let output = apply(&mut stage, Vec::new(), minutes("heat_total", &[(1, 1000.5), (240, 700.0)]));
     assert_eq!(said(&output), ["1 heat_total=1000.5 Good", "240 heat_total=700 Fail counter_fall"]);
 }
+
+#[test]
+fn devices_have_limits_of_their_own_and_leave_with_the_registry() {
+    let mut stage = stage(Memory::default());
+    let of_device = |minute: i64, value: f64| Observation {
+        device: "D-1".into(),
+        ..report(START + minute * time::MINUTE, 0, &[("voltage", value)])
+    };
+    let limited = registered("voltage_max=250", "voltage_max=240");
+    let output = apply(&mut stage, vec![limited.clone()], vec![of_device(0, 245.0)]);
+    assert_eq!(said(&output), ["0 voltage=245 Suspect range"]);
+    let station = report(START, 0, &[("voltage", 245.0)]);
+    assert_eq!(said(&apply(&mut stage, Vec::new(), vec![station])), ["0 voltage=245 Good"]);
+    assert_eq!(stage.entries(), 2);
+
+    let mut profile = Profile::clone(limited.profile.as_ref().unwrap());
+    profile.devices.clear();
+    let without = ProfileChange { facility: "ST-1".into(), profile: Some(Arc::new(profile)) };
+    let output = apply(&mut stage, vec![without], vec![of_device(1, 230.0)]);
+    assert_eq!(rejected(&output)[0].0, Reason::UnknownDevice);
+    assert_eq!(stage.entries(), 1);
+}
+
+#[test]
+fn what_fell_out_of_the_memory_still_counts_for_flat_lines_and_counters() {
+    let mut stage = stage(Memory { lateness: time::HOUR, reports: 4 });
+    let rests: Vec<_> = (0..30).map(|n| (n * 10, 45.0)).collect();
+    let output = apply(&mut stage, Vec::new(), minutes("secondary_supply_temp", &rests));
+    let flags: String = output.reports.iter().map(|r| r.readings[0].flag.number().to_string()).collect();
+    assert_eq!(flags, "1".repeat(24) + &"3".repeat(6), "suspect from the fourth hour on");
+}
+
+#[test]
+fn an_epoch_repeats_exactly() {
+    let all: Vec<_> =
+        (0..200i64).map(|n| (((n * 7) % 90), f64::from(u8::try_from((n * n) % 50).unwrap()))).collect();
+    let run = || {
+        let mut stage = stage(Memory { lateness: time::HOUR, reports: 20 });
+        let halves = minutes("room_temp", &all);
+        halves.chunks(50).map(|half| format!("{:?}", apply(&mut stage, Vec::new(), half.to_vec()))).collect()
+    };
+    let (one, other): (Vec<String>, Vec<String>) = (run(), run());
+    assert_eq!(one, other);
+}

@@ -1,0 +1,153 @@
+//! Late reports of an object: those between others, and those for a time that was reported before.
+//!
+//! Enters: a report that is not the object's newest but within its memory. Leaves: its readings, revisions of the
+//! marks beside them, and rejects of repetitions and of values that were corrected. Guarantees: which of two values
+//! for one time stands depends on when they arrived, not on which is read first; of two that arrived in the same
+//! millisecond the one read later stands.
+
+use std::rc::Rc;
+
+use schemas::{Millis, QualityTest};
+use smallvec::SmallVec;
+
+use super::{
+    mark::{Gravity, Mark},
+    neighbours::{Point, step},
+    object::{Remark, Series, check},
+    rows::Row,
+    rule::{self, Rule},
+    work::Work,
+};
+use crate::{
+    flow::{Change, Observation, Repeated},
+    profile::Profile,
+};
+
+/// A column that a late report touched: which reading is new, or was found to have been corrected already.
+struct Touched {
+    column: usize,
+    row: Row,
+    change: Change,
+}
+
+impl Series {
+    /// A report between others, or for a time that was reported before.
+    pub(super) fn admit_late(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
+        let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
+        let mut touched: SmallVec<[Touched; 8]> = SmallVec::new();
+        let mut repeated = 0;
+        for (hint, reading) in report.readings.iter().enumerate() {
+            if report.readings[..hint].iter().any(|earlier| earlier.metric == reading.metric) {
+                work.reject_twice(report, reading);
+                continue;
+            }
+            let column = self.column(hint, reading.metric, profile, work.rules);
+            let rule = &work.rules[usize::from(reading.metric.0)];
+            let own = arrival.and(rule.own(reading, self.columns[column].range.as_deref().copied()));
+            match self.known(column, report.observed_at, rule) {
+                Some((_, value)) if value == reading.value => {
+                    repeated += 1;
+                    work.reject_duplicate(report, reading);
+                }
+                Some((row, _)) if report.received_at < self.rows.at(row).received => {
+                    work.reject_superseded(report, (reading.metric, reading.value, report.received_at));
+                    let stands = self.columns[column].mark(row);
+                    self.columns[column].set_mark(row, corrected(stands));
+                    touched.push(Touched { column, row: self.rows.at(row), change: Change::Remarked });
+                }
+                Some((row, value)) => {
+                    work.reject_superseded(report, (reading.metric, value, self.rows.at(row).received));
+                    self.columns[column].clear(row);
+                    touched.push(self.place(
+                        column,
+                        report,
+                        (reading.value, corrected(own)),
+                        rule,
+                        Change::Corrected,
+                    ));
+                }
+                None => touched.push(self.place(column, report, (reading.value, own), rule, Change::New)),
+            }
+        }
+        if repeated > 0 {
+            let object = Rc::clone(&self.object);
+            work.repeated.push(Repeated { object, observed_at: report.observed_at, readings: repeated });
+        }
+        self.judge_again(&touched, work);
+    }
+
+    /// Writes a late reading into its row, with its own tests' verdicts.
+    fn place(
+        &mut self,
+        column: usize,
+        report: &Observation,
+        (value, own): (f64, Mark),
+        rule: &Rule,
+        change: Change,
+    ) -> Touched {
+        let row = Row { observed: report.observed_at, received: report.received_at };
+        let at = self.rows.partition_point(|other| other < row);
+        if at == self.rows.len() || self.rows.at(at) != row {
+            self.insert_row(at, row);
+        }
+        self.columns[column].set(at, value, own, rule);
+        Touched { column, row, change }
+    }
+
+    /// Judges every remembered reading of the touched columns again, and emits what is new or revised.
+    fn judge_again(&mut self, touched: &[Touched], work: &mut Work<'_>) {
+        let mut placed = SmallVec::new();
+        let mut placed_row = None;
+        let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
+        for touched in touched {
+            let rule = &work.rules[usize::from(self.columns[touched.column].metric.0)];
+            let row = self.rows.partition_point(|row| row < touched.row);
+            self.fold(touched.column, rule, &mut remarks);
+            remarks.retain(|remark| *remark != (row, touched.column));
+            let column = &self.columns[touched.column];
+            if touched.change == Change::Remarked {
+                remarks.push((row, touched.column));
+            } else if let Some(value) = column.value(row, rule) {
+                placed_row = Some(row);
+                placed.push(check(column.metric, value, column.mark(row), touched.change));
+            }
+        }
+        if let Some(row) = placed_row {
+            self.emit(row, placed, work);
+        }
+        self.emit_remarks(remarks, work);
+    }
+
+    /// Folds a column from what is forgotten to the newest reading and lists the marks that changed.
+    fn fold(&mut self, index: usize, rule: &Rule, remarks: &mut SmallVec<[Remark; 4]>) {
+        let column = &mut self.columns[index];
+        let Some(mut state) = column.states.as_ref().map(|states| states.floor) else { return };
+        let mut waiting: Option<(usize, Point)> = None;
+        for row in 0..self.rows.len() {
+            let Some(value) = column.neighbour(row, rule) else { continue };
+            let point = (self.rows.at(row).observed, value);
+            if let Some((before, earlier)) = waiting.replace((row, point)) {
+                let mark = step(&mut state, rule, earlier, Some(point));
+                remarks.extend(column.settle(before, mark).then_some((before, index)));
+            }
+        }
+        if let Some(states) = &mut column.states {
+            states.tail = state;
+        }
+        if let Some((row, point)) = waiting {
+            let mark = step(&mut state, rule, point, None);
+            remarks.extend(column.settle(row, mark).then_some((row, index)));
+        }
+    }
+
+    /// The row and value remembered for a time.
+    fn known(&self, column: usize, at: Millis, rule: &Rule) -> Option<(usize, f64)> {
+        let first = self.rows.partition_point(|row| row.observed < at);
+        let same = (first..self.rows.len()).take_while(|row| self.rows.at(*row).observed == at);
+        same.into_iter().find_map(|row| Some((row, self.columns[column].value(row, rule)?)))
+    }
+}
+
+fn corrected(mark: Mark) -> Mark {
+    mark.with(QualityTest::Corrected, Gravity::Noted)
+}
