@@ -14,9 +14,9 @@ use super::{
     communication::{self, Contact, Deadlines},
     object::{ObjectState, ToldOfSeries},
     position::Place,
-    series::{Cause, Told},
     threshold::Rules,
     transition::sort,
+    watch::{Cause, Told},
 };
 use crate::{CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage};
 

@@ -16,7 +16,7 @@ use schemas::{
 
 use super::{
     episode::Episode,
-    series::{Cause, Told},
+    watch::{Cause, Told},
 };
 use crate::Profile;
 
@@ -54,7 +54,7 @@ pub struct Contact {
     limit: Millis,
     level: u8,
     /// What was told last; of the silence under way if its onset is the last arrival.
-    told: Option<Told>,
+    told: Option<Box<Told>>,
 }
 
 impl Contact {
@@ -77,7 +77,10 @@ impl Contact {
     }
 
     fn standing(&self) -> Option<Told> {
-        self.told.filter(|told| !matches!(told.transition, Transition::Cleared | Transition::Retracted))
+        self.told
+            .as_deref()
+            .copied()
+            .filter(|told| !matches!(told.transition, Transition::Cleared | Transition::Retracted))
     }
 
     /// Takes an arrival.
@@ -162,11 +165,11 @@ impl Contact {
         cause: Cause,
         told: &mut Vec<Told>,
     ) {
-        let last = self.told.filter(|last| last.episode.onset == episode.onset);
+        let last = self.told.as_deref().filter(|last| last.episode.onset == episode.onset);
         let sequence = last.map_or(1, |last| last.sequence + 1);
         let at = last.map_or(at, |last| at.max(last.at));
         let next = Told { transition, at, sequence, episode, cause };
-        self.told = Some(next);
+        self.told = Some(Box::new(next));
         told.push(next);
     }
 }

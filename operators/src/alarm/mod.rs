@@ -5,9 +5,9 @@
 //! horizon, end in the same episodes; what was told wrongly meanwhile is told anew or retracted, and says why.
 //!
 //! ```text
-//! readings --> [`threshold`] --\
-//! positions -> [`position`]  ---> [`series`] folds by [`episode`] --> [`transition`] --> AlarmedEpoch
-//! arrivals --> [`communication`] ---------------------------------/
+//! readings --> [`threshold`] rules --\
+//! positions -> [`position`] ----------> [`series`] -> [`watch`] folds by [`episode`] -> [`transition`]
+//! arrivals --> [`communication`] ------------------------------------------------------> [`transition`]
 //! ```
 
 pub mod alarms;
@@ -24,6 +24,7 @@ pub mod series;
 mod tests;
 pub mod threshold;
 pub mod transition;
+pub mod watch;
 
 use schemas::{AlarmTransition, Epoch, Millis};
 

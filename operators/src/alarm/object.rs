@@ -12,8 +12,9 @@ use super::{
     communication::{self, Contact},
     position::{self, Place},
     rule::Rule,
-    series::{Cause, Series, Taken, Told},
+    series::{Series, Taken},
     transition::{Concern, describe_readings},
+    watch::{Cause, Told},
 };
 use crate::{Change, Checked, CheckedReport, Object, Profile};
 

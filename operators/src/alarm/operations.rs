@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::{
     episode::Episode,
-    series::{Cause, Told},
     transition::{Concern, sort},
+    watch::{Cause, Told},
 };
 use crate::Object;
 

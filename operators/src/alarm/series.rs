@@ -1,231 +1,21 @@
 //! One series and the rules that watch it: live steps, and revision of what was told when the past changes.
 //!
 //! Enters: readings in any order of time, rules. Leaves: what is to be told ([`Told`]), per rule.
-//! Guarantees: after all readings are in, what was told last of each episode is what a [`Fold`] over the readings in
-//! the order of time tells, whatever the order of arrival, as long as no reading came later than the horizon behind
-//! the newest. Usable readings within the horizon are remembered; older ones are settled into the state of the fold
-//! and forgotten, and so are the episodes that can no longer change.
+//! Guarantees: after all readings are in, what was told last of each episode is what a fold over the readings in the
+//! order of time tells ([`super::episode`]), whatever the order of arrival, as long as no reading came later than the
+//! horizon behind the newest. Usable readings within the horizon are remembered; older ones are settled into the state
+//! of the fold and forgotten, and so are the episodes that can no longer change.
 
 use std::rc::Rc;
 
-use schemas::{Millis, Transition};
+use schemas::Millis;
 use smallvec::SmallVec;
 
 use super::{
-    episode::{Episode, Fold, Step},
     rule::Rule,
+    watch::{Cause, Revision, Told, Watch},
 };
 use crate::window::points::Points;
-
-/// Why something is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The next reading.
-    Data,
-    /// A reading that came after later ones.
-    LateData,
-    /// A reading whose value or mark was revised.
-    Correction,
-    /// A change of the registry.
-    Registry,
-    /// The passing of time.
-    Clock,
-}
-
-impl Cause {
-    /// As written in a transition.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Cause::Data => "data",
-            Cause::LateData => "late data",
-            Cause::Correction => "correction",
-            Cause::Registry => "registry",
-            Cause::Clock => "clock",
-        }
-    }
-}
-
-/// One transition to be told.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Told {
-    /// What happened.
-    pub transition: Transition,
-    /// When, in event time; never before an earlier transition of the episode.
-    pub at: Millis,
-    /// Number within the episode, from 1.
-    pub sequence: u32,
-    /// The episode after it.
-    pub episode: Episode,
-    /// Why.
-    pub cause: Cause,
-}
-
-/// An episode of which something was told.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Record {
-    last: Told,
-}
-
-impl Record {
-    fn open(&self) -> bool {
-        self.last.transition != Transition::Retracted && self.last.episode.cleared_at.is_none()
-    }
-}
-
-/// One rule over the series.
-#[derive(Debug)]
-pub struct Watch {
-    /// The rule in force, or the last that was.
-    pub rule: Rc<Rule>,
-    enabled: bool,
-    /// State before the remembered readings.
-    settled: Fold,
-    /// State after them; stale while the series is to be revised.
-    tail: Fold,
-    /// Episodes that may still change, by onset.
-    records: Vec<Record>,
-}
-
-impl Watch {
-    fn new(rule: Rc<Rule>) -> Watch {
-        Watch { rule, enabled: true, settled: Fold::default(), tail: Fold::default(), records: Vec::new() }
-    }
-
-    /// Whether an episode stands.
-    #[must_use]
-    pub fn open(&self) -> bool {
-        self.records.iter().any(Record::open)
-    }
-
-    fn tell(&mut self, transition: Transition, at: Millis, episode: Episode, cause: Cause) -> Told {
-        let slot = self.records.binary_search_by_key(&episode.onset, |r| r.last.episode.onset);
-        let last = slot.ok().map(|index| self.records[index].last);
-        let told = Told {
-            transition,
-            at: last.map_or(at, |last| at.max(last.at)),
-            sequence: last.map_or(1, |last| last.sequence + 1),
-            episode,
-            cause,
-        };
-        match slot {
-            Ok(index) => self.records[index].last = told,
-            Err(index) => self.records.insert(index, Record { last: told }),
-        }
-        told
-    }
-
-    /// Ends what stands, from outside the data.
-    fn end(&mut self, at: Millis, cause: Cause, told: &mut Vec<Told>) {
-        let open: Vec<Episode> = self.records.iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
-        for episode in open {
-            let at = at.max(episode.raised_at);
-            let ended = Episode { cleared_at: Some(at), ..episode };
-            told.push(self.tell(Transition::Cleared, at, ended, cause));
-        }
-        self.settled = Fold::default();
-        self.tail = Fold::default();
-    }
-
-    /// Tells again what stands, because what surrounds it changed.
-    fn repeat(&mut self, at: Millis, cause: Cause, told: &mut Vec<Told>) {
-        let open: Vec<Episode> = self.records.iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
-        for episode in open {
-            told.push(self.tell(Transition::Updated, at, episode, cause));
-        }
-    }
-
-    /// Folds the remembered readings anew and tells the difference to what was told.
-    fn revise(&mut self, points: &Points, revision: Revision, told: &mut Vec<Told>) {
-        let (fold, found) = refold(&self.settled, &self.rule, points);
-        self.tail = fold;
-        let gone: Vec<Episode> = self
-            .records
-            .iter()
-            .filter(|r| r.last.transition != Transition::Retracted)
-            .map(|r| r.last.episode)
-            .filter(|episode| !found.iter().any(|steps| steps.onset == episode.onset))
-            .collect();
-        for episode in gone {
-            told.push(self.tell(Transition::Retracted, revision.at, episode, revision.cause));
-        }
-        for episode in found {
-            self.reconcile(&episode, revision, told);
-        }
-    }
-
-    fn reconcile(&mut self, found: &Found, revision: Revision, told: &mut Vec<Told>) {
-        let known = self
-            .records
-            .binary_search_by_key(&found.onset, |r| r.last.episode.onset)
-            .ok()
-            .map(|index| self.records[index].last)
-            .filter(|last| last.transition != Transition::Retracted);
-        let from = match known {
-            None => 0,
-            Some(last) => match found.steps.iter().rposition(|step| step.episode == last.episode) {
-                Some(index) => index + 1,
-                None => {
-                    let Some(end) = found.steps.last() else { return };
-                    let transition = difference(&last.episode, &end.episode);
-                    told.push(self.tell(transition, revision.at, end.episode, revision.cause));
-                    return;
-                }
-            },
-        };
-        for step in &found.steps[from..] {
-            let cause = if step.decided_at > revision.newest { Cause::Data } else { revision.cause };
-            told.push(self.tell(step.transition, step.at(), step.episode, cause));
-        }
-    }
-}
-
-/// The steps of one episode found by folding anew.
-#[derive(Debug)]
-struct Found {
-    onset: Millis,
-    steps: SmallVec<[Step; 4]>,
-}
-
-fn refold(settled: &Fold, rule: &Rule, points: &Points) -> (Fold, Vec<Found>) {
-    let mut fold = settled.clone();
-    let mut found: Vec<Found> = Vec::new();
-    if let Some(episode) = fold.told() {
-        // What stood before the remembered readings; never told again, as it is what was told.
-        let standing = Step { transition: Transition::Updated, decided_at: episode.raised_at, episode };
-        found.push(Found { onset: episode.onset, steps: SmallVec::from_iter([standing]) });
-    }
-    for point in points.iter() {
-        let Some(step) = fold.step(&rule.limits, point.at, point.value) else { continue };
-        match found.last_mut().filter(|last| last.onset == step.episode.onset) {
-            Some(last) => last.steps.push(step),
-            None => found.push(Found { onset: step.episode.onset, steps: SmallVec::from_iter([step]) }),
-        }
-    }
-    (fold, found)
-}
-
-fn difference(before: &Episode, after: &Episode) -> Transition {
-    if after.cleared_at.is_some() && before.cleared_at.is_none() {
-        Transition::Cleared
-    } else if after.level < before.level {
-        Transition::Escalated
-    } else if after.level > before.level {
-        Transition::Deescalated
-    } else {
-        Transition::Updated
-    }
-}
-
-/// That the past changed since the last fold.
-#[derive(Clone, Copy, Debug)]
-struct Revision {
-    cause: Cause,
-    /// The newest reading when it changed first: what later readings decide is ordinary.
-    newest: Millis,
-    /// The latest reading time (or registry change) that changed.
-    at: Millis,
-}
 
 /// What became of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,7 +34,7 @@ pub struct Series {
     /// The usable readings that may still be revised.
     points: Points,
     newest: Millis,
-    revision: Option<Revision>,
+    revision: Option<Box<Revision>>,
     watches: SmallVec<[Watch; 1]>,
 }
 
@@ -308,9 +98,7 @@ impl Series {
                 return Taken::Revises;
             }
             for (index, watch) in self.watches.iter_mut().enumerate().filter(|(_, w)| w.enabled) {
-                if let Some(step) = watch.tail.step(&watch.rule.limits, at, value) {
-                    told.push((index, watch.tell(step.transition, step.at(), step.episode, Cause::Data)));
-                }
+                told.extend(watch.follow(at, value).map(|t| (index, t)));
             }
             self.forget(horizon);
             return Taken::Settled;
@@ -334,8 +122,10 @@ impl Series {
     }
 
     fn changed(&mut self, at: Millis, cause: Cause) {
-        let first = self.revision.unwrap_or(Revision { cause, newest: self.newest, at });
-        self.revision = Some(Revision { at: first.at.max(at), ..first });
+        match &mut self.revision {
+            Some(revision) => revision.at = revision.at.max(at),
+            None => self.revision = Some(Box::new(Revision { cause, newest: self.newest, at })),
+        }
     }
 
     /// Puts rules in force, sorted by code; others that were end at `at`. Returns whether [`Series::revise`] must be
@@ -358,7 +148,7 @@ impl Series {
                     watch.end(at, Cause::Registry, &mut ended);
                     // Only what the remembered readings can show again may be told again.
                     let first = self.points.first().map_or(Millis::MAX, |point| point.at);
-                    watch.records.retain(|record| record.last.episode.onset >= first);
+                    watch.forget_before(first);
                     told.extend(ended.into_iter().map(|t| (index, t)));
                 }
                 None => {}
@@ -386,7 +176,7 @@ impl Series {
         self.end(at, cause, told);
         self.points.forget_before(Millis::MAX);
         for watch in &mut self.watches {
-            watch.records.clear();
+            watch.forget_before(Millis::MAX);
         }
     }
 
@@ -400,7 +190,7 @@ impl Series {
         let Some(revision) = self.revision.take() else { return };
         for (index, watch) in self.watches.iter_mut().enumerate().filter(|(_, w)| w.enabled) {
             let mut own = Vec::new();
-            watch.revise(&self.points, revision, &mut own);
+            watch.revise(&self.points, *revision, &mut own);
             told.extend(own.into_iter().map(|t| (index, t)));
         }
         self.forget(horizon);
@@ -425,16 +215,12 @@ impl Series {
         for point in self.points.iter().take_while(|point| point.at < limit) {
             last = point.at;
             for watch in self.watches.iter_mut().filter(|w| w.enabled) {
-                watch.settled.step(&watch.rule.limits, point.at, point.value);
+                watch.settle(point.at, point.value);
             }
         }
         self.points.forget_before(limit);
         for watch in &mut self.watches {
-            let current = watch.settled.onset();
-            watch.records.retain(|record| {
-                let onset = record.last.episode.onset;
-                onset > last || current == Some(onset)
-            });
+            watch.forget(last);
         }
     }
 }

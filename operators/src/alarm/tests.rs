@@ -519,3 +519,50 @@ fn the_limit_of_silence_follows_the_registry() {
     ];
     assert_eq!(brief(&seen), want);
 }
+
+/// What a quiet city costs; run it with optimisation.
+#[test]
+#[ignore = "a measurement"]
+fn measure_a_quiet_city() {
+    const STATIONS: i64 = 60_000;
+    let low =
+        Threshold { side: Side::Low, level1: Some(10.0), level2: Some(15.0), level3: Some(20.0), ..hot() };
+    let return_hot = threshold("station", "primary_return_temp", Side::High, [Some(70.0), None, None]);
+    let rules = [hot(), low, return_hot];
+    let code = |n: i64| Code::from(format!("ST-{n:05}"));
+    let mut alarms = Alarms::default();
+    let of = |n| {
+        let mut profile = profile(&rules);
+        profile.facility.code = code(n);
+        change(profile)
+    };
+    let profiles = (0..STATIONS).map(of).collect();
+    alarms.apply(&CheckedEpoch { clock: START, profiles, ..CheckedEpoch::default() });
+    let objects: Vec<_> =
+        (0..STATIONS).map(|n| Rc::new(Object { facility: code(n), device: Code::default() })).collect();
+    let metrics =
+        ["secondary_supply_temp", "primary_return_temp", "primary_supply_temp", "flow", "voltage", "current"]
+            .map(metric);
+    let mut spent = std::time::Duration::ZERO;
+    for minute in 0..170i64 {
+        let report_of = |(n, object): (usize, &Rc<Object>)| {
+            let mut report = good(minute, 0.0);
+            report.object = Rc::clone(object);
+            let value = |k: usize| 45.0 + ((n * 7 + minute as usize * 13 + k) % 23) as f64 / 10.0;
+            let reading =
+                |(k, id): (usize, &MetricId)| Checked { metric: *id, value: value(k), ..report.readings[0] };
+            report.readings = metrics.iter().enumerate().map(reading).collect();
+            report
+        };
+        let reports = objects.iter().enumerate().map(report_of).collect();
+        let epoch = CheckedEpoch { clock: START + minute * MINUTE, reports, ..CheckedEpoch::default() };
+        let begin = std::time::Instant::now();
+        assert_eq!(alarms.apply(&epoch).transitions, []);
+        spent += begin.elapsed();
+    }
+    let (points, bytes) = alarms.remembered();
+    let each = spent.as_nanos() as f64 / (STATIONS * 170) as f64;
+    println!("{each:.0} ns per report of 6 readings, 2 of them watched by 3 rules");
+    println!("{} bytes per series of {} points", bytes as i64 / STATIONS / 2, points as i64 / STATIONS / 2);
+    println!("{} bytes per object beside", size_of::<super::object::ObjectState>());
+}

@@ -3,7 +3,7 @@
 use schemas::{AlarmState, AlarmTransition, Code, MetricId, Millis, Transition};
 use serde_json::{Value, json};
 
-use super::series::Told;
+use super::watch::Told;
 use crate::{Object, Profile};
 
 /// What an alarm is about.

@@ -4,10 +4,12 @@
 //! [`crate::alarm`] with `analysed` set. Guarantees: an output is a function of the hours in the order in which they
 //! closed; every diagnosis names the version of its method and of what was learnt.
 
+pub mod diagnosis;
 pub mod energy_signature;
 pub mod station;
 pub mod supply;
 #[cfg(test)]
 mod tests;
 
-pub use supply::{DiagnosedEpoch, Diagnosis, HoursEpoch, StationHour, Supply, SupplySettings, SupplyState};
+pub use diagnosis::{DiagnosedEpoch, Diagnosis, HoursEpoch, StationHour, SupplySettings, SupplyState};
+pub use supply::Supply;

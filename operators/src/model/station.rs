@@ -7,10 +7,10 @@ use schemas::{
 use serde::Serialize;
 
 use super::{
+    diagnosis::{Diagnosis, StationHour, SupplySettings, SupplyState},
     energy_signature::{Design, Sample, Signature, median},
-    supply::{Diagnosis, StationHour, SupplySettings, SupplyState},
 };
-use crate::alarm::series::Cause;
+use crate::alarm::watch::Cause;
 
 /// An hour of the day in which the station habitually supplies less than this share is not judged: it is off by plan.
 const OFF_BY_HABIT: f64 = 0.5;

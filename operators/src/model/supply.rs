@@ -11,20 +11,22 @@
 
 use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
-use schemas::{AlarmTransition, Code, Epoch, FacilityKind, Millis, Side, registry::attribute, time::HOUR};
+use schemas::{AlarmTransition, Code, FacilityKind, Millis, Side, registry::attribute, time::HOUR};
 use serde_json::{Value, json};
 
 use super::{
-    energy_signature::{Design, SignatureSettings},
-    station::{Learnt, StationState},
+    diagnosis::{DiagnosedEpoch, Diagnosis, HoursEpoch, StationHour, SupplySettings, SupplyState},
+    energy_signature::Design,
+    station::StationState,
 };
 use crate::{
     Object, Profile, ProfileChange, Stage,
     alarm::{
         episode::Limits,
         rule::Rule,
-        series::{Cause, Series, Taken, Told},
+        series::{Series, Taken},
         transition::{Concern, describe_readings, sort},
+        watch::{Cause, Told},
     },
 };
 
@@ -34,137 +36,6 @@ pub const UNDER_SUPPLY: &str = "under_supply";
 pub const OVER_SUPPLY: &str = "over_supply";
 /// Outdoor temperature that the design load is for, unless the attribute `design_temp` says otherwise, °C.
 pub const DESIGN_OUTDOOR_TEMP: f64 = -20.0;
-
-/// Parameters of the judgement. Raise `version` with any change of their meaning.
-#[derive(Clone, Copy, Debug)]
-pub struct SupplySettings {
-    /// Version of method and parameters, written with every diagnosis.
-    pub version: u32,
-    /// The fit.
-    pub signature: SignatureSettings,
-    /// Hours to learn from before anything is judged.
-    pub least_hours: usize,
-    /// Hours remembered to learn from.
-    pub most_hours: usize,
-    /// Least share of an hour that must be measured.
-    pub least_coverage: f64,
-    /// Only hours this far below the balance point are judged, °C.
-    pub least_degrees: f64,
-    /// A deviation counts only when it is this many robust standard deviations.
-    pub significance: f64,
-    /// How far back a corrected hour is judged again, ms.
-    pub horizon: Millis,
-}
-
-impl Default for SupplySettings {
-    fn default() -> SupplySettings {
-        SupplySettings {
-            version: 1,
-            signature: SignatureSettings::default(),
-            least_hours: 24,
-            most_hours: 28 * 24,
-            least_coverage: 0.5,
-            least_degrees: 3.0,
-            significance: 3.0,
-            horizon: 48 * HOUR,
-        }
-    }
-}
-
-/// A closed hour of a station. The same hour may come again when it was corrected.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StationHour {
-    /// Facility code.
-    pub facility: Code,
-    /// Start of the hour.
-    pub hour: Millis,
-    /// Mean heat power, kW.
-    pub heat_kw: Option<f64>,
-    /// Share of the hour that was measured.
-    pub coverage: f64,
-    /// Mean outdoor temperature, °C.
-    pub outdoor_temp: Option<f64>,
-}
-
-/// One worker's closed hours of an epoch.
-#[derive(Debug, Default)]
-pub struct HoursEpoch {
-    /// Number of the epoch.
-    pub epoch: Epoch,
-    /// The clock of the epoch.
-    pub clock: Millis,
-    /// Registry changes, to apply first.
-    pub profiles: Vec<ProfileChange>,
-    /// Sorted by (facility, hour).
-    pub hours: Vec<StationHour>,
-}
-
-/// How a station supplied in an hour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SupplyState {
-    /// As the weather asks for.
-    Normal,
-    /// Less than 75 % of it.
-    Under,
-    /// More than 130 % of it.
-    Over,
-    /// Less than 5 % of it.
-    Stopped,
-    /// Not enough was measured or learnt, or it is too warm to tell.
-    Unknown,
-}
-
-impl SupplyState {
-    /// The name in outputs.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            SupplyState::Normal => "normal",
-            SupplyState::Under => "under",
-            SupplyState::Over => "over",
-            SupplyState::Stopped => "stopped",
-            SupplyState::Unknown => "unknown",
-        }
-    }
-}
-
-/// The diagnosis of one station and hour.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Diagnosis {
-    /// Facility code.
-    pub facility: Code,
-    /// Start of the hour.
-    pub hour: Millis,
-    /// What it comes to.
-    pub state: SupplyState,
-    /// Heat expected for the weather, kW.
-    pub expected_kw: Option<f64>,
-    /// Heat supplied, kW.
-    pub actual_kw: Option<f64>,
-    /// Supplied by expected.
-    pub ratio: Option<f64>,
-    /// Smoothed outdoor temperature, °C.
-    pub outdoor_temp: Option<f64>,
-    /// Version of method and parameters.
-    pub method: u32,
-    /// What it was judged by, where something was learnt.
-    pub learnt: Option<Learnt>,
-}
-
-/// One worker's diagnoses and alarm transitions of an epoch.
-#[derive(Debug, Default, PartialEq)]
-pub struct DiagnosedEpoch {
-    /// Number of the epoch.
-    pub epoch: Epoch,
-    /// The clock of the epoch.
-    pub clock: Millis,
-    /// In the order of the hours given.
-    pub diagnoses: Vec<Diagnosis>,
-    /// Sorted by (at, alarm, sequence).
-    pub transitions: Vec<AlarmTransition>,
-    /// Hours that came later than the horizon and did not count for alarms.
-    pub too_late: u64,
-}
 
 #[derive(Debug)]
 struct Watched {
