@@ -11,6 +11,7 @@ pub mod kpi;
 pub mod model;
 pub mod profile;
 mod refuse;
+pub mod registry;
 pub mod stage;
 pub mod validate;
 pub mod window;

@@ -1,0 +1,295 @@
+//! The profiles, put together piece by piece on the worker that holds the facility.
+//!
+//! State: the profile of every facility, shared with whoever received it; the thresholds by scope; devices whose facility
+//! is unknown. An entry leaves the state with its tombstone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use schemas::{
+    Code, Device, Epoch, Facility, FacilityKind, MetricId, Scope, ScopeKind, Side, Threshold,
+    registry_files::builtin_thresholds,
+};
+use serde::{Deserialize, Serialize};
+use timely::dataflow::{
+    StreamVec,
+    channels::pact::Exchange,
+    operators::{Capability, Operator},
+};
+
+use super::{
+    ProfileStream, route,
+    topology::Joined,
+    upsert::{Sum, area_units},
+};
+use crate::{Profile, ProfileChange};
+
+/// One change of what a profile is made of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Piece {
+    /// The facility itself.
+    Facility { code: Code, facility: Option<Box<Facility>> },
+    /// A device of the facility.
+    Device { facility: Code, code: Code, device: Option<Box<Device>> },
+    /// A threshold, sent to every worker.
+    Threshold { worker: u64, key: Code, threshold: Option<Box<Threshold>> },
+    /// What the topology says, with a difference.
+    Joined { facility: Code, joined: Joined, difference: i64 },
+}
+
+/// Applies each epoch's pieces once the frontier has passed it.
+pub(super) fn assemble(pieces: StreamVec<'_, Epoch, Piece>) -> ProfileStream<'_> {
+    let pact = Exchange::new(|piece: &Piece| match piece {
+        Piece::Threshold { worker, .. } => *worker,
+        Piece::Facility { code: facility, .. }
+        | Piece::Device { facility, .. }
+        | Piece::Joined { facility, .. } => route(facility),
+    });
+    pieces.unary_frontier(pact, "RegistryAssemble", |_, _| {
+        let mut profiles = Profiles::new();
+        let mut waiting: BTreeMap<Epoch, (Capability<Epoch>, Vec<Piece>)> = BTreeMap::new();
+        move |(input, frontier), output| {
+            input.for_each(|capability, pieces| {
+                let stash = waiting.entry(*capability.time());
+                stash.or_insert_with(|| (capability.retain(0), Vec::new())).1.append(pieces);
+            });
+            while let Some(first) = waiting.first_entry() {
+                if frontier.less_equal(first.key()) {
+                    break;
+                }
+                let (capability, pieces) = first.remove();
+                output.session(&capability).give_iterator(profiles.apply(pieces).into_iter());
+            }
+        }
+    })
+}
+
+/// A facility's profile, and the sums below it without its own part.
+struct Held {
+    profile: Arc<Profile>,
+    households: i64,
+    area: i64,
+}
+
+/// The thresholds of one scope.
+type Rules = BTreeMap<(MetricId, Side), Arc<Threshold>>;
+
+#[derive(Default)]
+struct Profiles {
+    held: BTreeMap<Code, Held>,
+    /// Devices of facilities that are not registered.
+    orphans: BTreeMap<Code, BTreeMap<Code, Device>>,
+    /// By scope; the registry's where it has one under a key, else the built-in.
+    rules: BTreeMap<Code, Rules>,
+    /// Metric, side and scope of the registry's thresholds, to find them by key when they are removed.
+    keys: BTreeMap<Code, (Code, MetricId, Side)>,
+}
+
+impl Profiles {
+    fn new() -> Self {
+        let mut profiles = Profiles::default();
+        for threshold in builtin_thresholds() {
+            let rules = profiles.rules.entry(threshold.scope.clone()).or_default();
+            rules.insert((threshold.metric, threshold.side), Arc::new(threshold.clone()));
+        }
+        profiles
+    }
+
+    /// Applies the pieces of one epoch, in whatever order they come, and gives the profiles that differ afterwards.
+    fn apply(&mut self, pieces: Vec<Piece>) -> Vec<ProfileChange> {
+        let (mut facilities, mut devices) = (BTreeMap::new(), BTreeMap::new());
+        let (mut scopes, mut joins) = (BTreeSet::new(), BTreeMap::new());
+        for piece in pieces {
+            match piece {
+                Piece::Facility { code, facility } => drop(facilities.insert(code, facility)),
+                Piece::Device { facility, code, device } => drop(devices.insert((facility, code), device)),
+                Piece::Threshold { key, threshold, .. } => self.rule(key, threshold, &mut scopes),
+                Piece::Joined { facility, joined, difference } => {
+                    *joins.entry((facility, joined)).or_insert(0) += difference;
+                }
+            }
+        }
+        joins.retain(|_, difference| *difference != 0);
+        let mut touched: BTreeSet<Code> = facilities.keys().cloned().collect();
+        touched.extend(devices.keys().map(|(facility, _): &(Code, Code)| facility.clone()));
+        touched.extend(joins.keys().map(|(facility, _): &(Code, Joined)| facility.clone()));
+        touched.extend(self.concerned(&scopes));
+        let before: BTreeMap<Code, Option<Arc<Profile>>> =
+            touched.into_iter().map(|code| (code.clone(), self.profile(&code))).collect();
+
+        // What is no longer so is taken back before a facility goes, what is new is added after it came.
+        for ((facility, joined), _) in joins.iter().filter(|(_, difference)| **difference < 0) {
+            self.join(facility, joined, false);
+        }
+        facilities.into_iter().for_each(|(code, facility)| self.facility(code, facility.map(|f| *f)));
+        for ((facility, code), device) in devices {
+            self.device(&facility, code, device.map(|device| *device));
+        }
+        for ((facility, joined), _) in joins.iter().filter(|(_, difference)| **difference > 0) {
+            self.join(facility, joined, true);
+        }
+        before.into_iter().filter_map(|(code, before)| self.change(code, before.as_ref())).collect()
+    }
+
+    fn profile(&self, code: &Code) -> Option<Arc<Profile>> {
+        self.held.get(code).map(|held| held.profile.clone())
+    }
+
+    /// Brings what is derived up to date and compares.
+    fn change(&mut self, facility: Code, before: Option<&Arc<Profile>>) -> Option<ProfileChange> {
+        if let Some(held) = self.held.get_mut(&facility) {
+            let thresholds = thresholds(&self.rules, &held.profile);
+            let own = i64::from(held.profile.facility.kind == FacilityKind::Household);
+            let below = held.area as f64 / 1000.0;
+            let area = held.profile.facility.heated_area.filter(|area| area_units(Some(*area)).is_some());
+            let profile = Arc::make_mut(&mut held.profile);
+            profile.thresholds = thresholds;
+            profile.households_below = u32::try_from(held.households + own).unwrap_or(u32::MAX);
+            profile.area_below = area.unwrap_or(below);
+            profile.scopes.sort();
+        }
+        let profile = self.profile(&facility);
+        if profile.as_ref() != before {
+            return Some(ProfileChange { facility, profile });
+        }
+        // What was sent before stays shared.
+        if let (Some(held), Some(before)) = (self.held.get_mut(&facility), before) {
+            held.profile = before.clone();
+        }
+        None
+    }
+
+    fn facility(&mut self, code: Code, facility: Option<Facility>) {
+        match (self.held.get_mut(&code), facility) {
+            (Some(held), Some(facility)) => {
+                let profile = Arc::make_mut(&mut held.profile);
+                let old = own_scope(&profile.facility);
+                profile.scopes.retain(|scope| Some(scope) != old.as_ref());
+                profile.scopes.extend(own_scope(&facility));
+                profile.facility = facility;
+            }
+            (None, Some(facility)) => {
+                let profile = Profile {
+                    devices: self.orphans.remove(&code).unwrap_or_default(),
+                    scopes: own_scope(&facility).into_iter().collect(),
+                    thresholds: Vec::new(),
+                    households_below: 0,
+                    area_below: 0.0,
+                    facility,
+                };
+                self.held.insert(code, Held { profile: Arc::new(profile), households: 0, area: 0 });
+            }
+            (Some(held), None) => {
+                let devices = held.profile.devices.clone();
+                self.held.remove(&code);
+                if !devices.is_empty() {
+                    self.orphans.insert(code, devices);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn device(&mut self, facility: &Code, code: Code, device: Option<Device>) {
+        let devices = match self.held.get_mut(facility) {
+            Some(held) => &mut Arc::make_mut(&mut held.profile).devices,
+            None => self.orphans.entry(facility.clone()).or_default(),
+        };
+        match device {
+            Some(device) => drop(devices.insert(code, device)),
+            None => drop(devices.remove(&code)),
+        }
+        if self.orphans.get(facility).is_some_and(BTreeMap::is_empty) {
+            self.orphans.remove(facility);
+        }
+    }
+
+    fn join(&mut self, facility: &Code, joined: &Joined, holds: bool) {
+        // The topology speaks only of registered facilities; what it takes back from one that goes, goes with it.
+        let Some(held) = self.held.get_mut(facility) else { return };
+        let mut scopes: Vec<Scope> = match joined {
+            Joined::Below(sum, total) => {
+                let total = if holds { *total } else { 0 };
+                match sum {
+                    Sum::Households => held.households = total,
+                    Sum::Area => held.area = total,
+                }
+                return;
+            }
+            Joined::Above(path) | Joined::Districts(path) => path
+                .iter()
+                .filter_map(|step| Some(Scope { kind: step.scope?, code: step.code.clone() }))
+                .filter(|scope| {
+                    scope.code != *facility
+                        || scope.kind == ScopeKind::District
+                        || scope.kind == ScopeKind::City
+                })
+                .collect(),
+            Joined::Enterprise(code) => vec![Scope { kind: ScopeKind::Enterprise, code: code.clone() }],
+        };
+        let profile = Arc::make_mut(&mut held.profile);
+        if holds {
+            profile.scopes.append(&mut scopes);
+        } else {
+            profile.scopes.retain(|scope| !scopes.contains(scope));
+        }
+    }
+
+    /// Takes in a threshold of the registry, or puts the built-in one back in its place.
+    fn rule(&mut self, key: Code, threshold: Option<Box<Threshold>>, scopes: &mut BTreeSet<Code>) {
+        match threshold {
+            Some(threshold) => {
+                let (scope, rule) = (threshold.scope.clone(), (threshold.metric, threshold.side));
+                scopes.insert(scope.clone());
+                self.keys.insert(key, (scope.clone(), rule.0, rule.1));
+                self.rules.entry(scope).or_default().insert(rule, Arc::new(*threshold));
+            }
+            None => {
+                let Some((scope, metric, side)) = self.keys.remove(&key) else { return };
+                let builtin = builtin_thresholds()
+                    .iter()
+                    .find(|t| t.scope == scope && t.metric == metric && t.side == side);
+                let rules = self.rules.entry(scope.clone()).or_default();
+                match builtin {
+                    Some(builtin) => drop(rules.insert((metric, side), Arc::new(builtin.clone()))),
+                    None => drop(rules.remove(&(metric, side))),
+                }
+                if rules.is_empty() {
+                    self.rules.remove(&scope);
+                }
+                scopes.insert(scope);
+            }
+        }
+    }
+
+    /// The facilities whose thresholds are of one of the scopes. Rules change rarely, so all are looked at.
+    fn concerned(&self, scopes: &BTreeSet<Code>) -> Vec<Code> {
+        if scopes.is_empty() {
+            return Vec::new();
+        }
+        let concerned =
+            self.held.iter().filter(|(_, held)| scopes_of(&held.profile).any(|s| scopes.contains(s)));
+        concerned.map(|(code, _)| code.clone()).collect()
+    }
+}
+
+fn own_scope(facility: &Facility) -> Option<Scope> {
+    facility.kind.scope().map(|kind| Scope { kind, code: facility.code.clone() })
+}
+
+/// What a threshold can name to concern this facility or its devices.
+fn scopes_of(profile: &Profile) -> impl Iterator<Item = &str> {
+    let devices = profile.devices.values().flat_map(|device| [device.code.as_str(), device.kind.as_str()]);
+    [profile.facility.code.as_str(), profile.facility.kind.name()].into_iter().chain(devices)
+}
+
+/// The thresholds that concern a facility or its devices, sorted by (metric, side, scope).
+fn thresholds(rules: &BTreeMap<Code, Rules>, profile: &Profile) -> Vec<Threshold> {
+    let scopes: BTreeSet<&str> = scopes_of(profile).collect();
+    let mut found: Vec<&Arc<Threshold>> =
+        scopes.iter().filter_map(|scope| rules.get(*scope)).flat_map(BTreeMap::values).collect();
+    found.sort_by_key(|threshold| (threshold.metric, threshold.side, threshold.scope.clone()));
+    found.into_iter().map(|threshold| Threshold::clone(threshold)).collect()
+}

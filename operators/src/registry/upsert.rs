@@ -1,0 +1,245 @@
+//! From records to differences: what an entry said before is taken back, what it says now is added.
+//!
+//! State: per key the few codes that the topology needs (the whole entries live in the profiles). A key's state leaves
+//! with its tombstone.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+use schemas::{Code, Epoch, Facility, FacilityKind, RegistryEntry, Reject};
+use serde::{Deserialize, Serialize};
+use timely::dataflow::{
+    StreamVec,
+    channels::pact::Exchange,
+    operators::{Capability, Operator},
+};
+
+use super::{RegistryRecord, assemble::Piece, conflict, route};
+
+/// One fact of the topology.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) enum Link {
+    /// A facility, and the one above it.
+    Facility { code: Code, kind: FacilityKind, has_area: bool, parent: Option<Code> },
+    /// A district, and the one above it.
+    District { code: Code, parent: Option<Code> },
+    /// An enterprise.
+    Enterprise { code: Code },
+    /// A facility's enterprise.
+    RunBy { facility: Code, enterprise: Code },
+    /// A facility's district.
+    StandsIn { facility: Code, district: Code },
+    /// What a facility adds to the sums of those above: counted in the difference.
+    Adds { parent: Code, sum: Sum },
+}
+
+/// What is summed up below a facility.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) enum Sum {
+    /// Households, by number.
+    Households,
+    /// Heated area, in 0.001 m².
+    Area,
+}
+
+/// What one record changes.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// For the topology, with a difference.
+    Link(Link, i64),
+    /// For the profiles.
+    Piece(Piece),
+    /// For the operator.
+    Reject(Box<Reject>),
+}
+
+/// Areas in the sums, in 0.001 m²; areas that no facility can have count as unknown.
+pub(super) fn area_units(area: Option<f64>) -> Option<i64> {
+    area.filter(|area| (0.0..=1e9).contains(area)).map(|area| (area * 1000.0).round() as i64)
+}
+
+/// What the topology needs of a facility.
+#[derive(PartialEq)]
+struct Place {
+    kind: FacilityKind,
+    parent: Option<Code>,
+    enterprise: Option<Code>,
+    district: Option<Code>,
+    area: Option<i64>,
+}
+
+impl Place {
+    fn of(facility: &Facility) -> Place {
+        Place {
+            kind: facility.kind,
+            parent: facility.parent.clone().filter(|parent| *parent != facility.code),
+            enterprise: facility.enterprise.clone(),
+            district: facility.district.clone(),
+            area: area_units(facility.heated_area),
+        }
+    }
+
+    /// What it says about the topology, `sign` times.
+    fn links(&self, code: &Code, sign: i64, give: &mut impl FnMut(Change)) {
+        let Place { kind, parent, enterprise, district, area } = self;
+        let mut link = |link, difference: i64| give(Change::Link(link, sign * difference));
+        if let Some(parent) = parent {
+            if *kind == FacilityKind::Household {
+                link(Link::Adds { parent: parent.clone(), sum: Sum::Households }, 1);
+            }
+            if let Some(area) = area.filter(|area| *area != 0) {
+                link(Link::Adds { parent: parent.clone(), sum: Sum::Area }, area);
+            }
+        }
+        if let Some(enterprise) = enterprise.clone() {
+            link(Link::RunBy { facility: code.clone(), enterprise }, 1);
+        }
+        if let Some(district) = district.clone() {
+            link(Link::StandsIn { facility: code.clone(), district }, 1);
+        }
+        let parent = parent.clone();
+        link(Link::Facility { code: code.clone(), kind: *kind, has_area: area.is_some(), parent }, 1);
+    }
+}
+
+/// What is remembered of an entry.
+#[derive(PartialEq)]
+enum Said {
+    Facility(Box<Place>),
+    District(Option<Code>),
+    Enterprise,
+    DeviceOf(Code),
+    Threshold,
+}
+
+impl Said {
+    fn of(entry: &RegistryEntry) -> Said {
+        match entry {
+            RegistryEntry::Facility(facility) => Said::Facility(Box::new(Place::of(facility))),
+            RegistryEntry::District(district) => {
+                Said::District(district.parent.clone().filter(|parent| *parent != district.code))
+            }
+            RegistryEntry::Enterprise(_) => Said::Enterprise,
+            RegistryEntry::Device(device) => Said::DeviceOf(device.facility.clone()),
+            RegistryEntry::Threshold(_) => Said::Threshold,
+        }
+    }
+
+    /// What it says about the topology, `sign` times.
+    fn links(&self, code: &Code, sign: i64, give: &mut impl FnMut(Change)) {
+        match self {
+            Said::Facility(place) => place.links(code, sign, give),
+            Said::District(parent) => {
+                give(Change::Link(Link::District { code: code.clone(), parent: parent.clone() }, sign));
+            }
+            Said::Enterprise => give(Change::Link(Link::Enterprise { code: code.clone() }, sign)),
+            Said::DeviceOf(_) | Said::Threshold => {}
+        }
+    }
+}
+
+/// Applies each epoch's records, in the order of their keys, once the frontier has passed it.
+pub(super) fn upsert(records: StreamVec<'_, Epoch, RegistryRecord>) -> StreamVec<'_, Epoch, Change> {
+    let peers = records.scope().peers() as u64;
+    let pact = Exchange::new(|record: &RegistryRecord| route(&record.0));
+    records.unary_frontier(pact, "RegistryUpsert", move |_, _| {
+        let mut said: FxHashMap<Code, Said> = FxHashMap::default();
+        let mut waiting: BTreeMap<Epoch, (Capability<Epoch>, Vec<RegistryRecord>)> = BTreeMap::new();
+        move |(input, frontier), output| {
+            input.for_each(|capability, records| {
+                let stash = waiting.entry(*capability.time());
+                stash.or_insert_with(|| (capability.retain(0), Vec::new())).1.append(records);
+            });
+            while let Some(first) = waiting.first_entry() {
+                if frontier.less_equal(first.key()) {
+                    break;
+                }
+                let (capability, mut records) = first.remove();
+                records.sort_by(|a, b| (&a.0, a.2).cmp(&(&b.0, b.2)));
+                let mut session = output.session(&capability);
+                let mut records = records.into_iter().peekable();
+                while let Some((key, entry, _)) = records.next() {
+                    if records.peek().is_none_or(|next| next.0 != key) {
+                        apply(&mut said, &key, entry, peers, &mut |change| session.give(change));
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// Applies the last record of a key in an epoch.
+fn apply(
+    said: &mut FxHashMap<Code, Said>,
+    key: &Code,
+    entry: Option<RegistryEntry>,
+    peers: u64,
+    give: &mut impl FnMut(Change),
+) {
+    if let Some(entry) = &entry {
+        let own = entry.key().0;
+        if own != *key {
+            let detail = format!("the entry under key {key} says it is {own}: write it under its own key");
+            return give(Change::Reject(Box::new(conflict(key, detail))));
+        }
+        if let Some(detail) = contradiction(entry) {
+            give(Change::Reject(Box::new(conflict(key, detail))));
+        }
+    }
+    let code = Code::from(key.split_once('/').map_or("", |(_, code)| code));
+    let now = entry.as_ref().map(Said::of);
+    let before = said.remove(key);
+    if before != now {
+        if let Some(before) = &before {
+            before.links(&code, -1, give);
+        }
+        if let Some(now) = &now {
+            now.links(&code, 1, give);
+        }
+        if let Some(Said::DeviceOf(facility)) = &before {
+            let (facility, code) = (facility.clone(), code.clone());
+            give(Change::Piece(Piece::Device { facility, code, device: None }));
+        }
+    }
+    let was_threshold = matches!(before, Some(Said::Threshold));
+    let was_facility = matches!(before, Some(Said::Facility(_)));
+    if let Some(now) = now {
+        said.insert(key.clone(), now);
+    }
+    let threshold = match entry {
+        Some(RegistryEntry::Facility(facility)) => {
+            return give(Change::Piece(Piece::Facility { code, facility: Some(Box::new(facility)) }));
+        }
+        Some(RegistryEntry::Device(device)) => {
+            let facility = device.facility.clone();
+            return give(Change::Piece(Piece::Device { facility, code, device: Some(Box::new(device)) }));
+        }
+        None if was_facility => return give(Change::Piece(Piece::Facility { code, facility: None })),
+        Some(RegistryEntry::Threshold(threshold)) => Some(Box::new(threshold)),
+        None if was_threshold => None,
+        Some(RegistryEntry::District(_) | RegistryEntry::Enterprise(_)) | None => return,
+    };
+    for worker in 0..peers {
+        give(Change::Piece(Piece::Threshold { worker, key: key.clone(), threshold: threshold.clone() }));
+    }
+}
+
+/// What an entry says against itself; the rest of it is used.
+fn contradiction(entry: &RegistryEntry) -> Option<String> {
+    match entry {
+        RegistryEntry::Facility(facility) if facility.parent.as_ref() == Some(&facility.code) => {
+            Some(format!("facility {} is its own parent: the parent is left out", facility.code))
+        }
+        RegistryEntry::District(district) if district.parent.as_ref() == Some(&district.code) => {
+            Some(format!("district {} is its own parent: the parent is left out", district.code))
+        }
+        RegistryEntry::Facility(Facility { code, heated_area: Some(area), .. })
+            if area_units(Some(*area)).is_none() =>
+        {
+            Some(format!(
+                "facility {code} has heated_area {area} m², which cannot be: it is left out of sums"
+            ))
+        }
+        _ => None,
+    }
+}
