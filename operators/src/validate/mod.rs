@@ -53,9 +53,13 @@ pub use rule::{ARRIVES_WITHIN, CLOCK_TOLERANCE};
 pub struct Memory {
     /// How far behind the object's newest report another may lie and still be compared with its neighbours, ms.
     pub lateness: Millis,
-    /// How many reports are remembered at most.
+    /// How many reports are remembered at most, at least 2. With six metrics per report 63 of them take about 480
+    /// bytes per series.
     pub reports: usize,
 }
+
+/// A reading needs both neighbours beside it.
+const LEAST_REPORTS: usize = 2;
 
 impl Default for Memory {
     /// A day, and 63 reports: about an hour of a station, ten hours of a room sensor.
@@ -91,7 +95,7 @@ impl Validate {
         Validate {
             facilities: FxHashMap::default(),
             rules: Rule::all(Catalogue::builtin()),
-            memory,
+            memory: Memory { reports: memory.reports.max(LEAST_REPORTS), ..memory },
             topic: topic.to_owned(),
             swept: Millis::MIN,
             columns: 0,

@@ -327,3 +327,10 @@ fn an_epoch_repeats_exactly() {
     let (one, other): (Vec<String>, Vec<String>) = (run(), run());
     assert_eq!(one, other);
 }
+
+#[test]
+fn no_memory_is_too_short() {
+    let mut stage = stage(Memory { lateness: 0, reports: 0 });
+    let output = apply(&mut stage, Vec::new(), minutes("room_temp", &[(0, 20.0), (10, 26.0), (20, 20.0)]));
+    assert_eq!(said(&output).last().unwrap(), "10 room_temp=26 Suspect spike remarked");
+}
