@@ -3,9 +3,12 @@
 //! Enters: a [`Batch`] and its [`Arrival`]. Leaves: its records and rejects on Kafka. Guarantees: `Ok` means that all of
 //! them are stored, and they are counted only then.
 
+use schemas::Reason;
+
 use crate::{
     Error, KnownFacilities, Outgoing, Publisher,
     payload::{Arrival, Batch},
+    publish::Delivery,
     telemetry::telemetry,
 };
 
@@ -34,20 +37,28 @@ impl Intake {
         &self,
         batch: &mut Batch,
         arrival: &Arrival,
-        connector: &str,
+        connector: &'static str,
     ) -> Result<Delivered, Error> {
+        self.start(batch, arrival, connector)?.confirmed().await
+    }
+
+    /// As [`Intake::deliver`] without waiting. Batches are stored in the order of these calls.
+    ///
+    /// # Errors
+    /// As for [`Publisher::start`].
+    pub fn start(
+        &self,
+        batch: &mut Batch,
+        arrival: &Arrival,
+        connector: &'static str,
+    ) -> Result<Started, Error> {
         if let Some(known) = &self.known {
             batch.admit(known);
         }
         let delivered = Delivered { records: batch.accepted.len(), readings: batch.readings() };
-        self.publisher.publish(batch.take_outgoing(arrival)).await?;
-        let telemetry = telemetry();
-        telemetry.reports_in.with_label_values(&[connector]).inc_by(delivered.records as u64);
-        telemetry.readings_in.inc_by(delivered.readings as u64);
-        for refusal in &batch.refused {
-            telemetry.count_reject(refusal.reason);
-        }
-        Ok(delivered)
+        let reasons = batch.refused.iter().map(|refusal| refusal.reason).collect();
+        let delivery = self.publisher.start(&batch.take_outgoing(arrival))?;
+        Ok(Started { delivery, delivered, reasons, connector })
     }
 
     /// Puts rejects of another origin on Kafka, such as a payload that was never taken apart.
@@ -61,6 +72,33 @@ impl Intake {
             telemetry().count_reject(refusal.reason);
         }
         Ok(())
+    }
+}
+
+/// A batch on its way to Kafka.
+#[derive(Debug)]
+#[must_use = "only the delivery reports say that the batch is stored"]
+pub struct Started {
+    delivery: Delivery,
+    delivered: Delivered,
+    reasons: Vec<Reason>,
+    connector: &'static str,
+}
+
+impl Started {
+    /// Waits for the delivery reports and counts what they confirm.
+    ///
+    /// # Errors
+    /// As for [`Delivery::confirmed`].
+    pub async fn confirmed(self) -> Result<Delivered, Error> {
+        self.delivery.confirmed().await?;
+        let telemetry = telemetry();
+        telemetry.reports_in.with_label_values(&[self.connector]).inc_by(self.delivered.records as u64);
+        telemetry.readings_in.inc_by(self.delivered.readings as u64);
+        for reason in self.reasons {
+            telemetry.count_reject(reason);
+        }
+        Ok(self.delivered)
     }
 }
 

@@ -9,6 +9,7 @@ mod feed;
 pub mod http;
 pub mod intake;
 pub mod known;
+pub mod mqtt;
 pub mod pace;
 pub mod payload;
 pub mod publish;

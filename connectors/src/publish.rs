@@ -21,6 +21,8 @@ use rdkafka::{
 };
 use schemas::{Event, KafkaSettings, RegistryEntry, RegistryKey, Reject, Report, Topic, avro::Codec};
 
+use tokio::sync::oneshot;
+
 use crate::{Error, telemetry::telemetry};
 
 mod delivery;
@@ -160,31 +162,31 @@ impl Publisher {
     /// When the caller stops waiting, the batch is sent nevertheless.
     ///
     /// # Errors
-    /// [`Error::Busy`] and [`Error::Schemas`] before anything was sent; [`Error::Gone`] and [`Error::Refused`] when a
-    /// record was not confirmed: others of the batch may have been, so sending it again repeats them, which the dataflow
-    /// recognises.
+    /// As for [`Publisher::start`] and [`Delivery::confirmed`].
     pub async fn publish(&self, outgoing: Vec<Outgoing>) -> Result<(), Error> {
+        self.start(&outgoing)?.confirmed().await
+    }
+
+    /// Hands a batch to the producer. Batches are stored in the order of these calls.
+    ///
+    /// # Errors
+    /// Before anything is sent: [`Error::Busy`] when the batch does not fit beside those that wait, [`Error::Gone`] when
+    /// no broker answers, [`Error::Schemas`] for a record without Avro form.
+    pub fn start(&self, outgoing: &[Outgoing]) -> Result<Delivery, Error> {
+        let started = Instant::now();
         if outgoing.is_empty() {
-            return Ok(());
+            return Ok(Delivery { done: None, started });
         }
-        let (buffer, slots) = self.encode(&outgoing)?;
-        let count = slots.len();
+        let (buffer, slots) = self.encode(outgoing)?;
         match self.shared.broker.get() {
             UNREACHABLE => return Err(Error::Gone { detail: "no broker answers".to_owned() }),
             FATAL => return Err(Error::Gone { detail: "the producer has failed, restart".to_owned() }),
             _ => {}
         }
-        let (batch, done) =
-            Batch::admit(&self.shared.pressure, count, buffer.len(), self.shared.limits.pending_bytes)?;
-        let started = Instant::now();
+        let limit = self.shared.limits.pending_bytes;
+        let (batch, done) = Batch::admit(&self.shared.pressure, slots.len(), buffer.len(), limit)?;
         self.send(&buffer, &slots, &batch);
-        drop((buffer, slots, batch));
-        let failure = done.await.unwrap_or(Some(RDKafkaErrorCode::Fail));
-        telemetry().publish_seconds.observe(started.elapsed().as_secs_f64());
-        match failure {
-            None => Ok(()),
-            Some(code) => Err(delivery::error(code)),
-        }
+        Ok(Delivery { done: Some(done), started })
     }
 
     /// Waits until no record is without delivery report.
@@ -235,6 +237,28 @@ impl Publisher {
                 return;
             }
         }
+    }
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+#[must_use = "only the delivery reports say that the batch is stored"]
+pub struct Delivery {
+    done: Option<oneshot::Receiver<Option<RDKafkaErrorCode>>>,
+    started: Instant,
+}
+
+impl Delivery {
+    /// Waits for the delivery report of every record.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] and [`Error::Refused`] when a record was not confirmed: others of the batch may have been, so
+    /// sending it again repeats them, which the dataflow recognises.
+    pub async fn confirmed(self) -> Result<(), Error> {
+        let Some(done) = self.done else { return Ok(()) };
+        let failure = done.await.unwrap_or(Some(RDKafkaErrorCode::Fail));
+        telemetry().publish_seconds.observe(self.started.elapsed().as_secs_f64());
+        failure.map_or(Ok(()), |code| Err(delivery::error(code)))
     }
 }
 

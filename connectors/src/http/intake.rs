@@ -135,6 +135,8 @@ async fn taken(
         origin: format!("http:{}", peer.ip()),
         zone: shared.zone.clone(),
         accept_received_at: shared.settings.accept_received_at,
+        facility: None,
+        device: None,
     };
     let bounds = Bounds {
         limit: shared.settings.max_body,

@@ -22,7 +22,7 @@ pub use batch::{Accepted, Batch, Refusal};
 pub use event::events;
 
 use jiff::tz::TimeZone;
-use schemas::Millis;
+use schemas::{Code, Millis};
 
 /// How many records (lines, elements) one payload may hold.
 pub const MAX_RECORDS: usize = 50_000;
@@ -46,4 +46,8 @@ pub struct Arrival {
     pub zone: TimeZone,
     /// Whether a record's own `received_at` counts: for replays and simulations only.
     pub accept_received_at: bool,
+    /// The facility that the topic names, for records that name none.
+    pub facility: Option<Code>,
+    /// The device that the topic names, for records that name neither facility nor device.
+    pub device: Option<Code>,
 }

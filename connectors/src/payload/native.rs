@@ -145,7 +145,10 @@ fn head<'n, 'a>(
     arrival: &Arrival,
 ) -> Result<(Draft, &'n Node<'a>), Wrong> {
     let members = object(node)?;
-    let facility = code("facility", required(members, "facility")?)?;
+    let (facility, from_topic) = match (field(members, "facility")?, &arrival.facility) {
+        (None, Some(named)) => (named.clone(), arrival.device.clone()),
+        _ => (code("facility", required(members, "facility")?)?, None),
+    };
     let observed_at = instant("observed_at", required(members, "observed_at")?, arrival)?;
     let readings = required(members, "readings")?;
     match &readings.kind {
@@ -157,6 +160,7 @@ fn head<'n, 'a>(
         }
     }
     let mut draft = Draft::new(index, raw.clone(), facility, observed_at, arrival);
+    draft.device = from_topic;
     match field(members, "device")? {
         None | Some(Node { kind: Kind::Null, .. }) => {}
         Some(device) => draft.device = Some(code("device", device)?),

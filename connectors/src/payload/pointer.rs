@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::{civil::DateTime, fmt::strtime};
-use schemas::{Catalogue, Code, Metric, Millis, RawValue, Reason};
+use schemas::{Catalogue, Metric, Millis, RawValue, Reason};
 use serde::Deserialize;
 
 use super::{
@@ -145,15 +145,9 @@ impl Mapping {
         Ok(Mapping { pointers, time, fields })
     }
 
-    /// Reads a payload; `facility` and `device` are what the topic names.
+    /// Reads a payload.
     #[must_use]
-    pub fn parse(
-        &self,
-        payload: &Bytes,
-        arrival: &Arrival,
-        facility: Option<&str>,
-        device: Option<&str>,
-    ) -> Batch {
+    pub fn parse(&self, payload: &Bytes, arrival: &Arrival) -> Batch {
         let (text, offset) = match text(payload) {
             Ok(found) => found,
             Err((reason, detail)) => return Batch::unreadable(payload, reason, detail),
@@ -183,7 +177,7 @@ impl Mapping {
         for (index, record) in records.iter().enumerate() {
             // The whole payload when it is one record: then a reject can be sent again as it came.
             let raw = if records.len() == 1 { payload.clone() } else { source.bytes(&record.span) };
-            match self.head(index, raw.clone(), record, arrival, facility, device) {
+            match self.head(index, raw.clone(), record, arrival) {
                 Ok(draft) => self.readings(&mut batch, draft, source, record, arrival),
                 Err((reason, detail)) => {
                     let readings = self
@@ -198,22 +192,14 @@ impl Mapping {
         batch
     }
 
-    fn head(
-        &self,
-        index: usize,
-        raw: Bytes,
-        record: &Node<'_>,
-        arrival: &Arrival,
-        facility: Option<&str>,
-        device: Option<&str>,
-    ) -> Result<Draft, Wrong> {
+    fn head(&self, index: usize, raw: Bytes, record: &Node<'_>, arrival: &Arrival) -> Result<Draft, Wrong> {
         let at = |pointer: &Option<String>| match pointer {
             Some(pointer) => Ok(find(record, pointer)?.filter(|node| node.kind != Kind::Null)),
             None => Ok::<_, Wrong>(None),
         };
-        let facility = match (at(&self.pointers.facility)?, facility) {
+        let facility = match (at(&self.pointers.facility)?, &arrival.facility) {
             (Some(node), _) => code("facility", node)?,
-            (None, Some(facility)) => Code::new(facility),
+            (None, Some(facility)) => facility.clone(),
             (None, None) => return Err((Reason::MissingField, "facility is missing".to_owned())),
         };
         let observed_at = match (&self.pointers.time, at(&self.pointers.time)?) {
@@ -226,7 +212,7 @@ impl Mapping {
         let mut draft = Draft::new(index, raw, facility, observed_at, arrival);
         draft.device = match at(&self.pointers.device)? {
             Some(node) => Some(code("device", node)?),
-            None => device.map(Code::new),
+            None => arrival.device.clone(),
         };
         if let Some(node) = at(&self.pointers.sequence)? {
             draft.sequence = sequence(node)?;

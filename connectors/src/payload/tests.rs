@@ -21,6 +21,8 @@ fn arrival() -> Arrival {
         origin: "http:198.51.100.7".to_owned(),
         zone: TimeZone::fixed(offset(8)),
         accept_received_at: false,
+        facility: None,
+        device: None,
     }
 }
 
@@ -269,6 +271,15 @@ fn received_at_counts_only_where_it_is_accepted() {
 }
 
 #[test]
+fn the_topic_names_what_the_record_does_not() {
+    let arrival = Arrival { facility: Some("T".into()), device: Some("D".into()), ..arrival() };
+    let payload = br#"[{"observed_at":1705305600000,"readings":{"room_temp":1}},
+        {"facility":"A","observed_at":1705305600000,"readings":{"room_temp":2}}]"#;
+    let batch = native::parse(&Bytes::from_static(payload), &arrival);
+    assert_eq!(shown(&batch), ["T/D@0 room_temp=1", "A@0 room_temp=2"]);
+}
+
+#[test]
 fn too_many_readings_are_refused_one_by_one() {
     let readings: Vec<String> = (0..3_000).map(|_| r#""room_temp":1"#.to_owned()).collect();
     let batch = native(&record(&format!(r#""readings":{{{}}}"#, readings.join(","))));
@@ -394,7 +405,8 @@ fn custom_json_is_read_by_pointers() {
             {"dev":{"id":"P2"},"ts":"20240115160001","v":["warm",null]},{"dev":{"id":"P3"},"ts":"noon","v":[1]},
             {"dev":{"id":"P4"},"v":[1]},{"ts":20240115160000,"v":[]},7]}"#,
     );
-    let batch = mapping.parse(&payload, &arrival(), Some("ST-1"), None);
+    let named = Arrival { facility: Some("ST-1".into()), ..arrival() };
+    let batch = mapping.parse(&payload, &named);
     assert_eq!(
         shown(&batch),
         ["ST-1/P1@0 running=1 supply_temp=80.5 supply_pressure=0.45", "ST-1/P2@1000 supply_pressure=missing"]
@@ -410,7 +422,7 @@ fn custom_json_is_read_by_pointers() {
             (5, None, Reason::MissingField),
         ]
     );
-    assert!(mapping.parse(&Bytes::from_static(b"{}"), &arrival(), Some("A"), None).unreadable);
+    assert!(mapping.parse(&Bytes::from_static(b"{}"), &named).unreadable);
 }
 
 #[rstest::rstest]
@@ -515,7 +527,7 @@ proptest! {
             lines(&text),
             senml(&text),
             thingsboard(&text),
-            mapping.unwrap().parse(&payload, &arrival(), None, None),
+            mapping.unwrap().parse(&payload, &arrival()),
             events(&payload, &arrival(), false),
         ];
         for (form, batch) in batches.iter().enumerate() {

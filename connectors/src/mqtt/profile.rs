@@ -1,0 +1,245 @@
+//! Payload profiles: which topics are subscribed to, and how their payloads are read.
+
+use bytes::Bytes;
+use schemas::{Code, Reason};
+use serde::Deserialize;
+
+use super::wrong;
+use crate::{
+    Error,
+    payload::{
+        Arrival, Batch, native,
+        pointer::{Mapping, Pointers},
+        senml, thingsboard,
+    },
+};
+
+/// One `[[mqtt.profiles]]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// A topic filter in which `{facility}` and `{device}` may stand for whole levels, beside `+` and `#`.
+    pub topic: String,
+    /// How payloads are read.
+    #[serde(default)]
+    pub format: Format,
+    /// For `thingsboard`: what stands between facility and device in a device's name.
+    #[serde(default = "slash")]
+    pub separator: String,
+    /// For `pointer`: where things stand.
+    pub pointers: Option<Pointers>,
+}
+
+fn slash() -> String {
+    "/".to_owned()
+}
+
+/// The form of a payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The native form: an object or an array.
+    #[default]
+    Native,
+    /// The native form, one object per line.
+    Lines,
+    /// SenML in JSON (RFC 8428).
+    Senml,
+    /// ThingsBoard's gateway telemetry.
+    Thingsboard,
+    /// JSON whose fields are named by pointers.
+    Pointer,
+}
+
+/// The profiles when none are configured.
+pub(super) fn defaults() -> Vec<Profile> {
+    let profile =
+        |topic: &str, format| Profile { topic: topic.to_owned(), format, separator: slash(), pointers: None };
+    vec![
+        profile("heating/{facility}/report", Format::Native),
+        profile("heating/{facility}/senml", Format::Senml),
+        profile("v1/gateway/telemetry", Format::Thingsboard),
+    ]
+}
+
+/// Profiles that were checked, ready for use.
+#[derive(Clone, Debug)]
+pub struct Profiles(Vec<Checked>);
+
+#[derive(Clone, Debug)]
+struct Checked {
+    levels: Vec<Level>,
+    reader: Reader,
+}
+
+/// A level of a topic filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Level {
+    Is(String),
+    Any,
+    Rest,
+    Facility,
+    Device,
+}
+
+#[derive(Clone, Debug)]
+enum Reader {
+    Native,
+    Lines,
+    Senml,
+    Thingsboard { separator: String },
+    Pointer(Box<Mapping>),
+}
+
+impl Profiles {
+    /// Checks profiles.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a malformed topic or mapping, or when there are none.
+    pub fn new(profiles: &[Profile]) -> Result<Profiles, Error> {
+        if profiles.is_empty() {
+            return Err(wrong("profiles", "nothing would be subscribed to".to_owned()));
+        }
+        let checked = profiles.iter().enumerate().map(|(number, profile)| Checked::new(number, profile));
+        checked.collect::<Result<_, _>>().map(Profiles)
+    }
+
+    /// The filters to subscribe to.
+    pub fn filters(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|profile| {
+            let level = |level: &Level| match level {
+                Level::Is(text) => text.clone(),
+                Level::Any | Level::Facility | Level::Device => "+".to_owned(),
+                Level::Rest => "#".to_owned(),
+            };
+            profile.levels.iter().map(level).collect::<Vec<_>>().join("/")
+        })
+    }
+
+    /// Reads a payload with the first profile whose topic matches.
+    #[must_use]
+    pub fn parse(&self, topic: &str, payload: &Bytes, mut arrival: Arrival) -> (Batch, Arrival) {
+        let matching = self.0.iter().find_map(|profile| Some((profile, profile.matches(topic)?)));
+        let Some((profile, (facility, device))) = matching else {
+            let detail = format!("no profile maps topic {topic}");
+            return (Batch::unreadable(payload, Reason::NoProfile, detail), arrival);
+        };
+        arrival.facility = facility;
+        arrival.device = device;
+        let batch = match &profile.reader {
+            Reader::Native => native::parse(payload, &arrival),
+            Reader::Lines => native::parse_lines(payload, &arrival),
+            Reader::Senml => senml::parse(payload, &arrival),
+            Reader::Thingsboard { separator } => thingsboard::parse(payload, &arrival, separator),
+            Reader::Pointer(mapping) => mapping.parse(payload, &arrival),
+        };
+        (batch, arrival)
+    }
+}
+
+impl Checked {
+    fn new(number: usize, profile: &Profile) -> Result<Checked, Error> {
+        let name = format!("profiles[{number}]");
+        let mut levels = Vec::new();
+        for text in profile.topic.split('/') {
+            if levels.last() == Some(&Level::Rest) {
+                return Err(wrong(&name, format!("'#' may only be the last level of {}", profile.topic)));
+            }
+            levels.push(match text {
+                "+" => Level::Any,
+                "#" => Level::Rest,
+                "{facility}" => Level::Facility,
+                "{device}" => Level::Device,
+                other if other.contains(['+', '#']) => {
+                    return Err(wrong(&name, format!("level '{other}' holds a wildcard beside other text")));
+                }
+                other if other.contains(['{', '}']) => {
+                    return Err(wrong(
+                        &name,
+                        format!("level {other} is neither {{facility}} nor {{device}}"),
+                    ));
+                }
+                other => Level::Is(other.to_owned()),
+            });
+        }
+        if profile.topic.is_empty() || profile.topic.starts_with('$') {
+            return Err(wrong(&name, "topic must not be empty or begin with $ (see mqtt.group)".to_owned()));
+        }
+        let names_facility = levels.contains(&Level::Facility);
+        if levels.contains(&Level::Device) && !names_facility {
+            return Err(wrong(&name, format!("topic {} names a device but no facility", profile.topic)));
+        }
+        let reader = match (profile.format, &profile.pointers) {
+            (Format::Native, None) => Reader::Native,
+            (Format::Lines, None) => Reader::Lines,
+            (Format::Senml, None) => Reader::Senml,
+            (Format::Thingsboard, None) => Reader::Thingsboard { separator: profile.separator.clone() },
+            (Format::Pointer, Some(pointers)) => {
+                let mapping =
+                    Mapping::new(pointers.clone(), names_facility).map_err(|error| match error {
+                        Error::Setting { name: field, detail } => wrong(&format!("{name}.{field}"), detail),
+                        other => other,
+                    })?;
+                Reader::Pointer(Box::new(mapping))
+            }
+            (Format::Pointer, None) => {
+                return Err(wrong(&name, "format pointer needs the table pointers".to_owned()));
+            }
+            (_, Some(_)) => {
+                return Err(wrong(&name, "only format pointer has the table pointers".to_owned()));
+            }
+        };
+        Ok(Checked { levels, reader })
+    }
+
+    /// Facility and device that the topic names, when it matches.
+    fn matches(&self, topic: &str) -> Option<(Option<Code>, Option<Code>)> {
+        let (mut facility, mut device) = (None, None);
+        let mut texts = topic.split('/');
+        for level in &self.levels {
+            if *level == Level::Rest {
+                return Some((facility, device));
+            }
+            let text = texts.next()?;
+            match level {
+                Level::Is(wanted) if wanted != text => return None,
+                Level::Facility => facility = Some(Code::new(text)),
+                Level::Device => device = Some(Code::new(text)),
+                _ => {}
+            }
+        }
+        texts.next().is_none().then_some((facility, device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("a/b", "a/b", Some((None, None)))]
+    #[case("a/+", "a/b", Some((None, None)))]
+    #[case("a/+", "a/b/c", None)]
+    #[case("a/+", "a", None)]
+    #[case("a/#", "a/b/c", Some((None, None)))]
+    #[case("a/#", "a", Some((None, None)))]
+    #[case("site/{facility}/{device}/up", "site/ST-1/P1/up", Some((Some("ST-1"), Some("P1"))))]
+    #[case("site/{facility}/{device}/up", "site/ST-1/P1/down", None)]
+    fn topics_are_matched(
+        #[case] topic: &str,
+        #[case] given: &str,
+        #[case] want: Option<(Option<&str>, Option<&str>)>,
+    ) {
+        let profile =
+            Profile { topic: topic.to_owned(), format: Format::Native, separator: slash(), pointers: None };
+        let found = Checked::new(0, &profile).unwrap().matches(given);
+        assert_eq!(found, want.map(|(f, d)| (f.map(Code::new), d.map(Code::new))));
+    }
+
+    #[test]
+    fn filters_have_wildcards_where_names_stand() {
+        let profiles = Profiles::new(&defaults()).unwrap();
+        let filters: Vec<_> = profiles.filters().collect();
+        assert_eq!(filters, ["heating/+/report", "heating/+/senml", "v1/gateway/telemetry"]);
+    }
+}
