@@ -2,4 +2,5 @@
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 
+mod ingest;
 mod sinks;

@@ -45,19 +45,38 @@ pub async fn ensure_topics(kafka: &KafkaSettings) -> Result<(), Error> {
     if existing.is_empty() {
         return Ok(());
     }
+    let mut differences = Vec::new();
+    // A topic that was created a moment ago may not show its settings yet.
+    for _ in 0..10 {
+        differences = check(kafka, &admin, &existing).await?;
+        if differences.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Err(Error::Topics(differences))
+}
+
+/// Compares the settings of topics with what they must be.
+async fn check(
+    kafka: &KafkaSettings,
+    admin: &AdminClient<DefaultClientContext>,
+    existing: &[Topic],
+) -> Result<Vec<String>, Error> {
     let names: Vec<String> = existing.iter().map(|topic| kafka.topic(*topic)).collect();
     let specifiers: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-    let described =
-        admin.describe_configs(&specifiers, &options()).await.map_err(failed("describe the topics"))?;
+    let described = admin
+        .describe_configs(&specifiers, &options())
+        .await
+        .map_err(|source| Error::Kafka { action: "describe the topics".to_owned(), source })?;
     let mut differences = Vec::new();
     for ((topic, name), resource) in existing.iter().zip(&names).zip(described) {
-        let resource = resource.map_err(|code| Error::Kafka {
-            action: format!("describe topic {name}"),
-            source: KafkaError::AdminOp(code),
-        })?;
-        differences.extend(compare(*topic, name, &resource));
+        match resource {
+            Ok(resource) => differences.extend(compare(*topic, name, &resource)),
+            Err(code) => differences.push(format!("topic {name} cannot be described: {code}")),
+        }
     }
-    if differences.is_empty() { Ok(()) } else { Err(Error::Topics(differences)) }
+    Ok(differences)
 }
 
 /// Creates every topic; returns those that were there before.

@@ -1,0 +1,530 @@
+//! Connectors on real services: what is sent over HTTP and MQTT lies on Kafka, to the record, before it is acknowledged.
+
+use std::{future::pending, io::Write, net::SocketAddr, sync::Arc, time::Duration};
+
+use connectors::{
+    Intake, KnownFacilities, Outgoing, Publisher, http, mqtt,
+    publish::{Limits, codec, ensure_topics},
+};
+use rdkafka::mocking::MockCluster;
+use reqwest::{Client, Response, StatusCode, header::CONTENT_TYPE};
+use rumqttc::{AsyncClient, MqttOptions, PublishOptions, QoS};
+use schemas::{Device, Event, Facility, FacilityKind, KafkaSettings, RegistryEntry, Reject, Report, Topic};
+use serde_json::{Value, json};
+use tests::{consume, site::service, until};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+/// 2024-01-15T08:00:00Z.
+const THEN: i64 = 1_705_305_600_000;
+const SOON: Duration = Duration::from_secs(20);
+
+fn kafka(scenario: &str) -> KafkaSettings {
+    let prefix = format!("{scenario}_{}", std::process::id());
+    let brokers = service("NUANLIU_KAFKA");
+    serde_json::from_value(json!({ "brokers": brokers, "prefix": prefix })).unwrap()
+}
+
+fn registry() -> [RegistryEntry; 2] {
+    let facility = Facility {
+        code: "ST-1".into(),
+        kind: FacilityKind::Station,
+        name: "一号站".to_owned(),
+        parent: None,
+        enterprise: None,
+        district: None,
+        longitude: None,
+        latitude: None,
+        heated_area: None,
+        attributes: Default::default(),
+    };
+    let device = Device {
+        code: "D-1".into(),
+        facility: "ST-1".into(),
+        kind: "room_sensor".into(),
+        model: String::new(),
+        maker: String::new(),
+        installed: String::new(),
+        attributes: Default::default(),
+    };
+    [RegistryEntry::Facility(facility), RegistryEntry::Device(device)]
+}
+
+/// Topics, a registry of one station with one device, and an intake that has read it.
+async fn intake(kafka: &KafkaSettings) -> (Intake, connectors::known::Following) {
+    ensure_topics(kafka).await.unwrap();
+    ensure_topics(kafka).await.expect("what was created is right");
+    let codec = Arc::new(codec(kafka).await.unwrap());
+    let publisher = Publisher::connect(kafka, Arc::clone(&codec), Limits::default()).unwrap();
+    let entries = registry().map(|entry| Outgoing::RegistryEntry(entry.key(), Some(Box::new(entry))));
+    publisher.publish(entries.to_vec()).await.unwrap();
+    let (known, following) = KnownFacilities::follow(kafka, codec).unwrap();
+    until("the registry is read", SOON, async || known.complete() && publisher.reachable()).await;
+    (Intake { publisher, known: Some(known) }, following)
+}
+
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), connectors::Error>>,
+}
+
+impl Server {
+    async fn start(intake: Intake, settings: http::Settings) -> Server {
+        let settings = http::Settings { listen: ([127, 0, 0, 1], 0).into(), ..settings };
+        let server = http::Server::bind(settings, intake).await.unwrap();
+        let address = server.address();
+        let (stop, stopped) = oneshot::channel();
+        let extra = axum::Router::new().route("/extra", axum::routing::get(async || "extra"));
+        let serving = tokio::spawn(server.serve(extra, async {
+            let _ = stopped.await;
+        }));
+        Server { address, stop, serving }
+    }
+
+    async fn post(&self, path: &str, media: &str, body: impl Into<reqwest::Body>) -> Response {
+        let url = format!("http://{}{path}", self.address);
+        Client::new().post(url).header(CONTENT_TYPE, media).body(body).send().await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        let answer = reqwest::get(format!("http://{}{path}", self.address)).await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap().unwrap();
+    }
+}
+
+fn report(facility: &str, at: i64, readings: &Value) -> Value {
+    json!({ "facility": facility, "observed_at": at, "readings": readings })
+}
+
+/// `facility[/device] time metric…` of every report, sorted.
+fn reports(kafka: &KafkaSettings) -> Vec<String> {
+    let mut reports: Vec<_> = consume::<Report>(kafka, Topic::Reports)
+        .into_iter()
+        .map(|record| {
+            let Report { facility, device, observed_at, readings, .. } = record.value;
+            assert_eq!(record.key, facility);
+            let device = device.map(|device| format!("/{device}")).unwrap_or_default();
+            let metrics: String = readings.iter().map(|reading| format!(" {}", reading.metric)).collect();
+            format!("{facility}{device} {}{metrics}", (observed_at - THEN) / 1000)
+        })
+        .collect();
+    reports.sort();
+    reports
+}
+
+/// `reason origin` of every reject, sorted.
+fn rejects(kafka: &KafkaSettings) -> Vec<String> {
+    let mut rejects: Vec<_> = consume::<Reject>(kafka, Topic::Rejects)
+        .into_iter()
+        .map(|record| {
+            assert_eq!(record.key, record.value.origin);
+            format!("{} {}", record.value.reason.name(), record.value.origin)
+        })
+        .collect();
+    rejects.sort();
+    rejects
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_answers_per_record_what_lies_on_kafka() {
+    let kafka = kafka("http");
+    let (intake, _following) = intake(&kafka).await;
+    let server = Server::start(intake, http::Settings::default()).await;
+    let good = json!({ "heat_power": "１２００", "secondary_supply_temp": 45.2 });
+    let json = "application/json";
+
+    let body = report("ST-1", THEN, &good).to_string();
+    let answer = server.post("/api/v1/reports", json, body).await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "accepted": 1, "rejected": [] }));
+
+    let array = json!([
+        report("ST-1", THEN + 1_000, &json!({ "voltage": 1, "nonsense": 2 })),
+        report("ST-9", THEN, &good),
+        { "facility": "ST-1", "device": "D-1", "observed_at": THEN + 2_000, "readings": { "room_temp": 21 } },
+        { "facility": "ST-1", "device": "D-9", "observed_at": THEN, "readings": { "room_temp": 21 } },
+    ]);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(array.to_string().as_bytes()).unwrap();
+    let url = format!("http://{}/api/v1/reports", server.address);
+    let request = Client::new().post(url).header(CONTENT_TYPE, json).header("content-encoding", "gzip");
+    let answer = request.body(packed.finish().unwrap()).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!(answer["accepted"], 2);
+    let told: Vec<_> =
+        answer["rejected"].as_array().unwrap().iter().map(|r| (&r["index"], &r["reason"])).collect();
+    let wanted = [(0, "unknown_metric"), (1, "unknown_facility"), (3, "unknown_device")];
+    assert_eq!(
+        told,
+        wanted.map(|(i, r)| (json!(i), json!(r))).iter().map(|(i, r)| (i, r)).collect::<Vec<_>>()
+    );
+    assert_eq!(answer["rejected"][0]["metric"], "nonsense");
+
+    let lines = format!("{}\n{{\"facility\":\n", report("ST-1", THEN + 3_000, &json!({ "voltage": 1 })));
+    let answer = server.post("/api/v1/reports", "application/x-ndjson", lines).await;
+    assert_eq!(answer.json::<Value>().await.unwrap()["rejected"][0]["reason"], "malformed");
+    let senml = json!([{ "bn": "ST-1:", "bt": THEN / 1000 + 4, "n": "room_temp", "u": "K", "v": 294.15 }]);
+    let answer = server.post("/api/v1/reports", "application/senml+json", senml.to_string()).await;
+    assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "accepted": 1, "rejected": [] }));
+    let unreadable = server.post("/api/v1/reports", json, "[{").await;
+    assert_eq!(unreadable.status(), StatusCode::BAD_REQUEST);
+    let table = server.post("/api/v1/reports", "text/csv", "a,b").await;
+    assert_eq!(table.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let event = json!({ "id": "1", "kind": "complaint", "facility": "ST-1", "at": THEN });
+    let answer = server.post("/api/v1/events", json, event.to_string()).await;
+    assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "accepted": 1, "rejected": [] }));
+
+    assert_eq!(
+        reports(&kafka),
+        [
+            "ST-1 0 heat_power secondary_supply_temp",
+            "ST-1 1 voltage",
+            "ST-1 3 voltage",
+            "ST-1 4 room_temp",
+            "ST-1/D-1 2 room_temp",
+        ]
+    );
+    assert_eq!(
+        rejects(&kafka),
+        [
+            "malformed http:127.0.0.1",
+            "malformed http:127.0.0.1",
+            "unknown_device http:127.0.0.1",
+            "unknown_facility http:127.0.0.1",
+            "unknown_metric http:127.0.0.1#nonsense",
+        ]
+    );
+    assert_eq!(consume::<Event>(&kafka, Topic::Events).len(), 1);
+    serves_its_state(&server).await;
+    server.stop().await;
+}
+
+async fn serves_its_state(server: &Server) {
+    assert_eq!(server.get("/healthz").await.0, StatusCode::OK);
+    let (status, readiness) = server.get("/readyz").await;
+    assert_eq!((status, readiness.as_str()), (StatusCode::OK, r#"{"kafka":true,"registry":true}"#));
+    let (_, metrics) = server.get("/metrics").await;
+    for name in [
+        "nuanliu_reports_in_total{connector=\"http\"}",
+        "nuanliu_readings_in_total",
+        "nuanliu_rejects_total{reason=\"unknown_facility\",stage=\"connector\"}",
+        "nuanliu_publish_pending 0",
+        "nuanliu_http_request_seconds_count{route=\"reports\",status=\"202\"}",
+    ] {
+        assert!(metrics.contains(name), "{name} is not in\n{metrics}");
+    }
+    let (_, document) = server.get("/openapi.json").await;
+    let document: Value = serde_json::from_str(&document).unwrap();
+    for path in document["paths"].as_object().unwrap().keys() {
+        let (status, _) = server.get(path).await;
+        assert_ne!(status, StatusCode::NOT_FOUND, "{path} is documented but not served");
+    }
+    assert_eq!(server.get("/extra").await, (StatusCode::OK, "extra".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_refuses_what_is_too_large_without_holding_it() {
+    let kafka = kafka("large");
+    let (intake, _following) = intake(&kafka).await;
+    let server = Server::start(intake, http::Settings::default()).await;
+    let before = resident();
+    let announced = vec![b' '; 100 << 20];
+    let answer = server.post("/api/v1/reports", "application/json", announced).await;
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(answer.json::<Value>().await.unwrap()["rejected"][0]["reason"], "too_large");
+    assert!(resident() < before + (64 << 20), "the body was held: {} bytes more", resident() - before);
+
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    bomb.write_all(&vec![b' '; 100 << 20]).unwrap();
+    let url = format!("http://{}/api/v1/reports", server.address);
+    let request = Client::new().post(&url).header("content-encoding", "gzip").body(bomb.finish().unwrap());
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let request = Client::new().post(&url).header("content-encoding", "gzip").body("no gzip");
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::BAD_REQUEST);
+    assert_eq!(
+        rejects(&kafka),
+        ["malformed http:127.0.0.1", "too_large http:127.0.0.1", "too_large http:127.0.0.1"]
+    );
+    server.stop().await;
+}
+
+/// Resident memory of this process, bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+/// An intake on a Kafka that can be switched off.
+async fn switchable() -> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, Intake) {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let kafka: KafkaSettings = serde_json::from_value(json!({ "brokers": brokers })).unwrap();
+    for topic in Topic::ALL {
+        cluster.create_topic(&kafka.topic(*topic), 1, 1).unwrap();
+    }
+    let codec = Arc::new(codec(&kafka).await.unwrap());
+    let limits = Limits { delivery_timeout: Duration::from_secs(2), ..Limits::default() };
+    let publisher = Publisher::connect(&kafka, codec, limits).unwrap();
+    until("kafka answers", SOON, async || publisher.reachable()).await;
+    (cluster, Intake { publisher, known: None })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_says_when_kafka_is_gone_and_when_it_is_back() {
+    let (cluster, intake) = switchable().await;
+    let publisher = intake.publisher.clone();
+    let server = Server::start(intake, http::Settings::default()).await;
+    let body = report("ST-1", THEN, &json!({ "voltage": 220 })).to_string();
+    let send = async || server.post("/api/v1/reports", "application/json", body.clone()).await;
+    assert_eq!(send().await.status(), StatusCode::ACCEPTED);
+    cluster.broker_down(1).unwrap();
+    let answer = send().await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()["retry-after"], "5");
+    assert_eq!(answer.json::<Value>().await.unwrap()["reason"], "unavailable");
+    until("readyz is not ready", SOON, async || {
+        server.get("/readyz").await.0 == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    cluster.broker_up(1).unwrap();
+    until("kafka is back", SOON, async || publisher.reachable()).await;
+    assert_eq!(send().await.status(), StatusCode::ACCEPTED);
+    server.stop().await;
+}
+
+/// An MQTT 3.1.1 broker of which every byte is the test's.
+struct FakeBroker {
+    listener: TcpListener,
+}
+
+impl FakeBroker {
+    async fn new() -> FakeBroker {
+        FakeBroker { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+    }
+
+    fn url(&self) -> String {
+        format!("mqtt://{}", self.listener.local_addr().unwrap())
+    }
+
+    /// Accepts a client and its subscription.
+    async fn session(&self, present: u8) -> TcpStream {
+        let (mut stream, _) = self.listener.accept().await.unwrap();
+        assert_eq!(packet(&mut stream).await.unwrap().0 >> 4, 1, "CONNECT");
+        stream.write_all(&[0x20, 2, present, 0]).await.unwrap();
+        let (kind, body) = packet(&mut stream).await.unwrap();
+        assert_eq!(kind >> 4, 8, "SUBSCRIBE");
+        stream.write_all(&[0x90, 5, body[0], body[1], 1, 1, 1]).await.unwrap();
+        stream
+    }
+}
+
+/// One packet: its first byte and its body; `None` at the end of the connection.
+async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+    let kind = stream.read_u8().await.ok()?;
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        let byte = stream.read_u8().await.ok()?;
+        length |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte < 0x80 {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((kind, body))
+}
+
+async fn publish(stream: &mut TcpStream, number: u8, payload: &str) {
+    let topic = b"heating/ST-1/report";
+    let mut body = vec![0, topic.len() as u8];
+    body.extend_from_slice(topic);
+    body.extend_from_slice(&[0, number]);
+    body.extend_from_slice(payload.as_bytes());
+    assert!(body.len() < 0x4000);
+    let length = [(body.len() & 0x7f) as u8 | 0x80, (body.len() >> 7) as u8];
+    stream.write_all(&[&[0x32], &length[..], &body].concat()).await.unwrap();
+}
+
+/// The number of the message that is acknowledged next.
+async fn acknowledged(stream: &mut TcpStream) -> u8 {
+    loop {
+        let (kind, body) = packet(stream).await.expect("the connection stands");
+        if kind >> 4 == 4 {
+            return body[1];
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt_acknowledges_after_delivery_and_on_the_connection_that_brought_the_message() {
+    let (cluster, intake) = switchable().await;
+    let broker = FakeBroker::new().await;
+    let settings =
+        mqtt::Settings { broker: broker.url(), version: "3.1.1".to_owned(), ..mqtt::Settings::default() };
+    let running = tokio::spawn(mqtt::Connector::new(settings, intake).unwrap().run(pending()));
+    let payload = report("ST-1", THEN, &json!({ "voltage": 220 })).to_string();
+
+    let mut first = broker.session(0).await;
+    publish(&mut first, 1, &payload).await;
+    assert_eq!(acknowledged(&mut first).await, 1);
+    publish(&mut first, 2, "{ unreadable").await;
+    assert_eq!(acknowledged(&mut first).await, 2, "a reject is stored, then acknowledged");
+
+    cluster.broker_down(1).unwrap();
+    publish(&mut first, 3, &payload).await;
+    let early = tokio::time::timeout(Duration::from_secs(3), acknowledged(&mut first)).await;
+    assert!(early.is_err(), "acknowledged without delivery report");
+    drop(first);
+    cluster.broker_up(1).unwrap();
+
+    // The broker of a kept session gives number 3 to the same message again; 4 is another. Only what arrived on this
+    // connection is acknowledged, each once.
+    let mut second = broker.session(1).await;
+    publish(&mut second, 4, &payload).await;
+    assert_eq!(acknowledged(&mut second).await, 4);
+    publish(&mut second, 3, &payload).await;
+    assert_eq!(acknowledged(&mut second).await, 3);
+    running.abort();
+}
+
+/// Sends messages with QoS 1 and waits until the broker has all of them.
+async fn send(messages: &[(&str, String)]) {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    let url: reqwest::Url = service("NUANLIU_MQTT").parse().unwrap();
+    let (host, port) = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+    let mut options = MqttOptions::new(format!("sender-{}-{number}", std::process::id()), (host, port));
+    options.set_keep_alive(5);
+    let (client, mut events) = AsyncClient::builder(options).capacity(messages.len().max(1)).build();
+    for (topic, payload) in messages {
+        client
+            .publish(topic.to_string(), payload.clone(), PublishOptions::new(QoS::AtLeastOnce))
+            .await
+            .unwrap();
+    }
+    let mut left = messages.len();
+    while left > 0 {
+        if let rumqttc::Event::Incoming(rumqttc::Packet::PubAck(_)) = events.poll().await.unwrap() {
+            left -= 1;
+        }
+    }
+}
+
+const CUSTOM: &str = r#"
+topic = "PREFIX/site/{facility}/{device}/up"
+format = "pointer"
+pointers.time = "/t"
+pointers.time_format = "s"
+pointers.fields."/v/room" = { metric = "room_temp", factor = 0.1 }
+"#;
+
+fn mqtt_settings(kafka: &KafkaSettings, version: &str, group: Option<&str>) -> mqtt::Settings {
+    let prefix = &kafka.prefix;
+    let profile =
+        |topic: &str, format: &str| json!({ "topic": format!("{prefix}/{topic}"), "format": format });
+    let custom: Value = toml::from_str(&CUSTOM.replace("PREFIX", prefix)).unwrap();
+    serde_json::from_value(json!({
+        "broker": service("NUANLIU_MQTT"),
+        "version": version,
+        "client_id": prefix,
+        "group": group,
+        "profiles": [
+            profile("{facility}/report", "native"),
+            profile("{facility}/senml", "senml"),
+            profile("v1/gateway/telemetry", "thingsboard"),
+            custom,
+        ],
+    }))
+    .unwrap()
+}
+
+#[rstest::rstest]
+#[case::five("5", None)]
+#[case::four("3.1.1", None)]
+#[case::five_shared("5", Some("connectors"))]
+#[case::four_shared("3.1.1", Some("connectors"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt_profiles_lie_on_kafka_and_the_session_is_kept(
+    #[case] version: &str,
+    #[case] group: Option<&str>,
+) {
+    let kafka = kafka(&format!("mqtt{}{}", version.len(), group.is_some()));
+    let (intake, _following) = intake(&kafka).await;
+    let run = || {
+        let connector = mqtt::Connector::new(mqtt_settings(&kafka, version, group), intake.clone()).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(connector.run(async {
+            let _ = stopped.await;
+        }));
+        (stop, running)
+    };
+    let prefix = &kafka.prefix;
+    let native = format!("{prefix}/ST-1/report");
+    let message =
+        |at: i64| json!({ "observed_at": THEN + at * 1_000, "readings": { "voltage": 220 } }).to_string();
+
+    let (stop, running) = run();
+    let stored = |count: usize| {
+        let kafka = kafka.clone();
+        async move || reports(&kafka).len() + rejects(&kafka).len() >= count
+    };
+    // Before the subscription stands, the broker has nobody to keep a message for.
+    until("the first message is stored", SOON, async || {
+        send(&[(&native, message(0))]).await;
+        stored(1)().await
+    })
+    .await;
+    let first = reports(&kafka).len();
+    let telemetry = json!({ "ST-1/D-1": [{ "ts": THEN + 2_000, "values": { "room_temp": 21 } }] });
+    let senml = json!([{ "n": "ST-1:heat_power", "t": THEN / 1000 + 3, "u": "W", "v": 1 }]);
+    let custom = json!({ "t": THEN / 1000 + 4, "v": { "room": 215 } });
+    send(&[
+        (&native, message(1)),
+        (&format!("{prefix}/v1/gateway/telemetry"), telemetry.to_string()),
+        (&format!("{prefix}/ST-1/senml"), senml.to_string()),
+        (&format!("{prefix}/site/ST-1/D-1/up"), custom.to_string()),
+        (&format!("{prefix}/ST-9/report"), message(1)),
+        (&native, "no json".to_owned()),
+    ])
+    .await;
+    until("all messages are stored", SOON, stored(first + 6)).await;
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+
+    // While the connector is away the broker keeps what comes.
+    send(&[(&native, message(5)), (&native, message(6))]).await;
+    let (stop, running) = run();
+    until("what came meanwhile is stored", SOON, stored(first + 8)).await;
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+
+    let mut found = reports(&kafka);
+    found.retain(|report| !report.starts_with("ST-1 0 "));
+    assert_eq!(
+        found,
+        [
+            "ST-1 1 voltage",
+            "ST-1 3 heat_power",
+            "ST-1 5 voltage",
+            "ST-1 6 voltage",
+            "ST-1/D-1 2 room_temp",
+            "ST-1/D-1 4 room_temp",
+        ]
+    );
+    assert_eq!(
+        rejects(&kafka),
+        [format!("malformed mqtt:{native}"), format!("unknown_facility mqtt:{prefix}/ST-9/report")]
+    );
+}
