@@ -153,6 +153,15 @@ fn the_shipped_mapping_is_good() {
 }
 
 #[test]
+fn the_shipped_registry_is_good_and_names_the_facilities_of_the_files() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/xai4heat/registry");
+    let registry = schemas::registry_files::load(directory.as_ref()).expect("registry");
+    for station in ["L4", "L8", "L12"] {
+        assert!(registry.facility(&format!("XAI-{station}")).is_some(), "{station}");
+    }
+}
+
+#[test]
 fn the_real_files_are_read_to_the_last_row() {
     let Some(directory) = xai4heat() else { return };
     let open = |name: &str| {

@@ -39,7 +39,7 @@ pub struct Minute {
     pub reports: Vec<Report>,
 }
 
-/// A simulated city; an iterator over [`Minute`]s. After the plan's end it yields the minutes in which late uploads
+/// A simulated city; an iterator over [`Minute`]s. After the plan's end it yields the minutes in which the last reports
 /// arrive, then ends.
 #[derive(Debug)]
 pub struct Simulator {
@@ -205,7 +205,9 @@ impl Simulator {
             let upload = u64::from(intervals.room_upload);
             if intervals.room_upload > intervals.room {
                 let wait = (upload - (number + u64::from(room.phase)) % upload) % upload;
-                sheet.0.received_at += wait as Millis * MINUTE;
+                // What is stored at the end is uploaded then, so that nothing falls silent beside the last bursts.
+                let end = self.layout.plan.until().max(sheet.0.observed_at);
+                sheet.0.received_at = (sheet.0.received_at + wait as Millis * MINUTE).min(end);
             }
             self.wire.send(at, sheet, out);
         }

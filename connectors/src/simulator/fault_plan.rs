@@ -20,8 +20,8 @@ use super::{
 /// A start and an end.
 type Span = (Millis, Millis);
 
-/// Free time between two faults of one object.
-const APART: Millis = HOUR;
+/// Free time between two faults of one object, where the span is long enough, so that what each leads to is told apart.
+const APART: Millis = 4 * HOUR;
 /// How many places are tried for a fault before it is left out.
 const TRIES: u64 = 60;
 
@@ -31,6 +31,7 @@ const TRIES: u64 = 60;
 #[must_use]
 pub fn plan_faults(plan: &Plan) -> Vec<Fault> {
     let layout = Layout::new(plan);
+    let apart = APART.min((plan.until() - plan.from()) / 12);
     let mut taken: BTreeMap<_, Vec<Span>> = BTreeMap::new();
     let mut faults = Vec::new();
     for (order, kind) in FaultKind::ALL.iter().enumerate() {
@@ -39,7 +40,7 @@ pub fn plan_faults(plan: &Plan) -> Vec<Fault> {
             let free =
                 (0..TRIES).filter_map(|n| candidate(&layout, *kind, number, dice.stream(n))).find(|f| {
                     let spans = taken.get(&(f.facility.clone(), f.device.clone()));
-                    spans.is_none_or(|s| s.iter().all(|(a, b)| f.end + APART <= *a || *b + APART <= f.start))
+                    spans.is_none_or(|s| s.iter().all(|(a, b)| f.end + apart <= *a || *b + apart <= f.start))
                 });
             if let Some(fault) = free {
                 let object = (fault.facility.clone(), fault.device.clone());

@@ -152,7 +152,8 @@ fn stations(layout: &Layout, entries: &mut Vec<RegistryEntry>) {
         let area = layout.station_area(station);
         let load = Layout::design_load(area).to_string();
         let times = pace(layout.plan.intervals.station, 0);
-        let attributes: Vec<_> = times.into_iter().chain([(attribute::DESIGN_LOAD, load)]).collect();
+        let design = [(attribute::DESIGN_LOAD, load), ("design_temp", layout::DESIGN_OUTDOOR.to_string())];
+        let attributes: Vec<_> = times.into_iter().chain(design).collect();
         let site = layout.station_site(station);
         let enterprise = Some(layout::enterprise_code(layout.enterprise_of(source)));
         entries.push(facility(
@@ -335,6 +336,15 @@ mod tests {
             }
         }
         assert_eq!(thresholds().len(), 9);
+    }
+
+    #[test]
+    fn the_registry_passes_every_check_and_survives_its_file_form() {
+        let directory = tempfile::tempdir().expect("directory");
+        let registry = schemas::registry_files::Registry::new(registry(&Plan::of(Size::of_stations(25))));
+        schemas::registry_files::write(directory.path(), &registry).expect("write");
+        let read = schemas::registry_files::load(directory.path()).expect("good registry");
+        assert_eq!(schemas::registry_files::diff(&registry, &read), []);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::fault::{Fault, FaultKind};
 
-/// Codes of the rules and models that the truth names. Threshold rules are named `metric_side`.
+/// Codes of the rules and models that the truth names. Threshold rules are named `metric_side`, those of
+/// states by the state.
 pub mod rule {
     /// No report for longer than the object's `offline_after`.
     pub const COMMUNICATION_LOST: &str = "communication_lost";
@@ -49,7 +50,7 @@ pub fn expected(fault: &Fault) -> Expected {
         FaultKind::Spike => e(&[], &["spike"], &[], &["secondary_supply_temp_high"]),
         // Slow and within every limit: found by models that compare metrics, not by the tests of one metric.
         FaultKind::Drift => e(&[], &[], &[], &[]),
-        FaultKind::Dropout => e(&[], &[], &[], &[]),
+        FaultKind::Dropout => e(&[], &[], &["not_measured"], &[]),
         FaultKind::CounterReset => e(&[], &["counter_reset"], &[], &[]),
         FaultKind::LateUpload => e(&[], &["timeliness"], &[], &[rule::COMMUNICATION_LOST]),
         FaultKind::DuplicateUpload => e(&[], &[], &["duplicate"], &[]),
@@ -58,7 +59,7 @@ pub fn expected(fault: &Fault) -> Expected {
         }
         FaultKind::WrongClock => e(&[], &[], &["time_before_2000"], &[rule::COMMUNICATION_LOST]),
         FaultKind::Leak => e(&["makeup_flow_high"], &[], &[], &["secondary_return_pressure_low"]),
-        FaultKind::PumpStop => e(&["circulation_pump_fault_high"], &[], &[], &cold),
+        FaultKind::PumpStop => e(&["circulation_pump_fault"], &[], &[], &cold),
         FaultKind::UnderSupply => e(&[rule::UNDER_SUPPLY], &[], &[], &cold),
         FaultKind::OverSupply => {
             e(&[rule::OVER_SUPPLY], &[], &[], &["secondary_supply_temp_high", rule::UNDER_SUPPLY])
