@@ -1,0 +1,216 @@
+//! One behaviour each.
+
+use super::*;
+
+const DAY_START: Millis = START - 8 * HOUR;
+
+fn minutes(
+    facility: &str,
+    from: Millis,
+    to: Millis,
+    metric: &str,
+    value: impl Fn(i64) -> f64,
+) -> Vec<CheckedReport> {
+    (0..(to - from) / MINUTE).map(|n| good(facility, from + n * MINUTE, metric, value(n))).collect()
+}
+
+fn station(area: f64, scopes: Vec<Scope>) -> Profile {
+    facility("ST-1", FacilityKind::Station, area, scopes)
+}
+
+#[test]
+fn a_silent_facility_counts_as_missing_when_the_hour_ends() {
+    let mut run = Run::in_china();
+    let silent = facility("ST-2", FacilityKind::Station, 500.0, vec![city()]);
+    run.epoch(START + MINUTE, vec![register(station(1_000.0, vec![city()])), register(silent)], vec![]);
+    run.epoch(START + HOUR - 1, vec![], minutes("ST-1", START, START + HOUR, "heat_power", |_| 1_000.0));
+    assert_eq!(run.hour("ST-2", START), Facts::new());
+    run.epoch(START + HOUR, vec![], vec![]);
+    let missing = run.hour("ST-2", START);
+    assert_eq!(missing.get(Component::Expected), HOUR);
+    assert_eq!(missing.get(Component::ReportsExpected), 60);
+    assert_eq!(missing.get(Component::Online) + missing.get(Component::ReportsReceived), 0);
+    let heard = run.hour("ST-1", START);
+    assert_eq!(heard.get(Component::Online), HOUR - MINUTE);
+    assert_eq!((heard.get(Component::ReportsExpected), heard.get(Component::ReportsCounted)), (60, 60));
+    assert_eq!(heard.get(Component::Heat), 1_000_000 * 59 * 60);
+    let city = run.scope(&city(), Period::Hour, START);
+    assert_eq!((city.get(Component::ReportsExpected), city.get(Component::Closings)), (120, 2));
+    assert_eq!((city.get(Component::HeatArea), city.get(Component::StationSpan)), (100_000, 2 * HOUR));
+}
+
+#[test]
+fn an_open_hour_expects_up_to_the_latest_report() {
+    let mut run = Run::in_china();
+    let reports = minutes("ST-1", START, START + 10 * MINUTE, "heat_power", |_| 1.0);
+    run.epoch(START + 20 * MINUTE, vec![register(station(1.0, vec![]))], reports);
+    let open = run.hour("ST-1", START);
+    assert_eq!((open.get(Component::ReportsExpected), open.get(Component::Expected)), (10, 9 * MINUTE));
+    assert_eq!(open.get(Component::StationSpan), 9 * MINUTE);
+}
+
+#[test]
+fn a_change_of_scope_and_area_moves_open_windows() {
+    let (old, new) = (scope(ScopeKind::Enterprise, "E-1"), scope(ScopeKind::Enterprise, "E-2"));
+    let mut run = Run::in_china();
+    let reports = minutes("ST-1", START, START + HOUR, "heat_power", |_| 1_000.0);
+    run.epoch(START + MINUTE, vec![register(station(1_000.0, vec![city(), old.clone()]))], vec![]);
+    run.epoch(START + HOUR, vec![], reports);
+    let before = run.hour("ST-1", START);
+    assert_eq!(run.scope(&old, Period::Day, DAY_START).get(Component::Heat), before.get(Component::Heat));
+    run.epoch(START + HOUR + MINUTE, vec![register(station(2_000.0, vec![city(), new.clone()]))], vec![]);
+    for (period, start) in [(Period::Hour, START), (Period::Day, DAY_START)] {
+        let left = run.scope(&old, period, start);
+        assert_eq!((left.get(Component::Heat), left.get(Component::RegistryChanges)), (0, 1));
+        let joined = run.scope(&new, period, start);
+        assert_eq!(joined.get(Component::Heat), before.get(Component::Heat));
+        assert_eq!(run.scope(&city(), period, start).get(Component::HeatArea), 200_000);
+        assert_eq!(joined.get(Component::RegistryChanges), 1);
+    }
+    run.epoch(
+        START + HOUR + 2 * MINUTE,
+        vec![ProfileChange { facility: "ST-1".into(), profile: None }],
+        vec![],
+    );
+    assert_eq!(run.scope(&new, Period::Hour, START).get(Component::Heat), 0);
+    assert_eq!(run.scope(&city(), Period::Day, DAY_START).get(Component::ReportsExpected), 0);
+    assert_eq!(run.window.entries(), 0);
+    // What was counted as left in the scopes leaves with the window.
+    run.epoch(START + 40 * HOUR, vec![], vec![]);
+    run.epoch(START + 40 * HOUR, vec![], vec![]);
+    assert_eq!(run.scopes, BTreeMap::new());
+}
+
+#[test]
+fn a_change_of_standard_temperature_is_applied_backwards() {
+    let room = |standard: &str| {
+        let mut profile = facility("HH-1", FacilityKind::Household, 80.0, vec![]);
+        profile.facility.attributes.insert("standard_temp".to_owned(), standard.to_owned());
+        register(profile)
+    };
+    let mut run = Run::in_china();
+    run.epoch(START + HOUR, vec![room("18")], minutes("HH-1", START, START + HOUR, "room_temp", |_| 19.0));
+    let before = run.hour("HH-1", START);
+    assert_eq!(before.get(Component::RoomCompliant), 59 * MINUTE);
+    run.epoch(START + HOUR, vec![room("20")], vec![]);
+    let after = run.hour("HH-1", START);
+    assert_eq!((after.get(Component::RoomCompliant), after.get(Component::HouseholdsCompliant)), (0, 0));
+    assert_eq!(after.get(Component::RoomTime), before.get(Component::RoomTime));
+    assert_eq!(crate::kpi::cause(Some(&before), &after), schemas::Cause::Registry);
+}
+
+#[test]
+fn closed_windows_are_forgotten_and_not_revised() {
+    let mut run = Run::new(Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), 2 * HOUR, 10 * MINUTE));
+    run.epoch(START, vec![register(station(1.0, vec![city()]))], vec![]);
+    run.epoch(START + HOUR, vec![], minutes("ST-1", START, START + HOUR, "heat_power", |_| 10.0));
+    let told = run.hour("ST-1", START);
+    run.epoch(START + 3 * HOUR + 1, vec![], vec![]);
+    assert!(
+        run.scopes.contains_key(&(city(), Period::Hour, START)),
+        "it leaves one epoch after it is closed"
+    );
+    let late = good("ST-1", START + 30 * MINUTE + 1, "heat_power", 999.0);
+    let last = run.epoch(START + 3 * HOUR + 2, vec![], vec![late]).clone();
+    assert_eq!((last.too_late, last.horizon.hour), (1, START + HOUR));
+    assert!(last.horizon.is_closed(Period::Hour, START) && !last.horizon.is_closed(Period::Day, DAY_START));
+    assert!(!run.scopes.contains_key(&(city(), Period::Hour, START)));
+    assert_eq!(run.hour("ST-1", START), told);
+    assert!(run.scope(&city(), Period::Day, DAY_START).get(Component::Heat) > 0);
+    run.epoch(START + 30 * HOUR, vec![], vec![]);
+    let last = run.epoch(START + 30 * HOUR, vec![], vec![]).clone();
+    assert!(last.horizon.is_closed(Period::Day, DAY_START));
+    assert!(!run.scopes.contains_key(&(city(), Period::Day, DAY_START)));
+}
+
+#[test]
+fn the_first_segment_behind_a_closed_hour_still_starts_in_it() {
+    let mut run = Run::new(Calendar::new(TimeZone::UTC, HOUR, 0));
+    run.epoch(
+        START,
+        vec![register(station(1.0, vec![]))],
+        vec![good("ST-1", START + 59 * MINUTE, "heat_total", 10.0)],
+    );
+    run.epoch(START + 2 * HOUR + 1, vec![], vec![]);
+    run.epoch(
+        START + 2 * HOUR + 2,
+        vec![],
+        vec![good("ST-1", START + HOUR + 59 * MINUTE, "heat_total", 16.0)],
+    );
+    assert_eq!(run.hour("ST-1", START + HOUR).get(Component::Heat), 5_900_000_000);
+}
+
+#[test]
+fn late_and_corrected_readings_name_their_cause() {
+    let mut run = Run::in_china();
+    let reports = minutes("ST-1", START, START + HOUR, "heat_power", |_| 10.0);
+    run.epoch(START, vec![register(station(1.0, vec![]))], vec![]);
+    run.epoch(
+        START + HOUR,
+        vec![],
+        reports.into_iter().filter(|r| r.observed_at != START + 7 * MINUTE).collect(),
+    );
+    let first = run.hour("ST-1", START);
+    assert_eq!(crate::kpi::cause(None, &first), schemas::Cause::Closed);
+    run.epoch(START + HOUR, vec![], vec![good("ST-1", START + 7 * MINUTE, "heat_power", 70.0)]);
+    let late = run.hour("ST-1", START);
+    assert_eq!(crate::kpi::cause(Some(&first), &late), schemas::Cause::Late);
+    assert_eq!(late.get(Component::Heat) - first.get(Component::Heat), 60_000 * 60);
+    let revised =
+        report("ST-1", "", START + 7 * MINUTE, &[("heat_power", 70.0, Flag::Suspect, Change::Remarked)]);
+    run.epoch(START + HOUR, vec![], vec![revised]);
+    let corrected = run.hour("ST-1", START);
+    assert_eq!(crate::kpi::cause(Some(&late), &corrected), schemas::Cause::Corrected);
+    assert_eq!(corrected.get(Component::Heat), first.get(Component::Heat));
+    assert_eq!(corrected.get(Component::Valid), corrected.get(Component::Readings) - 1);
+    assert_eq!(corrected.get(Component::ReportsReceived), 60);
+}
+
+#[test]
+fn a_day_of_25_hours_sums_them_all() {
+    let calendar = Calendar::new(TimeZone::get("Europe/Belgrade").unwrap(), 40 * HOUR, 0);
+    let day = schemas::time::parse("2024-10-26T22:00:00Z", &TimeZone::UTC).unwrap();
+    let mut run = Run::new(calendar);
+    let reports = minutes("ST-1", day, day + 26 * HOUR, "heat_total", |n| n as f64);
+    run.epoch(day + 26 * HOUR, vec![register(station(1.0, vec![]))], reports);
+    assert_eq!(run.day("ST-1", day).get(Component::Heat), 25 * 60 * 1_000_000_000);
+    assert_eq!(run.day("ST-1", day).get(Component::StationSpan), 25 * HOUR);
+}
+
+#[test]
+fn hours_are_given_to_models_once_when_they_settle() {
+    let mut run = Run::in_china();
+    run.epoch(START, vec![register(station(1.0, vec![]))], vec![]);
+    run.epoch(START + HOUR, vec![], minutes("ST-1", START, START + HOUR, "heat_power", |_| 10.0));
+    assert!(run.epoch(START + HOUR + 10 * MINUTE - 1, vec![], vec![]).hours.is_empty());
+    let settled = run.epoch(START + HOUR + 10 * MINUTE, vec![], vec![]).hours.clone();
+    assert_eq!((settled.len(), settled[0].hour), (1, START));
+    assert_eq!(settled[0].facts, run.hour("ST-1", START));
+    assert!(run.epoch(START + 2 * HOUR, vec![], vec![]).hours.is_empty());
+}
+
+#[test]
+fn repetitions_are_counted() {
+    let mut run = Run::in_china();
+    run.epoch(START, vec![register(station(1.0, vec![]))], vec![good("ST-1", START, "heat_power", 1.0)]);
+    let repeated = crate::Repeated {
+        object: good("ST-1", START, "running", 1.0).object,
+        observed_at: START,
+        readings: 3,
+    };
+    let epoch = CheckedEpoch { epoch: 9, clock: START, repeated: vec![repeated], ..CheckedEpoch::default() };
+    let told = run.window.apply(&epoch);
+    assert_eq!(told.facility[0].after.get(Component::Duplicates), 3);
+}
+
+#[test]
+fn heat_of_source_and_station_is_counted_once() {
+    let mut run = Run::in_china();
+    let plant = facility("P-1", FacilityKind::Plant, 9.0, vec![city()]);
+    let profiles = vec![register(plant), register(station(5.0, vec![city()]))];
+    let meter = |code| [good(code, START, "heat_total", 1.0), good(code, START + MINUTE, "heat_total", 3.0)];
+    run.epoch(START + 2 * MINUTE, profiles, [meter("P-1"), meter("ST-1")].concat());
+    assert_eq!(run.hour("P-1", START).get(Component::Heat), 2_000_000_000);
+    let city = run.scope(&city(), Period::Hour, START);
+    assert_eq!((city.get(Component::Heat), city.get(Component::ReportsReceived)), (2_000_000_000, 4));
+}
