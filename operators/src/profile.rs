@@ -17,7 +17,8 @@ pub struct Profile {
     pub scopes: Vec<Scope>,
     /// The thresholds that name the facility, its kind, its devices or their types, sorted by
     /// (metric, side, scope). Which one wins is decided per object by [`Profile::threshold_rank`].
-    pub thresholds: Vec<Threshold>,
+    /// Shared between all facilities that they concern.
+    pub thresholds: Vec<Arc<Threshold>>,
     /// Households at or below it.
     pub households_below: u32,
     /// Heated area at or below it, m²: its own `heated_area` where it has one, else the sum of what lies below.

@@ -61,7 +61,7 @@ fn profile(thresholds: &[Threshold]) -> Profile {
         },
         devices: BTreeMap::new(),
         scopes: Vec::new(),
-        thresholds: thresholds.to_vec(),
+        thresholds: thresholds.iter().cloned().map(Arc::new).collect(),
         households_below: 700,
         area_below: 80_000.0,
     }

@@ -149,6 +149,7 @@ impl Profiles {
             profile.households_below = u32::try_from(held.households + own).unwrap_or(u32::MAX);
             profile.area_below = area.unwrap_or(below);
             profile.scopes.sort();
+            profile.scopes.shrink_to_fit();
         }
         let profile = self.profile(&facility);
         if profile.as_ref() != before {
@@ -286,10 +287,10 @@ fn scopes_of(profile: &Profile) -> impl Iterator<Item = &str> {
 }
 
 /// The thresholds that concern a facility or its devices, sorted by (metric, side, scope).
-fn thresholds(rules: &BTreeMap<Code, Rules>, profile: &Profile) -> Vec<Threshold> {
+fn thresholds(rules: &BTreeMap<Code, Rules>, profile: &Profile) -> Vec<Arc<Threshold>> {
     let scopes: BTreeSet<&str> = scopes_of(profile).collect();
     let mut found: Vec<&Arc<Threshold>> =
         scopes.iter().filter_map(|scope| rules.get(*scope)).flat_map(BTreeMap::values).collect();
     found.sort_by_key(|threshold| (threshold.metric, threshold.side, threshold.scope.clone()));
-    found.into_iter().map(|threshold| Threshold::clone(threshold)).collect()
+    found.into_iter().cloned().collect()
 }

@@ -140,7 +140,7 @@ fn oracle(entries: &BTreeMap<Code, RegistryEntry>) -> BTreeMap<Code, Profile> {
         }
         let devices: BTreeMap<Code, Device> =
             devices.iter().filter(|d| d.facility == *code).map(|d| (d.code.clone(), d.clone())).collect();
-        let mut thresholds: Vec<Threshold> = rules
+        let mut thresholds: Vec<Arc<Threshold>> = rules
             .values()
             .filter(|t| {
                 t.scope == *code
@@ -148,6 +148,7 @@ fn oracle(entries: &BTreeMap<Code, RegistryEntry>) -> BTreeMap<Code, Profile> {
                     || devices.values().any(|d| t.scope == d.code || t.scope == d.kind)
             })
             .cloned()
+            .map(Arc::new)
             .collect();
         thresholds.sort_by(|a, b| (a.metric, a.side, &a.scope).cmp(&(b.metric, b.side, &b.scope)));
         let (households, area) = sums.get(code).copied().unwrap_or_default();
@@ -402,4 +403,101 @@ proptest! {
     ) {
         agrees(&epochs(history));
     }
+}
+
+/// Resident memory of this process in bytes, where the system tells.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    status.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+}
+
+#[test]
+#[ignore = "measures memory and time of a city's registry; run it alone"]
+fn a_city_fits() {
+    const HOUSEHOLDS: usize = 200_000;
+    let workers = 1;
+    let started = std::time::Instant::now();
+    let before = resident();
+    timely::execute(timely::Config::process(workers), move |worker| {
+        let mut input = InputHandle::new();
+        let probe = ProbeHandle::new();
+        let held: Arc<Mutex<BTreeMap<Code, ProfileChange>>> = Arc::default();
+        let inside = held.clone();
+        worker.dataflow::<Epoch, _, _>(|scope| {
+            let (profiles, _) = scope.input_from(&mut input).join_registry();
+            profiles
+                .inspect(move |change| {
+                    drop(inside.lock().unwrap().insert(change.facility.clone(), change.clone()));
+                })
+                .probe_with(&probe);
+        });
+        let mut sent = 0;
+        let mut send = |entry: RegistryEntry, input: &mut InputHandle<_, _>| {
+            sent += 1;
+            input.send((entry.key().0, Some(entry), (0, sent)));
+        };
+        send(enterprise("E1"), &mut input);
+        send(district("220100", None), &mut input);
+        send(district("220102", Some("220100")), &mut input);
+        send(RegistryEntry::Facility(facility("P1", FacilityKind::Plant, None, None)), &mut input);
+        for station in 0..3_500 {
+            let code = format!("ST-{station:05}");
+            let entry = facility(&code, FacilityKind::Station, Some("P1"), None);
+            send(RegistryEntry::Facility(entry), &mut input);
+        }
+        for building in 0..8_000 {
+            let (code, parent) = (format!("B-{building:06}"), format!("ST-{:05}", building % 3_500));
+            send(
+                RegistryEntry::Facility(facility(&code, FacilityKind::Building, Some(&parent), None)),
+                &mut input,
+            );
+        }
+        for household in 0..HOUSEHOLDS {
+            let (code, parent) = (format!("H-{household:07}"), format!("B-{:06}", household % 8_000));
+            let mut entry = facility(&code, FacilityKind::Household, Some(&parent), Some(80.0));
+            entry.attributes.insert("interval".to_owned(), "600".to_owned());
+            send(RegistryEntry::Facility(entry), &mut input);
+        }
+        let step = |epoch: Epoch, input: &mut InputHandle<_, _>, worker: &mut timely::worker::Worker| {
+            input.advance_to(epoch);
+            while probe.less_than(input.time()) {
+                worker.step();
+            }
+        };
+        step(1, &mut input, worker);
+        let loaded = started.elapsed();
+        let used = resident() - before;
+        let profiles = held.lock().unwrap();
+        let kept: usize = profiles.values().filter(|change| change.profile.is_some()).count();
+        assert_eq!(profiles["P1"].profile.as_ref().unwrap().households_below, HOUSEHOLDS as u32);
+        drop(profiles);
+        println!("{kept} profiles: {} MB, {} B each, loaded in {loaded:?}", used >> 20, used / kept);
+        let moved = std::time::Instant::now();
+        input.send((
+            "facility/B-000001".into(),
+            Some(RegistryEntry::Facility(facility(
+                "B-000001",
+                FacilityKind::Building,
+                Some("ST-00777"),
+                None,
+            ))),
+            (0, 9_999_999),
+        ));
+        step(2, &mut input, worker);
+        println!("a building moved in {:?}", moved.elapsed());
+        let changed = std::time::Instant::now();
+        input.send((
+            "threshold/household/room_temp/high".into(),
+            Some(threshold("household", "room_temp", 30.0)),
+            (0, 10_000_000),
+        ));
+        step(3, &mut input, worker);
+        println!("a threshold of every household changed in {:?}", changed.elapsed());
+        let idle = std::time::Instant::now();
+        for epoch in 4..1004 {
+            step(epoch, &mut input, worker);
+        }
+        println!("an idle epoch takes {:?}", idle.elapsed() / 1000);
+    })
+    .unwrap();
 }

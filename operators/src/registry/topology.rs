@@ -52,9 +52,10 @@ type Problems<'scope> = Rows<'scope, (Code, String)>;
 /// A way up: its length, the code above it, and itself.
 type Way = (u64, Option<Code>, Path);
 
-/// Longest chain of facilities, and of districts. Plant, branch, relay pump, station, unit, community, building and
-/// household are eight.
-const DEEPEST: usize = 12;
+/// Longest chain of facilities: plant, branch, relay pump, station, unit, community, building and household are eight.
+const DEEPEST_FACILITY: usize = 12;
+/// Longest chain of districts: province, city, county, town and village are five.
+const DEEPEST_DISTRICT: usize = 6;
 
 /// What is known about each facility, and the circles.
 pub(super) fn topology<'scope>(
@@ -72,7 +73,7 @@ pub(super) fn topology<'scope>(
             let step = Step { code: code.clone(), scope: kind.scope(), has_area };
             (code, (step, parent))
         });
-    let (paths, facility_circles) = lineages("facility", inner);
+    let (paths, facility_circles) = lineages("facility", DEEPEST_FACILITY, inner);
     let paths = paths.arrange_by_key_named("Lineages");
     let above = children
         .arrange_by_key_named("Children")
@@ -121,7 +122,7 @@ fn districts<'scope>(links: Rows<'scope, Link>) -> (JoinedRows<'scope>, Problems
         Link::StandsIn { facility, district } => Some((district, facility)),
         _ => None,
     });
-    let (paths, circles) = lineages("district", nodes);
+    let (paths, circles) = lineages("district", DEEPEST_DISTRICT, nodes);
     let joined =
         inside.join_map(paths, |_, facility, path| (facility.clone(), Joined::Districts(path.clone())));
     (joined, circles)
@@ -130,12 +131,13 @@ fn districts<'scope>(links: Rows<'scope, Link>) -> (JoinedRows<'scope>, Problems
 /// The way up from each node, cut before a code would stand twice, and what is wrong with it, by key.
 fn lineages<'scope>(
     what: &'static str,
+    deepest: usize,
     nodes: Rows<'scope, (Code, (Step, Option<Code>))>,
 ) -> (Rows<'scope, (Code, Path)>, Problems<'scope>) {
     let arranged = nodes.clone().arrange_by_key_named("Nodes");
     let mut level = nodes.map(|(_, (step, next))| (next, vec![step]));
     let mut ways = level.clone();
-    for _ in 1..DEEPEST {
+    for _ in 1..deepest {
         let open = level.flat_map(|(next, path): (Option<Code>, Vec<Step>)| {
             next.filter(|next| !stands_in(next, &path)).map(|next| (next, path))
         });
@@ -153,7 +155,8 @@ fn lineages<'scope>(
             out.extend(ways.last().map(|(way, _)| ((*way).clone(), 1)));
         });
     let circles = longest.clone().flat_map(move |(code, (_, next, path))| {
-        problem(what, &code, next.as_ref(), &path).map(|detail| (format!("{what}/{code}").into(), detail))
+        problem((what, deepest), &code, next.as_ref(), &path)
+            .map(|detail| (format!("{what}/{code}").into(), detail))
     });
     (longest.map(|(code, (_, _, path))| (code, path)), circles)
 }
@@ -163,14 +166,20 @@ fn stands_in(code: &Code, path: &[Step]) -> bool {
 }
 
 /// A circle, named under its least code, or a way that is too long.
-fn problem(what: &str, code: &Code, next: Option<&Code>, path: &[Step]) -> Option<String> {
+fn problem(
+    (what, deepest): (&str, usize),
+    code: &Code,
+    next: Option<&Code>,
+    path: &[Step],
+) -> Option<String> {
     let next = next?;
     if next == code && path.iter().all(|step| step.code >= *code) {
         let way: Vec<&str> = path.iter().map(|step| step.code.as_str()).chain([code.as_str()]).collect();
         Some(format!("the parents of {what} {code} form a circle: {}: correct one parent", way.join(" -> ")))
-    } else if path.len() == DEEPEST && !stands_in(next, path) {
+    } else if path.len() == deepest && !stands_in(next, path) {
         Some(format!(
-            "{what} {code} stands below more than {DEEPEST} others: what lies above {next} is left out"
+            "{what} {code} stands below more than {} others: {next} and what lies above it are left out",
+            deepest - 1
         ))
     } else {
         None
