@@ -36,7 +36,18 @@ impl Feed {
             self.join().await?;
         }
         let publisher = self.publisher.clone();
-        self.under_way.spawn(async move { persist(&publisher, batch).await });
+        // Handed over here and not in the task, so that batches keep their order.
+        let first = publisher.start(&batch);
+        self.under_way.spawn(async move {
+            let outcome = match first {
+                Ok(delivery) => delivery.confirmed().await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Err(error) if passing(&publisher, &error) => persist(&publisher, &batch).await,
+                settled => settled,
+            }
+        });
         Ok(())
     }
 
@@ -62,16 +73,24 @@ impl Feed {
     }
 }
 
-async fn persist(publisher: &Publisher, batch: Vec<Outgoing>) -> Result<(), Error> {
+/// Whether the batch may be taken later.
+fn passing(publisher: &Publisher, error: &Error) -> bool {
+    matches!(error, Error::Busy { .. } | Error::Gone { .. }) && publisher.usable()
+}
+
+async fn persist(publisher: &Publisher, batch: &[Outgoing]) -> Result<(), Error> {
     let mut pause = Duration::from_millis(50);
     for _ in 1..ATTEMPTS {
-        match publisher.publish(batch.clone()).await {
-            Err(Error::Busy { .. } | Error::Gone { .. }) if publisher.usable() => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(5));
-            }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+        match send(publisher, batch).await {
+            Err(error) if passing(publisher, &error) => {}
             settled => return settled,
         }
     }
-    publisher.publish(batch).await
+    send(publisher, batch).await
+}
+
+async fn send(publisher: &Publisher, batch: &[Outgoing]) -> Result<(), Error> {
+    publisher.start(batch)?.confirmed().await
 }

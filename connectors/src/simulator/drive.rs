@@ -1,7 +1,8 @@
 //! A simulated city onto the platform: to Kafka directly, or through the doors that real senders use.
 //!
 //! Through the doors, stations, sources, weather and rooms go over HTTP and clean devices over MQTT; a minute begins
-//! only when everything of the minute before is acknowledged, so that time never runs apart between the ways in.
+//! only when everything of the minute before is acknowledged and the MQTT connector is at most two minutes behind, so that
+//! time never runs apart between the ways in.
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::{
     http_way::HttpWay,
     mqtt_way::{Gateway, MqttWay},
     registry,
+    taken::Taken,
 };
 use crate::{
     Error, Outgoing, Publisher,
@@ -113,7 +115,7 @@ pub async fn run(
     visible: bool,
 ) -> Result<Simulated, Error> {
     plan.check()?;
-    let mut way = Way::open(destination, pace)?;
+    let mut way = Way::open(destination, pace).await?;
     let bar = progress(plan, visible);
     let (sender, mut receiver) = mpsc::channel(2);
     let (plan, started) = (plan.clone(), std::time::Instant::now());
@@ -169,11 +171,11 @@ fn slices(mut reports: Vec<Report>, pace: Pace) -> Vec<Vec<Report>> {
 /// An open way to the platform.
 enum Way {
     Kafka { feed: Feed, batch: Vec<Outgoing>, at_once: bool },
-    Doors { http: HttpWay, mqtt: Option<MqttWay> },
+    Doors { http: HttpWay, mqtt: Option<(MqttWay, Taken)> },
 }
 
 impl Way {
-    fn open(destination: Destination, pace: Pace) -> Result<Way, Error> {
+    async fn open(destination: Destination, pace: Pace) -> Result<Way, Error> {
         match destination {
             Destination::Kafka(publisher) => Ok(Way::Kafka {
                 feed: Feed::new(publisher),
@@ -183,7 +185,10 @@ impl Way {
             Destination::Doors(doors) => {
                 let share = if pace == Pace::Times(1.0) { doors.gateway_share } else { 0.0 };
                 let gateway = Gateway { share, separator: doors.gateway_separator };
-                let mqtt = doors.mqtt.map(|url| MqttWay::new(&url, gateway)).transpose()?;
+                let mqtt = match doors.mqtt {
+                    Some(url) => Some((MqttWay::new(&url, gateway)?, Taken::new(&doors.http).await)),
+                    None => None,
+                };
                 Ok(Way::Doors { http: HttpWay::new(&doors.http)?, mqtt })
             }
         }
@@ -209,10 +214,11 @@ impl Way {
                 sum.http += requests.len() as u64;
                 sum.mqtt += messages.len() as u64;
                 let over_mqtt = async {
-                    match mqtt {
-                        Some(mqtt) => mqtt.send(&messages).await,
-                        None => Ok(()),
+                    if let Some((mqtt, taken)) = mqtt {
+                        mqtt.send(&messages).await?;
+                        taken.minute(&messages).await;
                     }
+                    Ok(())
                 };
                 let (answers, ()) = tokio::try_join!(http.send(&requests), over_mqtt)?;
                 sum.http_accepted += answers.accepted;
@@ -223,11 +229,18 @@ impl Way {
     }
 
     async fn settle(self) -> Result<(), Error> {
-        if let Way::Kafka { mut feed, batch, .. } = self {
-            feed.send(batch).await?;
-            feed.settle().await?;
+        match self {
+            Way::Kafka { mut feed, batch, .. } => {
+                feed.send(batch).await?;
+                feed.settle().await
+            }
+            Way::Doors { mqtt, .. } => {
+                if let Some((_mqtt, mut taken)) = mqtt {
+                    taken.all().await;
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 

@@ -25,6 +25,7 @@ mod registry;
 mod sheet;
 mod source;
 mod station;
+mod taken;
 pub mod truth;
 mod weather;
 mod wire_form;
