@@ -196,7 +196,7 @@ impl Simulator {
         }
         if turn(intervals.station, 0) {
             for station in &self.stations {
-                self.wire.send(at, station.report(number, at + station.phase), out);
+                self.wire.send(at, station.report(number, at + station.phase, sky.temperature), out);
             }
         }
         for room in self.rooms.iter().filter(|r| turn(intervals.room, r.phase)) {

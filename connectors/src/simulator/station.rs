@@ -165,8 +165,8 @@ impl Station {
         if self.pump_fault { 0.4 } else { 0.4 + 0.105 * self.flow }
     }
 
-    /// What the station reports: 28 readings.
-    pub(super) fn report(&self, minute: u64, at: Millis) -> Sheet {
+    /// What the station reports: 29 readings. The outdoor temperature, °C, is that of its controller's own sensor.
+    pub(super) fn report(&self, minute: u64, at: Millis, outdoor: f64) -> Sheet {
         let noise = |n: u64| self.dice.bell(minute.wrapping_mul(32).wrapping_add(n));
         let running = !self.pump_fault;
         let lift = if running { 0.12 } else { 0.005 };
@@ -175,7 +175,7 @@ impl Station {
         let level = 1.5 + 0.2 * self.dice.stream(1).wander(at as f64 / HOUR as f64 / 2.0);
         let opening =
             100.0 * (self.primary_flow / (1.6 * self.design_primary_flow)).clamp(0.0, 1.0).powf(0.7);
-        let mut sheet = Sheet::new(&self.code, None, at, 28);
+        let mut sheet = Sheet::new(&self.code, None, at, 29);
         sheet
             .tenths("primary_supply_temp", self.primary_supply + 0.05 * noise(0))
             .tenths("primary_return_temp", self.primary_return + 0.05 * noise(1))
@@ -198,6 +198,7 @@ impl Station {
             .hundredths("tank_level", level)
             .hundredths("active_power", self.pump_power() * (1.0 + 0.01 * noise(13)))
             .tenths("secondary_supply_setpoint", self.setpoint)
+            .tenths("outdoor_temp", outdoor + 0.1 * noise(14))
             .state("running", true)
             .state("circulation_pump_fault", self.pump_fault)
             .state("makeup_pump_fault", false)
