@@ -1,0 +1,254 @@
+//! Epoch bindings: which offsets of which partitions an epoch reads, decided once and written down before use.
+//!
+//! Enters: watermarks of the input topics, the wall clock, the state of the sinks. Leaves: a durable sequence of
+//! [`Binding`]s without gaps. Guarantees: a binding is on disk before anyone sees it, so that every output of an
+//! epoch is a function of the log and of Kafka; a second process on the same directory is refused.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use schemas::{Epoch, Millis, Topic};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The offsets of one partition that an epoch reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition.
+    pub partition: i32,
+    /// First offset.
+    pub from: i64,
+    /// One past the last offset.
+    pub upto: i64,
+    /// Whether nothing more lay in the partition when the epoch was bound.
+    pub caught_up: bool,
+}
+
+/// A fact about the platform itself that was seen when the epoch was bound, such as a sink that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// What it is about: a sink's name.
+    pub subject: String,
+    /// Whether it holds now.
+    pub active: bool,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// What an epoch consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Number of the epoch; the first is 1.
+    pub epoch: Epoch,
+    /// Wall time when it was bound, monotone.
+    pub wall: Millis,
+    /// One range per input partition, sorted by topic and partition.
+    pub ranges: Vec<Range>,
+    /// Platform conditions that changed since the epoch before.
+    pub conditions: Vec<Condition>,
+}
+
+/// Where the partition of an input topic begins and ends at present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition.
+    pub partition: i32,
+    /// First offset that is held.
+    pub low: i64,
+    /// One past the last offset.
+    pub high: i64,
+}
+
+/// Decides the next binding. Pure: everything it depends on is an argument.
+///
+/// The registry is read to its end before reports are: a report is judged by the registry that was there before it.
+#[must_use]
+pub fn next(
+    previous: Option<&Binding>,
+    watermarks: &[Watermark],
+    wall: Millis,
+    records_per_partition: i64,
+    conditions: Vec<Condition>,
+) -> Binding {
+    let position = |mark: &Watermark| {
+        previous
+            .and_then(|b| b.ranges.iter().find(|r| r.topic == mark.topic && r.partition == mark.partition))
+            .map_or(mark.low, |range| range.upto)
+    };
+    let registry_behind = watermarks
+        .iter()
+        .any(|mark| mark.topic == Topic::Registry && position(mark) + records_per_partition < mark.high);
+    let ranges = watermarks
+        .iter()
+        .map(|mark| {
+            let from = position(mark);
+            let held_back = registry_behind && mark.topic != Topic::Registry;
+            let room = if held_back { 0 } else { records_per_partition };
+            let upto = mark.high.min(from + room).max(from);
+            Range { topic: mark.topic, partition: mark.partition, from, upto, caught_up: upto >= mark.high }
+        })
+        .collect();
+    Binding {
+        epoch: previous.map_or(1, |b| b.epoch + 1),
+        wall: previous.map_or(wall, |b| wall.max(b.wall)),
+        ranges,
+        conditions,
+    }
+}
+
+/// The append-only log of bindings in a pipeline's state directory.
+#[derive(Debug)]
+pub struct BindingLog {
+    file: File,
+    path: PathBuf,
+    _lock: File,
+}
+
+impl BindingLog {
+    /// Opens the log and gives what it holds. A torn last record, left by a crash while writing, is cut off: nobody
+    /// has seen it.
+    ///
+    /// # Errors
+    /// When another process holds the directory, when the log has a gap, or when the disk fails.
+    pub fn open(directory: &Path) -> Result<(BindingLog, Vec<Binding>), Error> {
+        let failed = |path: &Path, error: std::io::Error| Error::State { path: path.to_owned(), error };
+        fs::create_dir_all(directory).map_err(|e| failed(directory, e))?;
+        let lock_path = directory.join("lock");
+        let lock = File::create(&lock_path).map_err(|e| failed(&lock_path, e))?;
+        lock.try_lock().map_err(|_| Error::Locked(directory.to_owned()))?;
+
+        let path = directory.join("bindings.log");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|e| failed(&path, e))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|e| failed(&path, e))?;
+        let (bindings, valid) = read_frames(&bytes, &path)?;
+        file.set_len(valid as u64)
+            .and_then(|()| file.seek(SeekFrom::End(0)))
+            .map_err(|e| failed(&path, e))?;
+        Ok((BindingLog { file, path, _lock: lock }, bindings))
+    }
+
+    /// Makes a binding durable.
+    ///
+    /// # Errors
+    /// When the disk fails; the binding must then not be used.
+    pub fn append(&mut self, binding: &Binding) -> Result<(), Error> {
+        let payload = postcard::to_stdvec(binding)
+            .map_err(|e| Error::State { path: self.path.clone(), error: std::io::Error::other(e) })?;
+        let mut frame = Vec::with_capacity(payload.len() + 8);
+        frame.extend((payload.len() as u32).to_le_bytes());
+        frame.extend(crc32fast::hash(&payload).to_le_bytes());
+        frame.extend(payload);
+        self.file
+            .write_all(&frame)
+            .and_then(|()| self.file.sync_data())
+            .map_err(|error| Error::State { path: self.path.clone(), error })
+    }
+}
+
+/// Reads `length | crc | payload` frames up to the first torn one; gives the bindings and how many bytes are valid.
+fn read_frames(bytes: &[u8], path: &Path) -> Result<(Vec<Binding>, usize), Error> {
+    let mut bindings: Vec<Binding> = Vec::new();
+    let mut at = 0;
+    while let Some((head, rest)) = bytes[at..].split_first_chunk::<8>() {
+        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let crc = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+        let Some(payload) = rest.get(..length).filter(|p| crc32fast::hash(p) == crc) else { break };
+        let binding: Binding =
+            postcard::from_bytes(payload).map_err(|_| Error::UnknownBinding { path: path.to_owned(), at })?;
+        let expected = bindings.last().map_or(1, |b| b.epoch + 1);
+        if binding.epoch != expected {
+            return Err(Error::BindingGap { path: path.to_owned(), expected, found: binding.epoch });
+        }
+        bindings.push(binding);
+        at += 8 + length;
+    }
+    Ok((bindings, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(topic: Topic, partition: i32, low: i64, high: i64) -> Watermark {
+        Watermark { topic, partition, low, high }
+    }
+
+    #[test]
+    fn ranges_continue_where_the_last_epoch_ended_and_are_capped() {
+        let first =
+            next(None, &[mark(Topic::Reports, 0, 5, 25), mark(Topic::Reports, 1, 0, 3)], 100, 10, vec![]);
+        assert_eq!((first.epoch, first.ranges[0].from, first.ranges[0].upto), (1, 5, 15));
+        assert!(!first.ranges[0].caught_up && first.ranges[1].caught_up);
+        let second = next(
+            Some(&first),
+            &[mark(Topic::Reports, 0, 5, 25), mark(Topic::Reports, 1, 0, 3)],
+            90,
+            10,
+            vec![],
+        );
+        assert_eq!((second.epoch, second.ranges[0].from, second.ranges[0].upto), (2, 15, 25));
+        assert_eq!((second.ranges[1].from, second.ranges[1].upto), (3, 3));
+        assert_eq!(second.wall, 100, "a wall clock that is set back does not run back here");
+    }
+
+    #[test]
+    fn reports_wait_for_the_registry() {
+        let marks = [mark(Topic::Reports, 0, 0, 7), mark(Topic::Registry, 0, 0, 30)];
+        let first = next(None, &marks, 0, 10, vec![]);
+        assert_eq!((first.ranges[0].upto, first.ranges[1].upto), (0, 10));
+        let second = next(Some(&first), &marks, 0, 10, vec![]);
+        assert_eq!((second.ranges[0].upto, second.ranges[1].upto), (0, 20));
+        let third = next(Some(&second), &marks, 0, 10, vec![]);
+        assert_eq!((third.ranges[0].upto, third.ranges[1].upto), (7, 30));
+    }
+
+    #[test]
+    fn the_log_survives_a_torn_tail_and_refuses_a_second_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut log, held) = BindingLog::open(directory.path()).unwrap();
+        assert!(held.is_empty());
+        assert!(matches!(BindingLog::open(directory.path()), Err(Error::Locked(_))));
+        let first = next(None, &[mark(Topic::Reports, 0, 0, 3)], 1, 10, vec![]);
+        let second = next(Some(&first), &[mark(Topic::Reports, 0, 0, 9)], 2, 10, vec![]);
+        log.append(&first).unwrap();
+        log.append(&second).unwrap();
+        drop(log);
+        let path = directory.path().join("bindings.log");
+        let length = fs::metadata(&path).unwrap().len();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
+        let (mut log, held) = BindingLog::open(directory.path()).unwrap();
+        assert_eq!(held, vec![first.clone()]);
+        log.append(&second).unwrap();
+        drop(log);
+        assert_eq!(BindingLog::open(directory.path()).unwrap().1, vec![first, second]);
+    }
+
+    #[test]
+    fn a_gap_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut log, _) = BindingLog::open(directory.path()).unwrap();
+        let mut binding = next(None, &[], 1, 10, vec![]);
+        binding.epoch = 3;
+        log.append(&binding).unwrap();
+        drop(log);
+        assert!(matches!(
+            BindingLog::open(directory.path()),
+            Err(Error::BindingGap { expected: 1, found: 3, .. })
+        ));
+    }
+}

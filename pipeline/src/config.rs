@@ -1,0 +1,266 @@
+//! The configuration: one TOML file. Reading it is pure; building from it is not done here.
+//!
+//! Guarantees: unknown keys and wrong types are refused with file, line and column, and the nearest known key.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use jiff::tz::TimeZone;
+use operators::{alarm::alarms::AlarmSettings, validate::Memory, window::Calendar};
+use schemas::{KafkaSettings, Millis, time};
+use serde::Deserialize;
+
+use crate::{flow::clock::ClockSource, telemetry::LogForm};
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The dataflow.
+    #[serde(default)]
+    pub pipeline: PipelineSettings,
+    /// The brokers.
+    pub kafka: KafkaSettings,
+    /// Where readings, KPIs and alarms are stored.
+    pub clickhouse: sinks::clickhouse::Settings,
+    /// The HTTP connector.
+    #[serde(default)]
+    pub http: Option<connectors::http::Settings>,
+    /// The MQTT connector.
+    #[serde(default)]
+    pub mqtt: Option<connectors::mqtt::Settings>,
+    /// Quality control, windows and alarms.
+    #[serde(default)]
+    pub rules: RuleSettings,
+    /// Logs and metrics.
+    #[serde(default)]
+    pub telemetry: TelemetrySettings,
+}
+
+/// The `[pipeline]` section.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PipelineSettings {
+    /// Names the consumer group and the transactional id; one running process per name.
+    pub name: String,
+    /// Directory of the bindings and the delivery ledger; on a disk that survives the process.
+    pub state: PathBuf,
+    /// Worker threads.
+    pub workers: usize,
+    /// Milliseconds between two epochs.
+    pub epoch_ms: u64,
+    /// Epochs in one block of readings and KPIs.
+    pub block_epochs: u64,
+    /// Epochs on their way before minting waits for the sinks.
+    pub epochs_in_flight: u64,
+    /// Records of one partition in one epoch.
+    pub records_per_partition: i64,
+    /// Seconds that a clean stop waits for the sinks.
+    pub drain_seconds: u64,
+    /// `wall` for live data, `data` for replays and simulations at speed.
+    pub clock: ClockSource,
+    /// Whether KPI states also go to the topic `kpis`.
+    pub publish_kpis: bool,
+}
+
+impl Default for PipelineSettings {
+    fn default() -> Self {
+        PipelineSettings {
+            name: "nuanliu".to_owned(),
+            state: PathBuf::from("state"),
+            workers: 2,
+            epoch_ms: 250,
+            block_epochs: 4,
+            epochs_in_flight: 64,
+            records_per_partition: 20_000,
+            drain_seconds: 60,
+            clock: ClockSource::Wall,
+            publish_kpis: true,
+        }
+    }
+}
+
+/// The `[rules]` section.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuleSettings {
+    /// Time zone of days and months.
+    pub time_zone: String,
+    /// Hours for which duplicates and corrections of readings are recognised.
+    pub remember_hours: u32,
+    /// Hours after its end in which a KPI window still takes late data.
+    pub lateness_hours: u32,
+    /// Minutes after its end at which models look at an hour.
+    pub settle_minutes: u32,
+    /// Minutes for which late readings revise alarms.
+    pub alarm_horizon_minutes: u32,
+}
+
+impl Default for RuleSettings {
+    fn default() -> Self {
+        RuleSettings {
+            time_zone: "Asia/Shanghai".to_owned(),
+            remember_hours: 6,
+            lateness_hours: 6,
+            settle_minutes: 10,
+            alarm_horizon_minutes: 120,
+        }
+    }
+}
+
+impl RuleSettings {
+    /// How far back readings are remembered by quality control.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory { lateness: hours(self.remember_hours), ..Memory::default() }
+    }
+
+    /// How time is cut into windows. The zone has been validated.
+    #[must_use]
+    pub fn calendar(&self) -> Calendar {
+        let zone = TimeZone::get(&self.time_zone).unwrap_or(TimeZone::UTC);
+        Calendar::new(zone, hours(self.lateness_hours), Millis::from(self.settle_minutes) * time::MINUTE)
+    }
+
+    /// How far back alarms are revised.
+    #[must_use]
+    pub fn alarms(&self) -> AlarmSettings {
+        AlarmSettings { horizon: Millis::from(self.alarm_horizon_minutes) * time::MINUTE }
+    }
+}
+
+fn hours(count: u32) -> Millis {
+    Millis::from(count) * time::HOUR
+}
+
+/// The `[telemetry]` section.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetrySettings {
+    /// Form of the log lines.
+    pub log: LogForm,
+    /// Least level that is logged.
+    pub level: String,
+    /// `host:port` on which `nuanliu run` serves `/metrics`; `nuanliu all` serves them beside the HTTP connector too.
+    pub listen: Option<String>,
+}
+
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        TelemetrySettings { log: LogForm::Text, level: "info".to_owned(), listen: None }
+    }
+}
+
+/// What is wrong with a configuration; one line per problem.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Invalid(pub Vec<String>);
+
+/// Reads and validates a configuration file.
+///
+/// # Errors
+/// Every problem found, as `file:line:column: what`, or that the file cannot be read.
+pub fn load(path: &Path) -> Result<Config, Invalid> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Invalid(vec![format!("{}: cannot be read: {error}", path.display())]))?;
+    let config = parse(&text, &path.display().to_string())?;
+    let problems = validate(&config);
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(Invalid(problems.into_iter().map(|problem| format!("{}: {problem}", path.display())).collect()))
+    }
+}
+
+/// Reads a configuration from text; `name` stands in messages.
+///
+/// # Errors
+/// The first malformed or unknown key.
+pub fn parse(text: &str, name: &str) -> Result<Config, Invalid> {
+    toml::from_str(text).map_err(|error| {
+        let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+        let message = error.message().trim();
+        let hint = nearest_key(message).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+        Invalid(vec![format!("{name}:{line}:{column}: {message}{hint}")])
+    })
+}
+
+/// What no type can say; pure.
+#[must_use]
+pub fn validate(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut demand = |holds: bool, problem: &str| {
+        if !holds {
+            problems.push(problem.to_owned());
+        }
+    };
+    let pipeline = &config.pipeline;
+    demand(!pipeline.name.is_empty(), "pipeline.name is empty: it names the consumer group");
+    demand((1..=16).contains(&pipeline.workers), "pipeline.workers must be between 1 and 16");
+    demand((10..=10_000).contains(&pipeline.epoch_ms), "pipeline.epoch_ms must be between 10 and 10000");
+    demand((1..=64).contains(&pipeline.block_epochs), "pipeline.block_epochs must be between 1 and 64");
+    demand(
+        pipeline.epochs_in_flight > 2 * pipeline.block_epochs,
+        "pipeline.epochs_in_flight must be more than twice pipeline.block_epochs, or nothing moves",
+    );
+    demand(pipeline.records_per_partition > 0, "pipeline.records_per_partition must be at least 1");
+    demand(!config.kafka.brokers.trim().is_empty(), "kafka.brokers is empty: give host:port");
+    demand(config.kafka.partitions > 0, "kafka.partitions must be at least 1");
+    problems.extend(config.clickhouse.validate().into_iter().map(|problem| format!("clickhouse.{problem}")));
+    let http = config.http.as_ref().and_then(|http| http.validate().err());
+    let mqtt = config.mqtt.as_ref().and_then(|mqtt| mqtt.validate().err());
+    problems.extend(http.into_iter().chain(mqtt).map(|error| error.to_string()));
+    let zone = &config.rules.time_zone;
+    if TimeZone::get(zone).is_err() {
+        problems.push(format!("rules.time_zone `{zone}` is not known: use a name such as Asia/Shanghai"));
+    }
+    problems
+}
+
+fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// From serde's ``unknown field `a`, expected one of `b`, `c` `` the expected name that is closest.
+fn nearest_key(message: &str) -> Option<String> {
+    let mut quoted = message.strip_prefix("unknown ")?.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    let (distance, key) = quoted.map(|key| (strsim::damerau_levenshtein(unknown, key), key)).min()?;
+    (distance <= unknown.len().max(3) / 2).then(|| key.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "[kafka]\nbrokers = \"k:9092\"\n[clickhouse]\nurl = \"http://c:8123\"\n";
+
+    #[test]
+    fn the_least_configuration_is_valid() {
+        let config = parse(LEAST, "c.toml").unwrap();
+        assert_eq!(validate(&config), Vec::<String>::new());
+    }
+
+    #[rstest::rstest]
+    #[case("[pipeline]\nworker = 2\n", "c.toml:6:1: unknown field `worker`", "did you mean `workers`?")]
+    #[case("[pipelin]\nworkers = 2\n", "c.toml:5:2: unknown field `pipelin`", "did you mean `pipeline`?")]
+    #[case("[pipeline]\nworkers = \"two\"\n", "c.toml:6:11: invalid type", "")]
+    #[case("[pipeline]\nclock = \"wal\"\n", "c.toml:6:9: unknown variant `wal`", "did you mean `wall`?")]
+    #[case("[pipeline\n", "c.toml:5:10: ", "")]
+    fn mistakes_are_named_where_they_stand(#[case] text: &str, #[case] start: &str, #[case] end: &str) {
+        let problem = parse(&format!("{LEAST}{text}"), "c.toml").unwrap_err().0.remove(0);
+        assert!(problem.starts_with(start) && problem.ends_with(end), "{problem}");
+    }
+
+    #[test]
+    fn impossible_values_are_all_named() {
+        let text =
+            format!("{LEAST}[pipeline]\nworkers = 0\nepochs_in_flight = 1\n[rules]\ntime_zone = \"Mars\"\n");
+        let problems = validate(&parse(&text, "c.toml").unwrap());
+        assert_eq!(problems.len(), 3, "{problems:?}");
+    }
+}

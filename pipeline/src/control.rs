@@ -1,0 +1,62 @@
+//! How a running pipeline is told to stop, and how it tells why it cannot go on.
+
+use std::{
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::Error;
+
+/// Shared by everything that runs.
+#[derive(Debug, Default)]
+pub struct Control {
+    draining: OnceLock<Instant>,
+    finished: AtomicBool,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Control {
+    /// Asks for a clean stop: no new records are read, what was read is finished.
+    pub fn drain(&self) {
+        self.draining.get_or_init(Instant::now);
+    }
+
+    /// Whether a clean stop was asked for.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.draining.get().is_some()
+    }
+
+    /// How long ago a clean stop was asked for; zero when it was not.
+    #[must_use]
+    pub fn draining_for(&self) -> Duration {
+        self.draining.get().map_or(Duration::ZERO, Instant::elapsed)
+    }
+
+    /// Stops at once because going on would lose or double data. The first reason is kept.
+    pub fn fail(&self, error: Error) {
+        tracing::error!(%error, "the pipeline stops");
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.finish();
+    }
+
+    /// Says that nothing runs any more.
+    pub fn finish(&self) {
+        self.finished.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether everything has to end now.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.finished.load(Ordering::SeqCst)
+    }
+
+    /// Why the pipeline failed, if it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

@@ -1,0 +1,109 @@
+//! The system on one screen.
+//!
+//! ```text
+//!            bindings (durable)                  ticks (epoch, clock)
+//!  bind ────────┬──────────────► clock ─────────────┐
+//!               ▼                  ▲ marks          ▼
+//!  Kafka ───► read ───► decode ────┴─reports──► validate ─┬─► window ─┬─► roll up ─► revise ─► kpis, quality
+//!                          └─registry─► join ──profiles──►┘           ├─► energy signature ─┐
+//!                                                         ├─► alarms ─┴─────────────────────┴─► alarms
+//!                                                         ├─► readings
+//!                                                         └─► rejects  (with those of decode and join)
+//!  all of them ─► blocks ─► deliver to ClickHouse, Kafka and the exchange ─► delivered ─► bind
+//! ```
+//!
+//! Enters: Kafka. Leaves: blocks at the sinks. Guarantees: the output of an epoch is a pure function of its binding and
+//! of the epochs before it, byte for byte, for any number of workers.
+
+use std::sync::Arc;
+
+use operators::{
+    alarm::Alarms,
+    model::{Supply, SupplySettings},
+    registry::JoinRegistry,
+    validate::Validate,
+    window::Window,
+};
+use schemas::{Epoch, avro::Codec};
+use timely::dataflow::{
+    ProbeHandle, Scope,
+    operators::{Concat, Concatenate, Exchange, Probe, vec::Broadcast},
+};
+
+use crate::{
+    config::Config,
+    control::Control,
+    flow::{
+        alarms::AlarmTransitions,
+        bind::{Minter, bind},
+        block::Blocks,
+        clock::Clocked,
+        decode::Decode,
+        deliver::Deliver,
+        hours::Hours,
+        read::Read,
+        rejects::Rejected,
+        revise::RollUp,
+        stages::Staged,
+        tables,
+        validate::Validated,
+    },
+    outlets::Outlets,
+};
+
+/// What every worker needs to build its share.
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// How records are read.
+    pub codec: Codec,
+    /// Where blocks go.
+    pub outlets: Outlets,
+    /// Stop signals.
+    pub control: Arc<Control>,
+}
+
+/// Builds the dataflow of one worker. `delivered` follows what every sink has acknowledged, `stored` ClickHouse.
+pub fn build(
+    scope: Scope<'_, Epoch>,
+    parts: &Parts,
+    minter: Option<Minter>,
+    delivered: &ProbeHandle<Epoch>,
+    stored: &ProbeHandle<Epoch>,
+) {
+    let Parts { config, codec, outlets, control } = parts;
+    let (kafka, pipeline, rules) = (&config.kafka, &config.pipeline, &config.rules);
+    let group = pipeline.block_epochs;
+
+    // What comes in.
+    let bindings = bind(scope, minter, delivered.clone());
+    let decoded =
+        bindings.clone().broadcast().read(kafka, &pipeline.name, Arc::clone(control)).decode(codec, kafka);
+    let ticks = bindings.clocked(decoded.marks, pipeline.clock);
+    let (profiles, conflicts) = decoded.registry.clone().join_registry();
+
+    // What is computed.
+    let validate = Validate::new(&kafka.topic(schemas::Topic::Reports), rules.memory());
+    let checked = decoded.observations.validate(profiles, ticks.clone(), validate);
+    let windowed = checked.clone().stage(Window::new(rules.calendar()));
+    let alarmed = checked.clone().stage(Alarms::new(rules.alarms()));
+    let diagnosed = windowed.clone().hours(checked.clone()).stage(Supply::new(SupplySettings::default()));
+    let revised = windowed.roll_up(group);
+    let alarms = alarmed.transitions().concat(diagnosed.transitions()).concat(ticks.transitions());
+    let rejects = scope.concatenate([decoded.rejects, conflicts, checked.clone().rejects()]);
+
+    // What goes out: alarms with every epoch, the rest in groups of epochs.
+    let alarms = alarms.exchange(|_| 0).blocks::<tables::Alarms>(1);
+    let rejects = rejects.exchange(|_| 0).blocks::<tables::Rejects>(group);
+    let kpis = revised.kpis.blocks::<tables::Kpis>(group);
+    let registry = decoded.registry.exchange(|_| 0).blocks::<tables::Registry>(group);
+    let readings = checked.blocks::<tables::Readings>(group);
+    let quality = revised.quality.blocks::<tables::Quality>(group);
+
+    let stored_blocks = [&alarms, &rejects, &kpis, &registry].map(Clone::clone);
+    let to_store = scope.concatenate(stored_blocks).concat(readings).concat(quality);
+    let to_kafka = scope.concatenate([&alarms, &rejects, &kpis].map(Clone::clone)).exchange(|_| 0);
+    let store = to_store.deliver("deliver to clickhouse", outlets.clickhouse_has, outlets.to_clickhouse());
+    let said = to_kafka.deliver("deliver to kafka", outlets.kafka_has, outlets.to_kafka());
+    scope.concatenate([store.probe_with(stored), said]).probe_with(delivered);
+}

@@ -1,0 +1,159 @@
+//! decode: raw records become observations, registry records and rejects; nothing is dropped.
+
+use operators::{
+    Observation,
+    decode::{self, KafkaRecord, ReportDecoder},
+};
+use schemas::{Code, Epoch, Event, KafkaSettings, Millis, RegistryEntry, Reject, Stage, Topic, avro::Codec};
+use timely::{
+    container::CapacityContainerBuilder,
+    dataflow::{
+        StreamVec,
+        channels::pact::Pipeline,
+        operators::generic::{OutputBuilder, builder_rc::OperatorBuilder},
+    },
+};
+
+use super::{clock::Mark, read::RecordBatch};
+use crate::telemetry;
+
+/// A registry record: key, entry or tombstone, and its place in the topic.
+pub type RegistryRecord = (Code, Option<RegistryEntry>, (i32, i64));
+
+/// What decoding gives.
+pub struct Decoded<'s> {
+    /// Reports of known form.
+    pub observations: StreamVec<'s, Epoch, Observation>,
+    /// Registry changes.
+    pub registry: StreamVec<'s, Epoch, RegistryRecord>,
+    /// What is not readable here, and what the connectors turned away.
+    pub rejects: StreamVec<'s, Epoch, Reject>,
+    /// How far the partitions have come.
+    pub marks: StreamVec<'s, Epoch, Mark>,
+}
+
+/// Decodes records.
+pub trait Decode<'s> {
+    /// Turns every record into what it says, or into a reject that says why it cannot be read.
+    fn decode(self, codec: &Codec, settings: &KafkaSettings) -> Decoded<'s>;
+}
+
+impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
+    fn decode(self, codec: &Codec, settings: &KafkaSettings) -> Decoded<'s> {
+        type Builder<T> = CapacityContainerBuilder<Vec<T>>;
+        let mut builder = OperatorBuilder::new("decode".to_owned(), self.scope());
+        let mut input = builder.new_input(self, Pipeline);
+        let (observed, observations) = builder.new_output::<Vec<Observation>>();
+        let (registered, registry) = builder.new_output::<Vec<RegistryRecord>>();
+        let (refused, rejects) = builder.new_output::<Vec<Reject>>();
+        let (marked, marks) = builder.new_output::<Vec<Mark>>();
+        let mut observed = OutputBuilder::<_, Builder<Observation>>::from(observed);
+        let mut registered = OutputBuilder::<_, Builder<RegistryRecord>>::from(registered);
+        let mut refused = OutputBuilder::<_, Builder<Reject>>::from(refused);
+        let mut marked = OutputBuilder::<_, Builder<Mark>>::from(marked);
+        let mut decoder = Decoder {
+            reports: ReportDecoder::new(codec.clone(), &settings.topic(Topic::Reports)),
+            codec: codec.clone(),
+            settings: settings.clone(),
+            out: Batch::default(),
+        };
+        builder.build(move |_| {
+            move |_| {
+                let (mut observed, mut registered) = (observed.activate(), registered.activate());
+                let (mut refused, mut marked) = (refused.activate(), marked.activate());
+                input.for_each(|time, batches| {
+                    for batch in batches.drain(..) {
+                        decoder.decode(&batch);
+                        let out = &mut decoder.out;
+                        observed.session(&time.retain(0)).give_iterator(out.observations.drain(..));
+                        registered.session(&time.retain(1)).give_iterator(out.registry.drain(..));
+                        refused.session(&time.retain(2)).give_iterator(out.rejects.drain(..));
+                        if let Some((appended_at, received_at)) = out.reach.take() {
+                            let (epoch, partition) = (*time.time(), batch.partition);
+                            marked.session(&time.retain(3)).give(Mark {
+                                epoch,
+                                partition,
+                                appended_at,
+                                received_at,
+                            });
+                        }
+                    }
+                });
+            }
+        });
+        Decoded { observations, registry, rejects, marks }
+    }
+}
+
+/// What one batch of records says.
+#[derive(Default)]
+struct Batch {
+    observations: Vec<Observation>,
+    registry: Vec<RegistryRecord>,
+    rejects: Vec<Reject>,
+    /// Greatest append and arrival time of the batch's reports.
+    reach: Option<(Millis, Millis)>,
+}
+
+struct Decoder {
+    reports: ReportDecoder,
+    codec: Codec,
+    settings: KafkaSettings,
+    out: Batch,
+}
+
+impl Decoder {
+    fn decode(&mut self, batch: &RecordBatch) {
+        let topic = self.settings.topic(batch.topic);
+        let mut records = 0;
+        for record in batch.iter() {
+            records += 1;
+            let value = record.value.unwrap_or_default();
+            let (offset, appended_at) = (record.offset, record.appended_at);
+            let read = KafkaRecord { partition: batch.partition, offset, appended_at, value };
+            match batch.topic {
+                Topic::Reports => self.report(read),
+                Topic::Registry => self.registry(&topic, record.key, record.value.is_some(), read),
+                Topic::Rejects => self.reject(&topic, read),
+                Topic::Events => self.event(&topic, read),
+                // Not inputs.
+                Topic::Readings | Topic::Kpis | Topic::Alarms => {}
+            }
+        }
+        telemetry::RECORDS_READ.inc_by(records);
+    }
+
+    fn report(&mut self, record: KafkaRecord<'_>) {
+        let before = self.out.observations.len();
+        self.reports.decode(record, &mut self.out.observations, &mut self.out.rejects);
+        let received_at =
+            self.out.observations[before..].iter().map(|o| o.received_at).max().unwrap_or_default();
+        let (appended, received) = self.out.reach.get_or_insert((0, 0));
+        *appended = record.appended_at.max(*appended);
+        *received = received_at.max(*received);
+    }
+
+    fn registry(&mut self, topic: &str, key: &[u8], present: bool, record: KafkaRecord<'_>) {
+        let entry = present.then(|| decode::decode::<RegistryEntry>(&self.codec, topic, record)).transpose();
+        let key = Code::from_utf8_lossy(key);
+        match entry {
+            Ok(entry) => self.out.registry.push((key, entry, (record.partition, record.offset))),
+            Err(reject) => self.out.rejects.push(*reject),
+        }
+    }
+
+    /// The dataflow's own rejects lie on this topic too; they have been counted where they arose.
+    fn reject(&mut self, topic: &str, record: KafkaRecord<'_>) {
+        match decode::decode::<Reject>(&self.codec, topic, record) {
+            Ok(reject) => self.out.rejects.extend((reject.stage == Stage::Connector).then_some(reject)),
+            Err(reject) => self.out.rejects.push(*reject),
+        }
+    }
+
+    /// Events wait on their topic for the service indicators; only their form is checked here.
+    fn event(&mut self, topic: &str, record: KafkaRecord<'_>) {
+        if let Err(reject) = decode::decode::<Event>(&self.codec, topic, record) {
+            self.out.rejects.push(*reject);
+        }
+    }
+}

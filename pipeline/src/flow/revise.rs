@@ -1,0 +1,119 @@
+//! roll up and revise: facts of facilities become facts of every scope above, and changed facts become KPI rows.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use differential_dataflow::{AsCollection, operators::CountTotal};
+use operators::{
+    kpi::{Revise, Revised},
+    window::{Facts, WindowedEpoch},
+};
+use schemas::{Epoch, KpiRow, Millis, Period, Scope};
+use sinks::QualityRow;
+use timely::{
+    container::CapacityContainerBuilder,
+    dataflow::{
+        StreamVec,
+        channels::pact::{Exchange, Pipeline},
+        operators::{
+            Capability,
+            generic::{OutputBuilder, builder_rc::OperatorBuilder},
+            vec::Map,
+        },
+    },
+};
+
+use super::bucket;
+
+type Key = (Scope, Period, Millis);
+/// A roll-up's facts retracted or inserted, as differential's count gives them.
+type RolledUp = ((Key, Facts), Epoch, i64);
+
+/// An epoch that is not complete, with the right to speak of it on both outputs.
+type Open = (Capability<Epoch>, Capability<Epoch>, Rc<WindowedEpoch>);
+
+/// The rows of KPIs and of data quality.
+pub struct Indicators<'s> {
+    /// KPI states.
+    pub kpis: StreamVec<'s, Epoch, KpiRow>,
+    /// Data-quality figures.
+    pub quality: StreamVec<'s, Epoch, QualityRow>,
+}
+
+/// Rolls up.
+pub trait RollUp<'s> {
+    /// Sums the facts of each scope and window over all facilities below it, and gives at the end of each group of
+    /// epochs the rows that differ from what was said before. A row is on the worker of its scope's bucket.
+    fn roll_up(self, group: u64) -> Indicators<'s>;
+}
+
+impl<'s> RollUp<'s> for StreamVec<'s, Epoch, Rc<WindowedEpoch>> {
+    fn roll_up(self, group: u64) -> Indicators<'s> {
+        // The sums ride in the difference, so that a late reading costs one update per scope.
+        let contributions = self.clone().flat_map(|windowed| {
+            let epoch = windowed.epoch;
+            windowed.contributions.clone().into_iter().map(move |(key, facts)| (key, epoch, facts))
+        });
+        let totals = contributions.as_collection().count_total_core::<i64>().inner;
+        revise(self, totals, group)
+    }
+}
+
+fn revise<'s>(
+    windowed: StreamVec<'s, Epoch, Rc<WindowedEpoch>>,
+    totals: StreamVec<'s, Epoch, RolledUp>,
+    group: u64,
+) -> Indicators<'s> {
+    let mut builder = OperatorBuilder::new("revise".to_owned(), windowed.scope());
+    let mut windows = builder.new_input(windowed, Pipeline);
+    let mut totals =
+        builder.new_input(totals, Exchange::new(|(((scope, ..), _), ..): &RolledUp| bucket(&scope.code)));
+    let (kpis, kpi_rows) = builder.new_output::<Vec<KpiRow>>();
+    let (quality, quality_rows) = builder.new_output::<Vec<QualityRow>>();
+    let mut kpis = OutputBuilder::<_, CapacityContainerBuilder<Vec<KpiRow>>>::from(kpis);
+    let mut quality = OutputBuilder::<_, CapacityContainerBuilder<Vec<QualityRow>>>::from(quality);
+    builder.build(move |_| {
+        let mut open: BTreeMap<Epoch, Open> = BTreeMap::new();
+        let mut changed: BTreeMap<Epoch, Vec<(Key, Facts, i64)>> = BTreeMap::new();
+        let mut stage = Revise::new(group);
+        move |frontiers| {
+            windows.for_each(|time, epochs| {
+                for epoch in epochs.drain(..) {
+                    open.insert(epoch.epoch, (time.retain(0), time.retain(1), epoch));
+                }
+            });
+            totals.for_each(|_, updates| {
+                for ((key, facts), epoch, difference) in updates.drain(..) {
+                    changed.entry(epoch).or_default().push((key, facts, difference));
+                }
+            });
+            let (mut kpis, mut quality) = (kpis.activate(), quality.activate());
+            while let Some(entry) = open.first_entry() {
+                let epoch = *entry.key();
+                if frontiers.iter().any(|frontier| frontier.less_equal(&epoch)) {
+                    break;
+                }
+                let (for_kpis, for_quality, windowed) = entry.remove();
+                stage.push_facilities(&windowed.facility);
+                stage.push_roll_ups(windowed.horizon, changed.remove(&epoch).unwrap_or_default());
+                let Revised { kpis: rows, quality: figures } = stage.close(epoch);
+                kpis.session(&for_kpis).give_iterator(rows.into_iter());
+                quality.session(&for_quality).give_iterator(figures.into_iter().map(quality_row));
+            }
+        }
+    });
+    Indicators { kpis: kpi_rows, quality: quality_rows }
+}
+
+fn quality_row(row: operators::kpi::quality::QualityRow) -> QualityRow {
+    QualityRow {
+        scope: row.scope,
+        period: row.period,
+        window_start: row.window_start,
+        completeness: row.completeness,
+        timeliness: row.timeliness,
+        validity: row.validity,
+        consistency: row.consistency,
+        uniqueness: row.uniqueness,
+        score: row.score,
+    }
+}

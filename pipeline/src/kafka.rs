@@ -1,0 +1,123 @@
+//! The reading side of Kafka: which partitions there are, how far they reach, and consumers for exact ranges.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+};
+use schemas::{KafkaSettings, Topic};
+
+use crate::{Error, binding::Watermark, control::Control};
+
+/// The topics the dataflow reads, in the order in which an epoch applies them.
+pub const INPUTS: &[Topic] = &[Topic::Registry, Topic::Reports, Topic::Events, Topic::Rejects];
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How often the ends of the partitions are asked for.
+const WATERMARK_PAUSE: Duration = Duration::from_millis(20);
+
+/// A consumer that is told what to read and never commits or joins a group by itself.
+///
+/// # Errors
+/// When a property is not known to the client.
+pub fn consumer(settings: &KafkaSettings, group: &str) -> Result<BaseConsumer, Error> {
+    let mut config = ClientConfig::new();
+    for (key, value) in settings.client_properties() {
+        config.set(key, value);
+    }
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        // With librdkafka's default of one second a full queue makes reading eight times slower.
+        .set("fetch.queue.backoff.ms", "1")
+        .set("queued.min.messages", "20000")
+        .set("fetch.wait.max.ms", "50")
+        .create()
+        .map_err(|error| Error::Kafka { what: "creating a consumer".to_owned(), error })
+}
+
+/// The present watermarks of every partition of every input topic, sorted by topic and partition.
+///
+/// # Errors
+/// When the brokers do not answer, or a topic does not exist.
+pub fn watermarks(consumer: &BaseConsumer, settings: &KafkaSettings) -> Result<Vec<Watermark>, Error> {
+    let mut marks = Vec::new();
+    for &topic in INPUTS {
+        let name = settings.topic(topic);
+        let failed = |error| Error::Kafka { what: format!("asking for the partitions of {name}"), error };
+        let metadata = consumer.fetch_metadata(Some(&name), ANSWER_WITHIN).map_err(failed)?;
+        let partitions = metadata.topics().first().map(|t| t.partitions()).unwrap_or_default();
+        if partitions.is_empty() {
+            return Err(Error::NoTopic(name));
+        }
+        for partition in partitions {
+            marks.push(watermark(consumer, &name, topic, partition.id())?);
+        }
+    }
+    marks.sort_by_key(|mark| (mark.topic, mark.partition));
+    Ok(marks)
+}
+
+fn watermark(consumer: &BaseConsumer, name: &str, topic: Topic, partition: i32) -> Result<Watermark, Error> {
+    let (low, high) = consumer.fetch_watermarks(name, partition, ANSWER_WITHIN).map_err(|error| {
+        Error::Kafka { what: format!("asking how far {name}/{partition} reaches"), error }
+    })?;
+    Ok(Watermark { topic, partition, low, high })
+}
+
+/// The watermarks, kept fresh by a thread of their own.
+#[derive(Clone, Debug)]
+pub struct Watermarks(Arc<Mutex<Vec<Watermark>>>);
+
+impl Watermarks {
+    /// Reads them once, then goes on in the background until the pipeline stops. While the brokers are away the last
+    /// known values stand: no new epoch reads anything.
+    ///
+    /// # Errors
+    /// When they cannot be read the first time.
+    pub fn follow(settings: KafkaSettings, group: &str, control: Arc<Control>) -> Result<Watermarks, Error> {
+        let consumer = consumer(&settings, group)?;
+        let marks = watermarks(&consumer, &settings)?;
+        let shared = Watermarks(Arc::new(Mutex::new(marks.clone())));
+        let fresh = shared.clone();
+        thread::Builder::new()
+            .name("watermarks".to_owned())
+            .spawn(move || fresh.refresh(marks, &consumer, &settings, &control))
+            .map_err(|error| Error::State { path: "watermarks thread".into(), error })?;
+        Ok(shared)
+    }
+
+    /// The latest values.
+    #[must_use]
+    pub fn now(&self) -> Vec<Watermark> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refresh(
+        &self,
+        mut marks: Vec<Watermark>,
+        consumer: &BaseConsumer,
+        settings: &KafkaSettings,
+        control: &Control,
+    ) {
+        while !control.finished() {
+            for mark in &mut marks {
+                match watermark(consumer, &settings.topic(mark.topic), mark.topic, mark.partition) {
+                    Ok(fresh) => *mark = fresh,
+                    Err(error) => tracing::warn!(%error, "the ends of the topics are not known for now"),
+                }
+            }
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&marks);
+            thread::sleep(WATERMARK_PAUSE);
+        }
+    }
+}

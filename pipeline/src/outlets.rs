@@ -1,0 +1,159 @@
+//! The sinks at work: tasks and threads that take deliveries and acknowledge them when they are durable.
+//!
+//! Enters: deliveries from the workers. Leaves: acknowledgements, and the condition of every sink for the minter.
+//! Guarantees: each sink goes at its own speed; one that fails is retried and reported, never skipped.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use schemas::Epoch;
+use sinks::{
+    Sink,
+    clickhouse::ClickHouse,
+    kafka::Kafka,
+    runner::{self, BackOff, Status},
+};
+use tokio::sync::{Semaphore, mpsc as channel, watch};
+
+use crate::{control::Control, flow::deliver::Delivery, progress::Progress};
+
+/// Deliveries to the store that may be under way at once.
+const STORE_WRITES: usize = 4;
+
+/// Where the workers send their deliveries.
+#[derive(Clone)]
+pub struct Outlets {
+    /// To ClickHouse.
+    pub clickhouse: channel::UnboundedSender<Delivery>,
+    /// To Kafka.
+    pub kafka: mpsc::Sender<Delivery>,
+    /// The last epoch that ClickHouse has.
+    pub clickhouse_has: Epoch,
+    /// The last epoch that Kafka has.
+    pub kafka_has: Epoch,
+    statuses: Vec<Status>,
+}
+
+/// The sinks before they are at work.
+pub struct Sinks {
+    /// ClickHouse, and the last epoch it has.
+    pub clickhouse: (ClickHouse, Epoch),
+    /// Kafka, and the last epoch it has.
+    pub kafka: (Kafka, Epoch),
+}
+
+impl Outlets {
+    /// Sets the sinks to work.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(
+        sinks: Sinks,
+        runtime: &tokio::runtime::Handle,
+        progress: &Arc<Progress>,
+        control: &Arc<Control>,
+    ) -> std::io::Result<Outlets> {
+        // Sinks never give up by themselves: a pipeline that has to end leaves them behind.
+        let (_, stopping) = watch::channel(false);
+        let mut statuses = Vec::new();
+        let mut status = |name: &'static str| {
+            let status = Status::new(name);
+            statuses.push(status.clone());
+            status
+        };
+        let (clickhouse, clickhouse_has) = sinks.clickhouse;
+        let (kafka, kafka_has) = sinks.kafka;
+        let clickhouse = start_sink(clickhouse, status("clickhouse"), runtime, stopping, Arc::clone(control));
+        let kafka = start_kafka(kafka, status("kafka"), Arc::clone(progress), Arc::clone(control))?;
+        Ok(Outlets { clickhouse, kafka, clickhouse_has, kafka_has, statuses })
+    }
+
+    /// How workers hand blocks to ClickHouse.
+    pub fn to_clickhouse(&self) -> impl Fn(Delivery) + use<> {
+        send(self.clickhouse.clone())
+    }
+
+    /// How workers hand blocks to Kafka.
+    pub fn to_kafka(&self) -> impl Fn(Delivery) + use<> {
+        let kafka = self.kafka.clone();
+        // Fails only when the thread has ended, and then the pipeline is stopping.
+        move |delivery| drop(kafka.send(delivery))
+    }
+
+    /// The condition of every sink: its name, and what is wrong with it.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<(String, Option<String>)> {
+        let condition = |status: &Status| {
+            let pause = status.pause();
+            (status.sink().to_owned(), pause.paused.then(|| pause.error.unwrap_or_default()))
+        };
+        self.statuses.iter().map(condition).collect()
+    }
+}
+
+fn send(sender: channel::UnboundedSender<Delivery>) -> impl Fn(Delivery) {
+    // Fails only when the task has ended, and then the pipeline is stopping.
+    move |delivery| drop(sender.send(delivery))
+}
+
+fn start_sink<S: Sink>(
+    sink: S,
+    status: Status,
+    runtime: &tokio::runtime::Handle,
+    stopping: watch::Receiver<bool>,
+    control: Arc<Control>,
+) -> channel::UnboundedSender<Delivery> {
+    let (sender, mut deliveries) = channel::unbounded_channel::<Delivery>();
+    let sink = Arc::new(sink);
+    let permits = Arc::new(Semaphore::new(STORE_WRITES));
+    runtime.spawn(async move {
+        while let Some(delivery) = deliveries.recv().await {
+            // The semaphore is never closed.
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            let (sink, control) = (Arc::clone(&sink), Arc::clone(&control));
+            let (status, stopping) = (status.clone(), stopping.clone());
+            tokio::spawn(async move {
+                let blocks = Arc::clone(&delivery.blocks);
+                match runner::write_until_durable(&*sink, blocks, &status, stopping).await {
+                    Ok(()) => delivery.acknowledge(),
+                    Err(sinks::Error::Retry { .. }) => {}
+                    Err(error) => control.fail(error.into()),
+                }
+                drop(permit);
+            });
+        }
+    });
+    sender
+}
+
+/// Kafka's transactions are one after the other and its client blocks, so it has a thread.
+fn start_kafka(
+    kafka: Kafka,
+    status: Status,
+    progress: Arc<Progress>,
+    control: Arc<Control>,
+) -> std::io::Result<mpsc::Sender<Delivery>> {
+    let (sender, deliveries) = mpsc::channel::<Delivery>();
+    thread::Builder::new().name("kafka sink".to_owned()).spawn(move || {
+        for delivery in deliveries {
+            let mut attempt = 0;
+            loop {
+                match kafka.write(delivery.epoch, &delivery.blocks, &progress.positions()) {
+                    Ok(()) => break,
+                    Err(_) if control.finished() => return,
+                    Err(error @ sinks::Error::Retry { .. }) => {
+                        status.failed(&error.to_string());
+                        attempt += 1;
+                        thread::sleep(BackOff::default().wait(attempt));
+                    }
+                    Err(error) => return control.fail(error.into()),
+                }
+            }
+            status.succeeded();
+            delivery.acknowledge();
+        }
+    })?;
+    Ok(sender)
+}

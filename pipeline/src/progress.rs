@@ -1,0 +1,118 @@
+//! How far the sinks have come: for committed offsets, for metrics, and for a restart that repeats little.
+//!
+//! Guarantees: what is written down is never ahead of what the sinks have acknowledged.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use schemas::Epoch;
+use sinks::kafka::Position;
+
+use crate::{Error, binding::Binding, telemetry};
+
+/// How often the file is written.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+
+/// Progress of one pipeline.
+#[derive(Debug)]
+pub struct Progress {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Bound and not delivered to every sink, with the time of binding.
+    open: VecDeque<(Epoch, Instant, Vec<Position>)>,
+    /// Up to where every sink has everything.
+    positions: Vec<Position>,
+    /// The last epoch that was bound.
+    bound: Epoch,
+    stored: Epoch,
+    written: Option<Instant>,
+}
+
+impl Progress {
+    /// Reads what an earlier process left.
+    ///
+    /// # Errors
+    /// When the file is there and not readable.
+    pub fn open(state: &Path) -> Result<Progress, Error> {
+        let path = state.join("stored");
+        let stored = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map_err(|_| Error::State {
+                path: path.clone(),
+                error: std::io::Error::other(
+                    "is not an epoch: remove the file, and blocks are offered again",
+                ),
+            })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(Error::State { path, error }),
+        };
+        let inner = Inner { open: VecDeque::new(), positions: Vec::new(), bound: 0, stored, written: None };
+        Ok(Progress { path, inner: Mutex::new(inner) })
+    }
+
+    /// The last epoch of which the store has every block.
+    #[must_use]
+    pub fn stored(&self) -> Epoch {
+        self.lock().stored
+    }
+
+    /// Takes note of a binding.
+    pub fn bound(&self, binding: &Binding) {
+        let positions = binding
+            .ranges
+            .iter()
+            .map(|range| Position { topic: range.topic, partition: range.partition, offset: range.upto })
+            .collect();
+        let mut inner = self.lock();
+        inner.open.push_back((binding.epoch, Instant::now(), positions));
+        inner.bound = binding.epoch;
+        telemetry::EPOCH_BOUND.set(binding.epoch as i64);
+    }
+
+    /// Offsets behind which every sink has everything.
+    #[must_use]
+    pub fn positions(&self) -> Vec<Position> {
+        self.lock().positions.clone()
+    }
+
+    /// Takes note of frontiers: the first epochs that are not yet with every sink, and not yet in the store.
+    pub fn advance(&self, delivered: Epoch, stored: Epoch) {
+        let mut inner = self.lock();
+        while inner.open.front().is_some_and(|(epoch, ..)| *epoch < delivered) {
+            let Some((epoch, bound, positions)) = inner.open.pop_front() else { break };
+            telemetry::EPOCH_DELIVERED.set(epoch as i64);
+            telemetry::EPOCH_SECONDS.observe(bound.elapsed().as_secs_f64());
+            inner.positions = positions;
+        }
+        let age = inner.open.front().map_or(0.0, |(_, bound, _)| bound.elapsed().as_secs_f64());
+        telemetry::FRONTIER_AGE.set(age);
+        // At the end the frontiers are past everything.
+        let complete = stored.saturating_sub(1).min(inner.bound);
+        let due = inner.written.is_none_or(|at| at.elapsed() >= WRITE_EVERY) || stored == Epoch::MAX;
+        if complete > inner.stored && due {
+            inner.stored = complete;
+            inner.written = Some(Instant::now());
+            self.write(complete);
+        }
+    }
+
+    fn write(&self, epoch: Epoch) {
+        let fresh = self.path.with_extension("new");
+        if let Err(error) = fs::write(&fresh, epoch.to_string()).and_then(|()| fs::rename(&fresh, &self.path))
+        {
+            tracing::warn!(%error, path = %self.path.display(), "progress is not written: a restart repeats more");
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

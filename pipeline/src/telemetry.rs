@@ -1,0 +1,132 @@
+//! What operators of the platform see: structured logs and Prometheus metrics.
+//!
+//! Names begin with `nuanliu_`. Handles are made once and kept; a metric that cannot be registered twice is shared.
+
+use std::sync::LazyLock;
+
+use prometheus::{
+    Histogram, IntCounter, IntGauge, IntGaugeVec, histogram_opts, register_histogram, register_int_counter,
+    register_int_gauge, register_int_gauge_vec,
+};
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogForm {
+    /// For a person at a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line, for a log store.
+    Json,
+}
+
+/// Starts logging to standard error. `RUST_LOG` overrides the level.
+pub fn start_logging(form: LogForm, level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start, as in tests, keeps the first.
+    let _ = match form {
+        LogForm::Text => logs.try_init(),
+        LogForm::Json => logs.json().try_init(),
+    };
+}
+
+// Registering a metric fails only when its name is taken or malformed, which the first start of any binary shows.
+macro_rules! metric {
+    ($(#[$doc:meta])* $name:ident: $kind:ty = $make:expr) => {
+        $(#[$doc])*
+        pub static $name: LazyLock<$kind> = LazyLock::new(|| $make.unwrap_or_else(|error| panic!("metric: {error}")));
+    };
+}
+
+metric! {
+    /// Entries that a stage keeps.
+    STATE_ENTRIES: IntGaugeVec = register_int_gauge_vec!(
+        "nuanliu_state_entries", "Entries of an operator's state, on one worker", &["operator", "worker"])
+}
+metric! {
+    /// The last epoch that was bound.
+    EPOCH_BOUND: IntGauge = register_int_gauge!("nuanliu_epoch_bound", "Last epoch that was bound")
+}
+metric! {
+    /// The last epoch that every sink has acknowledged.
+    EPOCH_DELIVERED: IntGauge =
+        register_int_gauge!("nuanliu_epoch_delivered", "Last epoch that every sink has acknowledged")
+}
+metric! {
+    /// How long ago the oldest epoch was bound that is not delivered.
+    FRONTIER_AGE: prometheus::Gauge = prometheus::register_gauge!(
+        "nuanliu_frontier_age_seconds", "Age of the oldest epoch that is not delivered")
+}
+metric! {
+    /// From binding to the last acknowledgement.
+    EPOCH_SECONDS: Histogram = register_histogram!(histogram_opts!(
+        "nuanliu_epoch_seconds", "Time from the binding of an epoch to the last acknowledgement",
+        vec![0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]))
+}
+metric! {
+    /// Records of a partition that are not bound yet.
+    LAG: IntGaugeVec = register_int_gauge_vec!(
+        "nuanliu_lag_records", "Records of an input partition that no epoch has bound yet", &["topic", "partition"])
+}
+metric! {
+    /// Records that the dataflow has read.
+    RECORDS_READ: IntCounter =
+        register_int_counter!("nuanliu_records_read_total", "Records read from the input topics")
+}
+metric! {
+    /// Readings that left validation.
+    READINGS: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
+        "nuanliu_readings_total", "Readings that left validation, by flag", &["flag"])
+}
+metric! {
+    /// Records turned away by the dataflow.
+    REJECTS: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
+        "nuanliu_dataflow_rejects_total", "Records and readings turned away by the dataflow", &["reason"])
+}
+metric! {
+    /// Alarm transitions.
+    ALARMS: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
+        "nuanliu_alarm_transitions_total", "Alarm transitions", &["transition", "level"])
+}
+
+/// The gauge of one operator on one worker.
+#[derive(Clone, Debug)]
+pub struct StateSize(IntGauge);
+
+impl StateSize {
+    /// The gauge of an operator.
+    #[must_use]
+    pub fn of(operator: &str, worker: usize) -> StateSize {
+        StateSize(STATE_ENTRIES.with_label_values(&[operator, &worker.to_string()]))
+    }
+
+    /// Sets it.
+    pub fn set(&self, entries: usize) {
+        self.0.set(entries as i64);
+    }
+}
+
+/// Records of all input partitions that no epoch has bound yet.
+#[must_use]
+pub fn lag() -> i64 {
+    use prometheus::core::Collector;
+    let families = LAG.collect();
+    families
+        .iter()
+        .flat_map(|family| family.get_metric())
+        .map(|metric| metric.get_gauge().get_value() as i64)
+        .sum()
+}
+
+/// The metrics in Prometheus' text form.
+#[must_use]
+pub fn metrics_text() -> String {
+    let mut text = String::new();
+    match prometheus::TextEncoder::new().encode_utf8(&prometheus::gather(), &mut text) {
+        Ok(()) => text,
+        Err(error) => format!("# metrics are not readable: {error}\n"),
+    }
+}
