@@ -303,6 +303,72 @@ async fn http_says_when_kafka_is_gone_and_when_it_is_back() {
     server.stop().await;
 }
 
+/// A request of which only the beginning was sent.
+async fn begin(server: &Server, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head =
+        "POST /api/v1/reports HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json";
+    let start = &body[..body.len() / 2];
+    let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{start}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// The answer to the rest of such a request.
+async fn end(mut stream: TcpStream, body: &str) -> String {
+    // A server that has answered already may refuse the rest.
+    let _ = stream.write_all(&body.as_bytes()[body.len() / 2..]).await;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_is_bounded_and_finishes_what_it_began() {
+    let (_cluster, intake) = switchable().await;
+    let settings = http::Settings {
+        max_body: 64 << 10,
+        max_buffered: 64 << 10,
+        body_timeout: 1,
+        tokens: vec!["first".to_owned(), "second".to_owned()],
+        ..http::Settings::default()
+    };
+    let open = http::Settings { tokens: Vec::new(), ..settings.clone() };
+    let server = Server::start(intake.clone(), open.clone()).await;
+    let body = report("ST-1", THEN, &json!({ "voltage": 220 })).to_string();
+
+    let slow = begin(&server, &body).await;
+    until("the slow body takes the whole budget", SOON, async || {
+        let answer = server.post("/api/v1/reports", "application/json", body.clone()).await;
+        let retry = answer.headers().get("retry-after").is_some_and(|seconds| seconds == "1");
+        answer.status() == StatusCode::TOO_MANY_REQUESTS && retry
+    })
+    .await;
+    assert!(end(slow, "").await.starts_with("HTTP/1.1 408"));
+    let answer = server.post("/api/v1/reports", "application/json", body.clone()).await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED, "the budget is given back");
+
+    let begun = begin(&server, &body).await;
+    until("the request has begun", SOON, async || {
+        server.post("/api/v1/reports", "application/json", body.clone()).await.status()
+            != StatusCode::ACCEPTED
+    })
+    .await;
+    let stopping = tokio::spawn(server.stop());
+    assert!(end(begun, &body).await.starts_with("HTTP/1.1 202"));
+    stopping.await.unwrap();
+
+    let server = Server::start(intake, settings).await;
+    let answer = server.post("/api/v1/reports", "application/json", body.clone()).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let url = format!("http://{}/api/v1/reports", server.address);
+    for (token, status) in [("second", StatusCode::ACCEPTED), ("third", StatusCode::UNAUTHORIZED)] {
+        let request = Client::new().post(&url).header(CONTENT_TYPE, "application/json").bearer_auth(token);
+        assert_eq!(request.body(body.clone()).send().await.unwrap().status(), status);
+    }
+    server.stop().await;
+}
+
 /// An MQTT 3.1.1 broker of which every byte is the test's.
 struct FakeBroker {
     listener: TcpListener,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use schemas::{Reason, Reject, Report, Stage};
 
-use super::{Arrival, MAX_RAW};
+use super::{Arrival, MAX_RAW, MAX_REFUSED};
 use crate::{KnownFacilities, Outgoing};
 
 /// A report or event, and where it stood.
@@ -54,6 +54,20 @@ impl Batch {
         let mut batch = Batch { unreadable: true, ..Batch::default() };
         batch.refuse(0, reason, detail, payload.clone(), 0);
         batch
+    }
+
+    /// Whether so much was refused already that no further record may be taken in part.
+    ///
+    /// # Errors
+    /// [`Reason::TooLarge`].
+    pub(super) fn has_room(&self) -> Result<(), (Reason, String)> {
+        if self.refused.len() < MAX_REFUSED {
+            return Ok(());
+        }
+        Err((
+            Reason::TooLarge,
+            format!("the payload has {MAX_REFUSED} problems before this record, send it again alone"),
+        ))
     }
 
     /// Turns a record away.

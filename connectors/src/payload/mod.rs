@@ -28,6 +28,8 @@ use schemas::{Code, Millis};
 pub const MAX_RECORDS: usize = 50_000;
 /// How many readings one report may hold, so that it fits a Kafka message.
 pub const MAX_READINGS: usize = 2_048;
+/// How many records and readings of one payload are refused one by one; records after that are taken whole or not at all.
+pub const MAX_REFUSED: usize = 20_000;
 /// The greatest length of one record, in bytes.
 pub const MAX_RECORD: usize = 1 << 20;
 /// The greatest length of a code and of a value written as text, in bytes.

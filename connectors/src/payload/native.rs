@@ -7,7 +7,7 @@ use bytes::Bytes;
 use schemas::Reason;
 
 use super::{
-    Arrival, Batch, MAX_RECORD, MAX_RECORDS,
+    Arrival, Batch, MAX_READINGS, MAX_RECORD, MAX_RECORDS,
     json::{self, Kind, MAX_DEPTH, Member, Node},
     record::{Draft, Source, Wrong, code, instant, sequence, value},
 };
@@ -118,7 +118,7 @@ pub(super) fn text(payload: &Bytes) -> Result<(&str, usize), Wrong> {
 
 fn record(batch: &mut Batch, index: usize, source: Source<'_>, node: &Node<'_>, arrival: &Arrival) {
     let raw = source.bytes(&node.span);
-    match head(index, &raw, node, arrival) {
+    match batch.has_room().and_then(|()| head(index, &raw, node, arrival)) {
         Ok((mut draft, readings)) => {
             self::readings(batch, &mut draft, source, readings);
             draft.finish(batch, arrival);
@@ -152,7 +152,7 @@ fn head<'n, 'a>(
     let observed_at = instant("observed_at", required(members, "observed_at")?, arrival)?;
     let readings = required(members, "readings")?;
     match &readings.kind {
-        Kind::Object(_) | Kind::Array(_) => {}
+        Kind::Object(_) | Kind::Array(_) => readable(count(node))?,
         Kind::TooDeep => return Err((Reason::TooDeep, format!("readings nests deeper than {MAX_DEPTH}"))),
         other => {
             let detail = format!("readings is {}, expected an object or an array", other.name());
@@ -174,6 +174,17 @@ fn head<'n, 'a>(
         draft.received_at = instant("received_at", found, arrival)?;
     }
     Ok((draft, readings))
+}
+
+/// Whether a record may hold so many readings.
+///
+/// # Errors
+/// [`Reason::TooLarge`].
+pub(super) fn readable(readings: usize) -> Result<(), Wrong> {
+    if readings <= MAX_READINGS {
+        return Ok(());
+    }
+    Err((Reason::TooLarge, format!("the record has {readings} readings, {MAX_READINGS} are allowed")))
 }
 
 /// The members of an object.

@@ -177,7 +177,7 @@ impl Mapping {
         for (index, record) in records.iter().enumerate() {
             // The whole payload when it is one record: then a reject can be sent again as it came.
             let raw = if records.len() == 1 { payload.clone() } else { source.bytes(&record.span) };
-            match self.head(index, raw.clone(), record, arrival) {
+            match batch.has_room().and_then(|()| self.head(index, raw.clone(), record, arrival)) {
                 Ok(draft) => self.readings(&mut batch, draft, source, record, arrival),
                 Err((reason, detail)) => {
                     let readings = self

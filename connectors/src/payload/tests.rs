@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use schemas::{Facility, FacilityKind, RawValue, Reason, RegistryEntry};
 
 use super::{
-    Arrival, Batch, MAX_RAW, events, native,
+    Arrival, Batch, MAX_RAW, MAX_REFUSED, events, native,
     pointer::{Mapping, Pointers},
     senml, thingsboard,
 };
@@ -280,13 +280,23 @@ fn the_topic_names_what_the_record_does_not() {
 }
 
 #[test]
-fn too_many_readings_are_refused_one_by_one() {
+fn a_record_with_too_many_readings_is_refused_whole() {
     let readings: Vec<String> = (0..3_000).map(|_| r#""room_temp":1"#.to_owned()).collect();
     let batch = native(&record(&format!(r#""readings":{{{}}}"#, readings.join(","))));
-    assert_eq!((batch.readings(), batch.refused.len()), (1, 2_999));
-    assert_eq!(batch.refused[2_998].reason, Reason::TooLarge);
+    assert_eq!(reasons(&batch), [(0, None, Reason::TooLarge)]);
+    assert_eq!(batch.refused[0].readings, 3_000);
+}
+
+#[test]
+fn a_payload_of_problems_is_answered_within_bounds() {
+    let readings: Vec<String> = (0..2_000).map(|n| format!(r#""x{n}":1"#)).collect();
+    let bad = record(&format!(r#""readings":{{{}}}"#, readings.join(",")));
+    let payload = vec![bad; 100].join("\n");
+    let batch = lines(&payload);
+    assert_eq!(batch.refused.len(), MAX_REFUSED + 90);
+    assert_eq!(refused(&batch), 200_000);
     let carried: usize = batch.refused.iter().map(|refusal| refusal.raw.len()).sum();
-    assert!(carried < 5 << 20, "rejects repeat {carried} bytes");
+    assert!(carried < (5 << 20) + payload.len(), "rejects repeat {carried} bytes");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use schemas::{Code, Reason};
 use super::{
     Arrival, Batch, MAX_RECORDS,
     json::{self, Kind, Member, Node},
-    native::{field, object, required, text},
+    native::{field, object, readable, required, text},
     record::{Draft, Source, Wrong, code_text, instant, value},
 };
 
@@ -67,7 +67,10 @@ fn record(
     element: &Node<'_>,
     arrival: &Arrival,
 ) {
+    let room = batch.has_room();
     let read = || -> Result<(Draft, &[Member<'_>]), Wrong> {
+        room.clone()?;
+        readable(count(element))?;
         let (facility, device) = object_of(name, separator)?;
         let (observed_at, values) = match object(element)? {
             members if field(members, "values")?.is_some() => {
