@@ -266,7 +266,8 @@ fn resident() -> usize {
 }
 
 /// An intake on a Kafka that can be switched off.
-async fn switchable() -> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, Intake) {
+async fn switchable()
+-> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, KafkaSettings, Intake) {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
     let kafka: KafkaSettings = serde_json::from_value(json!({ "brokers": brokers })).unwrap();
@@ -277,12 +278,12 @@ async fn switchable() -> (MockCluster<'static, rdkafka::producer::DefaultProduce
     let limits = Limits { delivery_timeout: Duration::from_secs(2), ..Limits::default() };
     let publisher = Publisher::connect(&kafka, codec, limits).unwrap();
     until("kafka answers", SOON, async || publisher.reachable()).await;
-    (cluster, Intake { publisher, known: None })
+    (cluster, kafka, Intake { publisher, known: None })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_says_when_kafka_is_gone_and_when_it_is_back() {
-    let (cluster, intake) = switchable().await;
+    let (cluster, _, intake) = switchable().await;
     let publisher = intake.publisher.clone();
     let server = Server::start(intake, http::Settings::default()).await;
     let body = report("ST-1", THEN, &json!({ "voltage": 220 })).to_string();
@@ -325,7 +326,7 @@ async fn end(mut stream: TcpStream, body: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_is_bounded_and_finishes_what_it_began() {
-    let (_cluster, intake) = switchable().await;
+    let (_cluster, _, intake) = switchable().await;
     let settings = http::Settings {
         max_body: 64 << 10,
         max_buffered: 64 << 10,
@@ -435,7 +436,7 @@ async fn acknowledged(stream: &mut TcpStream) -> u8 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mqtt_acknowledges_after_delivery_and_on_the_connection_that_brought_the_message() {
-    let (cluster, intake) = switchable().await;
+    let (cluster, _, intake) = switchable().await;
     let broker = FakeBroker::new().await;
     let settings =
         mqtt::Settings { broker: broker.url(), version: "3.1.1".to_owned(), ..mqtt::Settings::default() };
@@ -467,9 +468,13 @@ async fn mqtt_acknowledges_after_delivery_and_on_the_connection_that_brought_the
 
 /// Sends messages with QoS 1 and waits until the broker has all of them.
 async fn send(messages: &[(&str, String)]) {
+    send_to(&service("NUANLIU_MQTT"), messages).await;
+}
+
+async fn send_to(broker: &str, messages: &[(&str, String)]) {
     static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    let url: reqwest::Url = service("NUANLIU_MQTT").parse().unwrap();
+    let url: reqwest::Url = broker.parse().unwrap();
     let (host, port) = (url.host_str().unwrap().to_owned(), url.port().unwrap());
     let mut options = MqttOptions::new(format!("sender-{}-{number}", std::process::id()), (host, port));
     options.set_keep_alive(5);
@@ -593,4 +598,88 @@ async fn mqtt_profiles_lie_on_kafka_and_the_session_is_kept(
         rejects(&kafka),
         [format!("malformed mqtt:{native}"), format!("unknown_facility mqtt:{prefix}/ST-9/report")]
     );
+}
+
+/// A Mosquitto of the test's own: one listener with TLS, one without, and a password.
+struct Mosquitto {
+    process: std::process::Child,
+    directory: tempfile::TempDir,
+    plain: u16,
+    tls: u16,
+}
+
+impl Mosquitto {
+    fn start() -> Mosquitto {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let run = |program: &str, arguments: &[&str]| {
+            let mut command = std::process::Command::new(program);
+            let output = command.args(arguments).current_dir(directory.path()).output();
+            let output = output.unwrap_or_else(|error| panic!("{program}: {error}, run `make install`"));
+            assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let certificate = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout key.pem -out ca.pem \
+            -addext subjectAltName=IP:127.0.0.1";
+        run("openssl", &certificate.split_whitespace().collect::<Vec<_>>());
+        run("mosquitto_passwd", &["-b", "-c", "users", "connector", "secret"]);
+        std::fs::write(path("password"), "secret\n").unwrap();
+        let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (plain, tls) = (port(), port());
+        let at = directory.path().display();
+        // Started by root, Mosquitto would become a user who cannot read the certificate; else the line has no effect.
+        let config = format!(
+            "user root\nper_listener_settings true\nlistener {plain} 127.0.0.1\nallow_anonymous true\n\
+             listener {tls} 127.0.0.1\nallow_anonymous false\npassword_file {at}/users\n\
+             certfile {at}/ca.pem\nkeyfile {at}/key.pem\n"
+        );
+        std::fs::write(path("mosquitto.conf"), config).unwrap();
+        let mut command = std::process::Command::new("mosquitto");
+        let command = command.arg("-c").arg(path("mosquitto.conf")).stderr(std::process::Stdio::null());
+        Mosquitto { process: command.spawn().expect("run `make install`"), directory, plain, tls }
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[rstest::rstest]
+#[case::five("5")]
+#[case::four("3.1.1")]
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt_speaks_tls_to_an_authority_of_its_own_and_names_itself(#[case] version: &str) {
+    let (_cluster, kafka, intake) = switchable().await;
+    let broker = Mosquitto::start();
+    let plain = format!("mqtt://127.0.0.1:{}", broker.plain);
+    until("mosquitto listens", SOON, async || TcpStream::connect(("127.0.0.1", broker.plain)).await.is_ok())
+        .await;
+    let settings = mqtt::Settings {
+        broker: format!("mqtts://127.0.0.1:{}", broker.tls),
+        version: version.to_owned(),
+        username: Some("connector".to_owned()),
+        password_file: Some(broker.directory.path().join("password")),
+        ca_file: Some(broker.directory.path().join("ca.pem")),
+        ..mqtt::Settings::default()
+    };
+    let address = format!("127.0.0.1:{}", broker.tls);
+    let running =
+        tokio::spawn(mqtt::Connector::new(settings.clone(), intake.clone()).unwrap().run(pending()));
+    let connected = &connectors::telemetry::telemetry().mqtt_connected;
+    let connected = connected.with_label_values(&[&address]);
+    until("the connector is connected", SOON, async || connected.get() == 1).await;
+    let payload = report("ST-1", THEN, &json!({ "voltage": 220 })).to_string();
+    send_to(&plain, &[("heating/ST-1/report", payload)]).await;
+    until("the message is stored", SOON, async || reports(&kafka) == ["ST-1 0 voltage"]).await;
+    running.abort();
+
+    // Without that authority the broker is a stranger.
+    let stranger = mqtt::Settings { ca_file: None, client_id: "stranger".to_owned(), ..settings };
+    let reconnects = connectors::telemetry::telemetry().mqtt_reconnects.with_label_values(&[&address]);
+    let before = reconnects.get();
+    let running = tokio::spawn(mqtt::Connector::new(stranger, intake).unwrap().run(pending()));
+    until("the connection is refused", SOON, async || reconnects.get() > before).await;
+    running.abort();
 }
