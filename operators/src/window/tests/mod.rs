@@ -1,6 +1,7 @@
 //! The stage as a whole: against a naive oracle, and case by case.
 
 mod cases;
+mod measure;
 mod oracle;
 
 use std::{

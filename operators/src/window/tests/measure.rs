@@ -1,0 +1,87 @@
+//! Speed and size, on demand: `cargo test --release -p operators --lib measure -- --ignored --nocapture`.
+
+use std::time::Instant;
+
+use super::*;
+
+const METRICS: [&str; 10] = [
+    "primary_supply_temp",
+    "primary_return_temp",
+    "secondary_supply_temp",
+    "secondary_return_temp",
+    "primary_flow",
+    "secondary_flow",
+    "heat_power",
+    "heat_total",
+    "energy_total",
+    "outdoor_temp",
+];
+
+fn measure(name: &str, facilities: usize, hours: i64, profile: impl Fn(usize) -> Profile, metrics: &[&str]) {
+    let mut run = Window::new(Calendar::default());
+    let mut epoch = CheckedEpoch { epoch: 1, clock: START, ..CheckedEpoch::default() };
+    let profiles: Vec<Profile> = (0..facilities).map(profile).collect();
+    let device = |n: usize| profiles[n].devices.keys().next().map_or("", |code| code.as_str());
+    epoch.profiles = profiles.iter().cloned().map(register).collect();
+    run.apply(&epoch);
+    let template: Vec<CheckedReport> = (0..facilities)
+        .map(|n| {
+            let readings: Vec<_> = metrics.iter().map(|m| (*m, 50.0, Flag::Good, Change::New)).collect();
+            report(&profiles[n].facility.code, device(n), START, &readings)
+        })
+        .collect();
+    let (mut readings, mut seconds, mut longest) = (0, 0.0, 0.0f64);
+    for minute in 0..hours * 60 {
+        let at = START + minute * MINUTE;
+        let reports = template.iter().enumerate().map(|(n, report)| {
+            let mut report = report.clone();
+            report.observed_at = at + (n as i64 * 37) % 60_000;
+            for (k, reading) in report.readings.iter_mut().enumerate() {
+                let swing = ((minute * 7 + n as i64 * 13 + k as i64 * 5) % 40) as f64 / 10.0;
+                reading.value =
+                    if reading.metric.code().ends_with("_total") { minute as f64 } else { 50.0 + swing };
+            }
+            report
+        });
+        epoch = CheckedEpoch {
+            epoch: 2,
+            clock: at + MINUTE,
+            reports: reports.collect(),
+            ..CheckedEpoch::default()
+        };
+        let start = Instant::now();
+        let told = run.apply(&epoch);
+        let took = start.elapsed().as_secs_f64();
+        assert_eq!(told.too_late + told.unregistered, 0);
+        seconds += took;
+        longest = longest.max(took);
+        readings += facilities * metrics.len();
+    }
+    let (bytes, series) = run.footprint();
+    eprintln!(
+        "{name}: {:.2} million readings/s, {:.0} ns per report, longest epoch {:.0} ms, {} bytes per facility, {} per series",
+        readings as f64 / seconds / 1e6,
+        seconds * 1e9 / (readings / metrics.len()) as f64,
+        longest * 1e3,
+        bytes / facilities,
+        bytes / series,
+    );
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn stations_and_rooms() {
+    let above = |n: usize| {
+        vec![city(), scope(ScopeKind::Enterprise, &format!("E-{}", n % 70)), scope(ScopeKind::District, "D")]
+    };
+    let station = |n: usize| facility(&format!("ST-{n:05}"), FacilityKind::Station, 1e4, above(n));
+    measure("stations, 10 metrics", 2_000, 9, station, &METRICS);
+    let room = |n: usize| {
+        with_device(
+            facility(&format!("HH-{n:06}"), FacilityKind::Household, 80.0, above(n)),
+            &format!("RS-{n:06}"),
+            60,
+        )
+    };
+    measure("rooms, a report a minute", 10_000, 9, room, &["room_temp", "room_humidity"]);
+}
