@@ -7,6 +7,7 @@
 pub mod alarm;
 pub mod avro;
 pub mod event;
+pub mod exchange;
 pub mod kpi;
 pub mod metric;
 pub mod nearest;
