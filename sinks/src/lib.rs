@@ -6,6 +6,7 @@
 pub mod clickhouse;
 pub mod compliance;
 pub mod kafka;
+pub mod exchange;
 pub mod memory;
 pub mod runner;
 

@@ -1,0 +1,549 @@
+//! The delivery ledger: what is owed to the receiver, what it has, and what it said, surviving any crash.
+//!
+//! Enters: rows to deliver and outcomes of attempts. Leaves: the rows still owed, in order. Guarantees: a row is durable
+//! before [`Ledger::note`] returns; a row that was delivered with the same content is not owed again; a torn last line
+//! is cut off, any other damage stops.
+//!
+//! The file `ledger.log` holds one line per fact: a CRC-32 in hexadecimal, a space, and JSON.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use schemas::{Code, Millis, RegistryEntry, RegistryKey};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The content of a row, by field code.
+pub type Row = Map<String, Value>;
+
+/// Which row: the later content for the same row replaces the earlier.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RowId {
+    /// Table of the exchange.
+    pub table: Code,
+    /// Our key of the record: facility, scope, device or alarm and transition.
+    pub key: Code,
+    /// Start of the window or time of the transition; 0 for what has no time.
+    pub window: Millis,
+}
+
+/// Where a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// To be sent.
+    Pending,
+    /// Sent; no answer yet.
+    Attempted,
+    /// The receiver has it.
+    Delivered,
+    /// The receiver will never take it.
+    Refused,
+    /// Sent, but the answer was lost: the receiver may have it.
+    Uncertain,
+}
+
+impl Outcome {
+    /// The name in the table `exchange_ledger`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Pending => "pending",
+            Outcome::Attempted => "attempted",
+            Outcome::Delivered => "delivered",
+            Outcome::Refused => "refused",
+            Outcome::Uncertain => "uncertain",
+        }
+    }
+}
+
+/// One line of the history: the mirror in ClickHouse holds the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Number of the line, from 1, never used twice.
+    pub sequence: u64,
+    /// The row.
+    pub row: RowId,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// When, in wall time.
+    pub at: Millis,
+    /// Where it stands now.
+    pub outcome: Outcome,
+    /// Answer code.
+    pub code: Code,
+    /// Answer text.
+    pub detail: String,
+}
+
+/// One line of the file.
+#[derive(Serialize, Deserialize)]
+enum Line {
+    /// A registry entry, known since.
+    Registry(RegistryKey, Option<RegistryEntry>),
+    /// New content of a row, owed from then on.
+    Content(Event, Row),
+    /// What became of a row.
+    Event(Event),
+}
+
+/// A row and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The last event.
+    pub event: Event,
+    /// Number of the line that noted the content.
+    pub noted: u64,
+    /// When the content was noted.
+    pub noted_at: Millis,
+    /// The content.
+    pub content: Row,
+}
+
+/// The ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+    lines: u64,
+    sequence: u64,
+    entries: BTreeMap<RowId, Entry>,
+    owed: BTreeSet<(u64, RowId)>,
+    registry: BTreeMap<RegistryKey, RegistryEntry>,
+    unmirrored: Vec<Event>,
+}
+
+impl Ledger {
+    /// Opens the ledger in a directory, making both if missing. Rows that were under way become uncertain.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or the file is damaged anywhere but in its last line.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let path = directory.join("ledger.log");
+        let bytes = fs::read(&path).or_else(|e| match e.kind() {
+            io::ErrorKind::NotFound => Ok(Vec::new()),
+            _ => Err(e),
+        })?;
+        let file = OpenOptions::new().append(true).create(true).open(&path)?;
+        let mut ledger = Ledger {
+            path,
+            file,
+            lines: 0,
+            sequence: 0,
+            entries: BTreeMap::new(),
+            owed: BTreeSet::new(),
+            registry: BTreeMap::new(),
+            unmirrored: Vec::new(),
+        };
+        let whole = ledger.replay(&bytes)?;
+        if whole < bytes.len() {
+            tracing::warn!(bytes = bytes.len() - whole, "exchange ledger: a torn last line was cut off");
+            ledger.file.set_len(whole as u64)?;
+        }
+        sync_directory(directory)?;
+        ledger.doubt()?;
+        Ok(ledger)
+    }
+
+    /// Takes in the lines of the file and returns how many bytes of it are whole.
+    fn replay(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let end = bytes[at..].iter().position(|byte| *byte == b'\n').map(|length| at + length);
+            let line = end.and_then(|end| read_line(&bytes[at..end]));
+            let Some((end, line)) = end.zip(line) else {
+                // Only the last write can be torn: whatever follows a damaged line was once synced.
+                let rest = &bytes[at..];
+                let torn = end.is_none() || end.is_some_and(|end| end + 1 == bytes.len());
+                return if torn {
+                    Ok(at)
+                } else {
+                    Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!(
+                            "{} is damaged at byte {at} ({} bytes follow): restore it, or move it away to start anew",
+                            self.path.display(),
+                            rest.len()
+                        ),
+                    ))
+                };
+            };
+            self.apply(line);
+            at = end + 1;
+        }
+        Ok(at)
+    }
+
+    /// Rows that were under way when the program ended may or may not have arrived.
+    fn doubt(&mut self) -> io::Result<()> {
+        let under_way: Vec<RowId> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.event.outcome == Outcome::Attempted)
+            .map(|(row, _)| row.clone())
+            .collect();
+        let at = under_way.iter().filter_map(|row| self.entries.get(row)).map(|e| e.event.at).max();
+        self.outcome(
+            &under_way,
+            Outcome::Uncertain,
+            "",
+            "the program ended before the answer",
+            at.unwrap_or(0),
+        )
+    }
+
+    fn apply(&mut self, line: Line) {
+        self.lines += 1;
+        match line {
+            Line::Registry(key, Some(entry)) => {
+                self.registry.insert(key, entry);
+            }
+            Line::Registry(key, None) => {
+                self.registry.remove(&key);
+            }
+            Line::Content(event, content) => {
+                self.sequence = self.sequence.max(event.sequence);
+                self.unmirrored.push(event.clone());
+                let entry =
+                    Entry { noted: event.sequence, noted_at: event.at, content, event: event.clone() };
+                if let Some(before) = self.entries.insert(event.row.clone(), entry) {
+                    self.owed.remove(&(before.noted, event.row.clone()));
+                }
+                self.owed.insert((event.sequence, event.row));
+            }
+            Line::Event(event) => {
+                self.sequence = self.sequence.max(event.sequence);
+                self.unmirrored.push(event.clone());
+                if let Some(entry) = self.entries.get_mut(&event.row) {
+                    if matches!(event.outcome, Outcome::Delivered | Outcome::Refused) {
+                        self.owed.remove(&(entry.noted, event.row.clone()));
+                    }
+                    entry.event = event;
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, lines: Vec<Line>) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        for line in &lines {
+            write_line(&mut bytes, line)?;
+        }
+        let before = self.file.metadata()?.len();
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            // What was not acknowledged must not be found by the next reader.
+            let _ = self.file.set_len(before);
+            return Err(error);
+        }
+        lines.into_iter().for_each(|line| self.apply(line));
+        Ok(())
+    }
+
+    /// Notes rows that are owed from now on; rows whose content is what it was before are passed over.
+    ///
+    /// # Errors
+    /// When the rows could not be made durable; then none is owed.
+    pub fn note(&mut self, rows: Vec<(RowId, Row)>, at: Millis) -> io::Result<usize> {
+        let mut newest: BTreeMap<RowId, (usize, Row)> = BTreeMap::new();
+        for (place, (row, content)) in rows.into_iter().enumerate() {
+            newest.insert(row, (place, content));
+        }
+        let mut changed: Vec<_> = newest
+            .into_iter()
+            .filter(|(row, (_, content))| self.entries.get(row).is_none_or(|entry| entry.content != *content))
+            .collect();
+        changed.sort_by_key(|(_, (place, _))| *place);
+        let sequence = self.sequence;
+        let lines = changed.into_iter().zip(sequence + 1..).map(|((row, (_, content)), sequence)| {
+            let event = Event {
+                sequence,
+                row,
+                attempt: 0,
+                at,
+                outcome: Outcome::Pending,
+                code: Code::default(),
+                detail: String::new(),
+            };
+            Line::Content(event, content)
+        });
+        let lines: Vec<Line> = lines.collect();
+        let noted = lines.len();
+        self.append(lines)?;
+        Ok(noted)
+    }
+
+    /// Notes what became of rows.
+    ///
+    /// # Errors
+    /// When it could not be made durable; then nothing changed.
+    pub fn outcome(
+        &mut self,
+        rows: &[RowId],
+        outcome: Outcome,
+        code: &str,
+        detail: &str,
+        at: Millis,
+    ) -> io::Result<()> {
+        let mut sequence = self.sequence;
+        let mut lines = Vec::new();
+        for row in rows {
+            let Some(entry) = self.entries.get(row) else { continue };
+            sequence += 1;
+            lines.push(Line::Event(Event {
+                sequence,
+                row: row.clone(),
+                attempt: entry.event.attempt + u32::from(outcome == Outcome::Attempted),
+                at,
+                outcome,
+                code: Code::from(code),
+                detail: detail.to_owned(),
+            }));
+        }
+        self.append(lines)
+    }
+
+    /// Notes what the registry says now.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub fn know(&mut self, entries: &[(RegistryKey, Option<RegistryEntry>)]) -> io::Result<()> {
+        let new = entries.iter().filter(|(key, entry)| self.registry.get(key) != entry.as_ref());
+        let lines = new.map(|(key, entry)| Line::Registry(key.clone(), entry.clone())).collect();
+        self.append(lines)
+    }
+
+    /// The registry as last noted.
+    #[must_use]
+    pub fn registry(&self) -> &BTreeMap<RegistryKey, RegistryEntry> {
+        &self.registry
+    }
+
+    /// A row.
+    #[must_use]
+    pub fn entry(&self, row: &RowId) -> Option<&Entry> {
+        self.entries.get(row)
+    }
+
+    /// The rows still owed, the oldest first.
+    pub fn owed(&self) -> impl Iterator<Item = (&RowId, &Entry)> {
+        self.owed.iter().filter_map(|(_, row)| Some((row, self.entries.get(row)?)))
+    }
+
+    /// How many rows are still owed.
+    #[must_use]
+    pub fn owed_count(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// How many rows stand where.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for entry in self.entries.values() {
+            *counts.entry(entry.event.outcome.name()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The events that the mirror has not got yet; they stay until [`Ledger::mirrored`].
+    #[must_use]
+    pub fn unmirrored(&self) -> &[Event] {
+        &self.unmirrored
+    }
+
+    /// Forgets the given number of oldest events that waited for the mirror.
+    pub fn mirrored(&mut self, events: usize) {
+        self.unmirrored.drain(..events.min(self.unmirrored.len()));
+    }
+
+    /// Rewrites the file without what is settled and older than `before`, when that at least halves it.
+    ///
+    /// # Errors
+    /// When the new file cannot be written; the old one then stays.
+    pub fn compact(&mut self, before: Millis) -> io::Result<bool> {
+        let settled = |entry: &Entry| {
+            matches!(entry.event.outcome, Outcome::Delivered | Outcome::Refused) && entry.event.at < before
+        };
+        let kept = self.entries.values().filter(|entry| !settled(entry)).count() * 2 + self.registry.len();
+        if (kept as u64) * 2 > self.lines || !self.unmirrored.is_empty() {
+            return Ok(false);
+        }
+        self.entries.retain(|_, entry| !settled(entry));
+        let mut bytes = Vec::new();
+        let mut lines = 0;
+        for (key, entry) in &self.registry {
+            write_line(&mut bytes, &Line::Registry(key.clone(), Some(entry.clone())))?;
+            lines += 1;
+        }
+        let mut entries: Vec<&Entry> = self.entries.values().collect();
+        entries.sort_by_key(|entry| entry.noted);
+        for entry in entries {
+            let mut noted = entry.event.clone();
+            (noted.sequence, noted.at) = (entry.noted, entry.noted_at);
+            write_line(&mut bytes, &Line::Content(noted, entry.content.clone()))?;
+            write_line(&mut bytes, &Line::Event(entry.event.clone()))?;
+            lines += 2;
+        }
+        let temporary = self.path.with_extension("new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &self.path)?;
+        self.path.parent().map_or(Ok(()), sync_directory)?;
+        self.file = OpenOptions::new().append(true).open(&self.path)?;
+        self.lines = lines;
+        Ok(true)
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn write_line(bytes: &mut Vec<u8>, line: &Line) -> io::Result<()> {
+    let json = serde_json::to_vec(line)?;
+    write!(bytes, "{:08x} ", crc32fast::hash(&json))?;
+    bytes.extend_from_slice(&json);
+    bytes.push(b'\n');
+    Ok(())
+}
+
+fn read_line(line: &[u8]) -> Option<Line> {
+    let (checksum, json) = line.split_at_checked(9)?;
+    let checksum = u32::from_str_radix(std::str::from_utf8(checksum).ok()?.trim_end(), 16).ok()?;
+    if crc32fast::hash(json) != checksum {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn id(key: &str) -> RowId {
+        RowId { table: Code::from("heat_station"), key: Code::from(key), window: 0 }
+    }
+
+    fn content(value: i64) -> Row {
+        [("GRMJ".to_owned(), json!(value))].into_iter().collect()
+    }
+
+    fn owed(ledger: &Ledger) -> Vec<&str> {
+        ledger.owed().map(|(row, _)| row.key.as_str()).collect()
+    }
+
+    fn three(directory: &Path) -> Ledger {
+        let mut ledger = Ledger::open(directory).unwrap();
+        let rows = ["c", "a", "b"].map(|key| (id(key), content(1)));
+        assert_eq!(ledger.note(rows.into(), 10).unwrap(), 3);
+        ledger
+    }
+
+    #[test]
+    fn rows_are_owed_in_the_order_in_which_they_were_noted_also_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(owed(&three(directory.path())), ["c", "a", "b"]);
+        let mut ledger = Ledger::open(directory.path()).unwrap();
+        assert_eq!(owed(&ledger), ["c", "a", "b"]);
+        ledger.outcome(&[id("c")], Outcome::Delivered, "0", "", 20).unwrap();
+        ledger.outcome(&[id("a")], Outcome::Refused, "10001", "bad", 20).unwrap();
+        drop(ledger);
+        let ledger = Ledger::open(directory.path()).unwrap();
+        assert_eq!(owed(&ledger), ["b"]);
+        assert_eq!(ledger.entry(&id("a")).unwrap().event.detail, "bad");
+    }
+
+    #[test]
+    fn the_same_content_is_not_owed_twice_but_new_content_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = three(directory.path());
+        ledger.outcome(&[id("c"), id("a"), id("b")], Outcome::Delivered, "0", "", 20).unwrap();
+        drop(ledger);
+        let mut ledger = Ledger::open(directory.path()).unwrap();
+        assert_eq!(ledger.note(vec![(id("a"), content(1))], 30).unwrap(), 0);
+        assert!(owed(&ledger).is_empty());
+        assert_eq!(ledger.note(vec![(id("a"), content(2))], 30).unwrap(), 1);
+        assert_eq!(owed(&ledger), ["a"]);
+        let twice = vec![(id("b"), content(2)), (id("b"), content(3))];
+        assert_eq!(ledger.note(twice, 30).unwrap(), 1, "the later content of one call counts");
+        assert_eq!(ledger.entry(&id("b")).unwrap().content, content(3));
+    }
+
+    #[test]
+    fn what_was_under_way_is_uncertain_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = three(directory.path());
+        ledger.outcome(&[id("c")], Outcome::Attempted, "", "", 20).unwrap();
+        drop(ledger);
+        let ledger = Ledger::open(directory.path()).unwrap();
+        let entry = ledger.entry(&id("c")).unwrap();
+        assert_eq!((entry.event.outcome, entry.event.attempt), (Outcome::Uncertain, 1));
+        assert_eq!(owed(&ledger), ["c", "a", "b"]);
+    }
+
+    /// Whatever byte the last write ends at, the rows of the writes before it are there and the rest is gone.
+    #[test]
+    fn a_torn_last_line_is_cut_off_wherever_it_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(three(directory.path()));
+        let path = directory.path().join("ledger.log");
+        let bytes = fs::read(&path).unwrap();
+        let last = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+        for end in last..bytes.len() {
+            fs::write(&path, &bytes[..end]).unwrap();
+            let mut ledger = Ledger::open(directory.path()).unwrap();
+            assert_eq!(owed(&ledger), ["c", "a"], "torn at byte {end}");
+            ledger.note(vec![(id("d"), content(1))], 30).unwrap();
+            drop(ledger);
+            assert_eq!(owed(&Ledger::open(directory.path()).unwrap()), ["c", "a", "d"]);
+        }
+    }
+
+    #[test]
+    fn damage_elsewhere_stops_with_advice() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(three(directory.path()));
+        let path = directory.path().join("ledger.log");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let error = Ledger::open(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("damaged at byte 0") && error.contains("restore"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "the damaged file is left as it is");
+    }
+
+    #[test]
+    fn compaction_keeps_what_is_owed_and_what_is_recent() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(directory.path()).unwrap();
+        for n in 0..50 {
+            let row = id(&format!("old-{n}"));
+            ledger.note(vec![(row.clone(), content(n))], 10).unwrap();
+            ledger.outcome(&[row], Outcome::Delivered, "0", "", 11).unwrap();
+        }
+        ledger.note(vec![(id("recent"), content(1)), (id("owed"), content(1))], 1000).unwrap();
+        ledger.outcome(&[id("recent")], Outcome::Delivered, "0", "", 1001).unwrap();
+        assert!(!ledger.compact(500).unwrap(), "the mirror comes first");
+        ledger.mirrored(usize::MAX);
+        assert!(ledger.compact(500).unwrap());
+        ledger.note(vec![(id("after"), content(1))], 2000).unwrap();
+        let sequence = ledger.sequence;
+        drop(ledger);
+        let ledger = Ledger::open(directory.path()).unwrap();
+        assert_eq!(owed(&ledger), ["owed", "after"]);
+        assert!(ledger.entry(&id("recent")).is_some() && ledger.entry(&id("old-1")).is_none());
+        assert_eq!(ledger.sequence, sequence);
+    }
+}

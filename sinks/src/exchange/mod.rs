@@ -1,0 +1,4 @@
+//! The provincial exchange.
+
+pub mod ledger;
+pub mod signing;
