@@ -5,8 +5,8 @@
 
 pub mod clickhouse;
 pub mod compliance;
-pub mod kafka;
 pub mod exchange;
+pub mod kafka;
 pub mod memory;
 pub mod runner;
 

@@ -213,6 +213,17 @@ impl ClickHouse {
         &self.client
     }
 
+    /// Copies events of the exchange's delivery ledger to `exchange_ledger`; copying them again changes nothing.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    pub async fn write_ledger(&self, events: &[crate::exchange::ledger::Event]) -> Result<(), Error> {
+        match tables::ledger(events) {
+            Some(insert) => self.insert(insert).await,
+            None => Ok(()),
+        }
+    }
+
     async fn insert(&self, insert: tables::Insert) -> Result<(), Error> {
         let tables::Insert { table, token, columns } = insert;
         let names = columns.names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");

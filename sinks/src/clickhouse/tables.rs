@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemas::{AlarmTransition, Epoch, KpiRow, Reading, RegistryEntry, RegistryKey, Reject, Stage};
 
 use super::native::NativeBlock;
-use crate::{Block, QualityRow, Rows};
+use crate::{Block, QualityRow, Rows, exchange::ledger::Event};
 
 /// What goes into one table in one statement.
 #[derive(Debug)]
@@ -45,6 +45,25 @@ pub fn inserts(block: &Block) -> Vec<Insert> {
     };
     inserts.retain(|insert| insert.columns.rows() > 0);
     inserts
+}
+
+/// The insert of events of the exchange's ledger; none when there are none.
+#[must_use]
+pub fn ledger(events: &[Event]) -> Option<Insert> {
+    let (first, last) = (events.first()?.sequence, events.last()?.sequence);
+    // Numbers are never used twice in one ledger, but a ledger may be started anew: its times tell them apart.
+    let token = format!("exchange_ledger/{}/{first}-{last}", events.first()?.at);
+    let mut columns = NativeBlock::new(events.len());
+    columns.low_cardinality("table", events.iter().map(|e| e.row.table.as_str()));
+    columns.string("key", events.iter().map(|e| &e.row.key));
+    columns.millis("window", events.iter().map(|e| e.row.window));
+    columns.u32("attempt", events.iter().map(|e| e.attempt));
+    columns.millis("at", events.iter().map(|e| e.at));
+    columns.low_cardinality("outcome", events.iter().map(|e| e.outcome.name()));
+    columns.low_cardinality("code", events.iter().map(|e| e.code.as_str()));
+    columns.string("detail", events.iter().map(|e| &e.detail));
+    columns.u64("sequence", events.iter().map(|e| e.sequence));
+    Some(Insert { table: "exchange_ledger", token, columns })
 }
 
 fn epochs(columns: &mut NativeBlock, epoch: Epoch) {

@@ -181,13 +181,13 @@ impl Ledger {
 
     /// Rows that were under way when the program ended may or may not have arrived.
     fn doubt(&mut self) -> io::Result<()> {
-        let under_way: Vec<RowId> = self
+        let under_way: Vec<(RowId, u64)> = self
             .entries
             .iter()
             .filter(|(_, entry)| entry.event.outcome == Outcome::Attempted)
-            .map(|(row, _)| row.clone())
+            .map(|(row, entry)| (row.clone(), entry.noted))
             .collect();
-        let at = under_way.iter().filter_map(|row| self.entries.get(row)).map(|e| e.event.at).max();
+        let at = under_way.iter().filter_map(|(row, _)| self.entries.get(row)).map(|e| e.event.at).max();
         self.outcome(
             &under_way,
             Outcome::Uncertain,
@@ -281,13 +281,14 @@ impl Ledger {
         Ok(noted)
     }
 
-    /// Notes what became of rows.
+    /// Notes what became of rows, each with the [`Entry::noted`] of the content that was sent; rows that have other
+    /// content by now are passed over, since the new content is still owed.
     ///
     /// # Errors
     /// When it could not be made durable; then nothing changed.
     pub fn outcome(
         &mut self,
-        rows: &[RowId],
+        rows: &[(RowId, u64)],
         outcome: Outcome,
         code: &str,
         detail: &str,
@@ -295,8 +296,8 @@ impl Ledger {
     ) -> io::Result<()> {
         let mut sequence = self.sequence;
         let mut lines = Vec::new();
-        for row in rows {
-            let Some(entry) = self.entries.get(row) else { continue };
+        for (row, noted) in rows {
+            let Some(entry) = self.entries.get(row).filter(|entry| entry.noted == *noted) else { continue };
             sequence += 1;
             lines.push(Line::Event(Event {
                 sequence,
@@ -440,6 +441,10 @@ mod tests {
         [("GRMJ".to_owned(), json!(value))].into_iter().collect()
     }
 
+    fn sent(ledger: &Ledger, keys: &[&str]) -> Vec<(RowId, u64)> {
+        keys.iter().map(|key| (id(key), ledger.entry(&id(key)).unwrap().noted)).collect()
+    }
+
     fn owed(ledger: &Ledger) -> Vec<&str> {
         ledger.owed().map(|(row, _)| row.key.as_str()).collect()
     }
@@ -457,8 +462,8 @@ mod tests {
         assert_eq!(owed(&three(directory.path())), ["c", "a", "b"]);
         let mut ledger = Ledger::open(directory.path()).unwrap();
         assert_eq!(owed(&ledger), ["c", "a", "b"]);
-        ledger.outcome(&[id("c")], Outcome::Delivered, "0", "", 20).unwrap();
-        ledger.outcome(&[id("a")], Outcome::Refused, "10001", "bad", 20).unwrap();
+        ledger.outcome(&sent(&ledger, &["c"]), Outcome::Delivered, "0", "", 20).unwrap();
+        ledger.outcome(&sent(&ledger, &["a"]), Outcome::Refused, "10001", "bad", 20).unwrap();
         drop(ledger);
         let ledger = Ledger::open(directory.path()).unwrap();
         assert_eq!(owed(&ledger), ["b"]);
@@ -469,7 +474,7 @@ mod tests {
     fn the_same_content_is_not_owed_twice_but_new_content_is() {
         let directory = tempfile::tempdir().unwrap();
         let mut ledger = three(directory.path());
-        ledger.outcome(&[id("c"), id("a"), id("b")], Outcome::Delivered, "0", "", 20).unwrap();
+        ledger.outcome(&sent(&ledger, &["c", "a", "b"]), Outcome::Delivered, "0", "", 20).unwrap();
         drop(ledger);
         let mut ledger = Ledger::open(directory.path()).unwrap();
         assert_eq!(ledger.note(vec![(id("a"), content(1))], 30).unwrap(), 0);
@@ -482,10 +487,20 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_about_earlier_content_leaves_the_new_content_owed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = three(directory.path());
+        let under_way = sent(&ledger, &["c"]);
+        ledger.note(vec![(id("c"), content(2))], 15).unwrap();
+        ledger.outcome(&under_way, Outcome::Delivered, "0", "", 20).unwrap();
+        assert_eq!(owed(&ledger), ["a", "b", "c"]);
+    }
+
+    #[test]
     fn what_was_under_way_is_uncertain_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let mut ledger = three(directory.path());
-        ledger.outcome(&[id("c")], Outcome::Attempted, "", "", 20).unwrap();
+        ledger.outcome(&sent(&ledger, &["c"]), Outcome::Attempted, "", "", 20).unwrap();
         drop(ledger);
         let ledger = Ledger::open(directory.path()).unwrap();
         let entry = ledger.entry(&id("c")).unwrap();
@@ -529,12 +544,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(directory.path()).unwrap();
         for n in 0..50 {
-            let row = id(&format!("old-{n}"));
-            ledger.note(vec![(row.clone(), content(n))], 10).unwrap();
-            ledger.outcome(&[row], Outcome::Delivered, "0", "", 11).unwrap();
+            let key = format!("old-{n}");
+            ledger.note(vec![(id(&key), content(n))], 10).unwrap();
+            ledger.outcome(&sent(&ledger, &[&key]), Outcome::Delivered, "0", "", 11).unwrap();
         }
         ledger.note(vec![(id("recent"), content(1)), (id("owed"), content(1))], 1000).unwrap();
-        ledger.outcome(&[id("recent")], Outcome::Delivered, "0", "", 1001).unwrap();
+        ledger.outcome(&sent(&ledger, &["recent"]), Outcome::Delivered, "0", "", 1001).unwrap();
         assert!(!ledger.compact(500).unwrap(), "the mirror comes first");
         ledger.mirrored(usize::MAX);
         assert!(ledger.compact(500).unwrap());
