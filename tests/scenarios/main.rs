@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 
+mod city;
 mod ingest;
 mod sinks;

@@ -15,6 +15,10 @@ use schemas::{Report, time};
 const SERIES: &str = "nuanliu_reports_in_total{connector=\"mqtt\"}";
 /// Simulated minutes that the connector may be behind.
 const BEHIND: usize = 2;
+/// What the connector shows of its subscription.
+const CONNECTED: &str = "nuanliu_mqtt_connected{";
+/// How long the connector may take to subscribe: before that, a broker keeps nothing for it.
+const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(30);
 /// How long nothing may move before the driver goes on without looking.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,11 +38,23 @@ impl Taken {
     pub(super) async fn new(base: &str) -> Self {
         let url = format!("{}/metrics", base.trim_end_matches('/'));
         let mut taken = Taken { client: Client::new(), url, baseline: None, sent: 0, marks: VecDeque::new() };
-        taken.baseline = taken.count().await;
-        if taken.baseline.is_none() {
-            tracing::warn!(url = taken.url, "no metrics there, so MQTT may run behind HTTP");
+        let begun = Instant::now();
+        loop {
+            let Some(metrics) = taken.metrics().await else {
+                tracing::warn!(url = taken.url, "no metrics there, so MQTT may run behind HTTP");
+                return taken;
+            };
+            taken.baseline = Some(count(&metrics));
+            if subscribed(&metrics) {
+                return taken;
+            }
+            if begun.elapsed() > SUBSCRIBED_WITHIN {
+                tracing::warn!(url = taken.url, "the MQTT connector is not subscribed, so MQTT may be lost");
+                taken.baseline = None;
+                return taken;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        taken
     }
 
     /// Notes what was sent in a minute, and waits while the connector is more than two minutes behind. Reports that it
@@ -84,10 +100,18 @@ impl Taken {
     }
 
     async fn count(&self) -> Option<u64> {
-        let answer =
-            self.client.get(&self.url).send().await.ok().filter(|answer| answer.status().is_success())?;
-        Some(count(&answer.text().await.ok()?))
+        self.metrics().await.map(|metrics| count(&metrics))
     }
+
+    async fn metrics(&self) -> Option<String> {
+        let answer = self.client.get(&self.url).send().await.ok()?;
+        answer.error_for_status().ok()?.text().await.ok()
+    }
+}
+
+/// Whether a text of metrics shows a connector that is subscribed.
+fn subscribed(metrics: &str) -> bool {
+    metrics.lines().any(|line| line.starts_with(CONNECTED) && line.ends_with(" 1"))
 }
 
 /// The count in a text of metrics; 0 before the first report.
