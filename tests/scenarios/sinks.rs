@@ -252,3 +252,35 @@ async fn missing_tables_stop_with_advice_and_a_missing_server_is_retried() {
     let error = gone.write(Arc::new(compliance::blocks(1))).await.unwrap_err();
     assert!(matches!(error, Error::Retry { .. }), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_of_deliveries_is_copied_once() {
+    use ::sinks::exchange::ledger::{Event, Outcome, RowId};
+    let sink = fresh("ledger").await;
+    let event = |sequence, outcome, attempt| Event {
+        sequence,
+        row: RowId { table: Code::from("device_alarm"), key: Code::from("a/1"), window: 1_705_305_600_000 },
+        attempt,
+        at: 1_705_305_601_000,
+        outcome,
+        code: Code::from("10001"),
+        detail: "BSM: is required".to_owned(),
+    };
+    let events =
+        [event(1, Outcome::Pending, 0), event(2, Outcome::Attempted, 1), event(3, Outcome::Refused, 1)];
+    for _ in 0..2 {
+        sink.write_ledger(&events).await.unwrap();
+    }
+    let rows = query(
+        &sink,
+        "toString(tuple(* EXCEPT (written_at))) AS text FROM exchange_ledger ORDER BY sequence DESC",
+    )
+    .await;
+    assert_eq!(rows.len(), 3);
+    assert_eq!(
+        rows[0],
+        "('device_alarm','a/1','2024-01-15 08:00:00.000',1,'2024-01-15 08:00:01.000','refused','10001',\
+         'BSM: is required',3)"
+    );
+    drop_database(&settings("ledger")).await;
+}
