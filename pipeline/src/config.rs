@@ -25,6 +25,9 @@ pub struct Config {
     pub kafka: KafkaSettings,
     /// Where readings, KPIs and alarms are stored.
     pub clickhouse: sinks::clickhouse::Settings,
+    /// The provincial platform, where there is one.
+    #[serde(default)]
+    pub exchange: Option<sinks::exchange::Settings>,
     /// The HTTP connector.
     #[serde(default)]
     pub http: Option<connectors::http::Settings>,
@@ -209,6 +212,8 @@ pub fn validate(config: &Config) -> Vec<String> {
     demand(!config.kafka.brokers.trim().is_empty(), "kafka.brokers is empty: give host:port");
     demand(config.kafka.partitions > 0, "kafka.partitions must be at least 1");
     problems.extend(config.clickhouse.validate().into_iter().map(|problem| format!("clickhouse.{problem}")));
+    let exchange = config.exchange.iter().flat_map(sinks::exchange::Settings::validate);
+    problems.extend(exchange.map(|problem| format!("exchange.{problem}")));
     let http = config.http.as_ref().and_then(|http| http.validate().err());
     let mqtt = config.mqtt.as_ref().and_then(|mqtt| mqtt.validate().err());
     problems.extend(http.into_iter().chain(mqtt).map(|error| error.to_string()));

@@ -42,7 +42,7 @@ use crate::{
         deliver::Deliver,
         hours::Hours,
         read::Read,
-        rejects::Rejected,
+        rejects::{Rejected, Stamped},
         revise::RollUp,
         stages::Staged,
         tables,
@@ -89,8 +89,8 @@ pub fn build(
     let alarmed = checked.clone().stage(Alarms::new(rules.alarms()));
     let diagnosed = windowed.clone().hours(checked.clone()).stage(Supply::new(SupplySettings::default()));
     let revised = windowed.roll_up(group);
-    let alarms = alarmed.transitions().concat(diagnosed.transitions()).concat(ticks.transitions());
-    let rejects = scope.concatenate([decoded.rejects, conflicts, checked.clone().rejects()]);
+    let alarms = alarmed.transitions().concat(diagnosed.transitions()).concat(ticks.clone().transitions());
+    let rejects = scope.concatenate([decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()]);
 
     // What goes out: alarms with every epoch, the rest in groups of epochs.
     let alarms = alarms.exchange(|_| 0).blocks::<tables::Alarms>(1);
@@ -103,7 +103,9 @@ pub fn build(
     let stored_blocks = [&alarms, &rejects, &kpis, &registry].map(Clone::clone);
     let to_store = scope.concatenate(stored_blocks).concat(readings).concat(quality);
     let to_kafka = scope.concatenate([&alarms, &rejects, &kpis].map(Clone::clone)).exchange(|_| 0);
+    let to_province = scope.concatenate([alarms, kpis, registry]).exchange(|_| 0);
     let store = to_store.deliver("deliver to clickhouse", outlets.clickhouse_has, outlets.to_clickhouse());
     let said = to_kafka.deliver("deliver to kafka", outlets.kafka_has, outlets.to_kafka());
-    scope.concatenate([store.probe_with(stored), said]).probe_with(delivered);
+    let told = to_province.deliver("deliver to the exchange", 0, outlets.to_exchange());
+    scope.concatenate([store.probe_with(stored), said, told]).probe_with(delivered);
 }

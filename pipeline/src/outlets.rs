@@ -12,6 +12,7 @@ use schemas::Epoch;
 use sinks::{
     Sink,
     clickhouse::ClickHouse,
+    exchange,
     kafka::Kafka,
     runner::{self, BackOff, Status},
 };
@@ -29,11 +30,15 @@ pub struct Outlets {
     pub clickhouse: channel::UnboundedSender<Delivery>,
     /// To Kafka.
     pub kafka: mpsc::Sender<Delivery>,
+    /// To the provincial platform's ledger.
+    pub exchange: Option<channel::UnboundedSender<Delivery>>,
     /// The last epoch that ClickHouse has.
     pub clickhouse_has: Epoch,
     /// The last epoch that Kafka has.
     pub kafka_has: Epoch,
     statuses: Vec<Status>,
+    /// Turned true when deliveries to the provincial platform shall end.
+    stop: Arc<watch::Sender<bool>>,
 }
 
 /// The sinks before they are at work.
@@ -42,6 +47,8 @@ pub struct Sinks {
     pub clickhouse: (ClickHouse, Epoch),
     /// Kafka, and the last epoch it has.
     pub kafka: (Kafka, Epoch),
+    /// The settings of the provincial platform, where there is one.
+    pub exchange: Option<exchange::Settings>,
 }
 
 impl Outlets {
@@ -54,9 +61,8 @@ impl Outlets {
         runtime: &tokio::runtime::Handle,
         progress: &Arc<Progress>,
         control: &Arc<Control>,
-    ) -> std::io::Result<Outlets> {
-        // Sinks never give up by themselves: a pipeline that has to end leaves them behind.
-        let (_, stopping) = watch::channel(false);
+    ) -> anyhow::Result<Outlets> {
+        let (stop, stopping) = watch::channel(false);
         let mut statuses = Vec::new();
         let mut status = |name: &'static str| {
             let status = Status::new(name);
@@ -65,9 +71,18 @@ impl Outlets {
         };
         let (clickhouse, clickhouse_has) = sinks.clickhouse;
         let (kafka, kafka_has) = sinks.kafka;
+        let exchange = match &sinks.exchange {
+            Some(settings) => {
+                let status = status("exchange");
+                let (sink, delivery) = exchange::open(settings, status.clone(), Some(clickhouse.clone()))?;
+                runtime.spawn(deliver(delivery, stopping.clone(), Arc::clone(control)));
+                Some(start_sink(sink, status, runtime, stopping.clone(), Arc::clone(control)))
+            }
+            None => None,
+        };
         let clickhouse = start_sink(clickhouse, status("clickhouse"), runtime, stopping, Arc::clone(control));
         let kafka = start_kafka(kafka, status("kafka"), Arc::clone(progress), Arc::clone(control))?;
-        Ok(Outlets { clickhouse, kafka, clickhouse_has, kafka_has, statuses })
+        Ok(Outlets { clickhouse, kafka, exchange, clickhouse_has, kafka_has, statuses, stop: Arc::new(stop) })
     }
 
     /// How workers hand blocks to ClickHouse.
@@ -75,11 +90,25 @@ impl Outlets {
         send(self.clickhouse.clone())
     }
 
+    /// How workers hand blocks to the provincial platform; where there is none, blocks are done with at once.
+    pub fn to_exchange(&self) -> impl Fn(Delivery) + use<> {
+        let sender = self.exchange.clone();
+        move |delivery| match &sender {
+            Some(sender) => drop(sender.send(delivery)),
+            None => delivery.acknowledge(),
+        }
+    }
+
     /// How workers hand blocks to Kafka.
     pub fn to_kafka(&self) -> impl Fn(Delivery) + use<> {
         let kafka = self.kafka.clone();
         // Fails only when the thread has ended, and then the pipeline is stopping.
         move |delivery| drop(kafka.send(delivery))
+    }
+
+    /// Ends the deliveries to the provincial platform; what is owed stays in the ledger.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
     }
 
     /// The condition of every sink: its name, and what is wrong with it.
@@ -90,6 +119,12 @@ impl Outlets {
             (status.sink().to_owned(), pause.paused.then(|| pause.error.unwrap_or_default()))
         };
         self.statuses.iter().map(condition).collect()
+    }
+}
+
+async fn deliver(delivery: exchange::Delivery, stopping: watch::Receiver<bool>, control: Arc<Control>) {
+    if let Err(error) = delivery.run(stopping).await {
+        control.fail(error.into());
     }
 }
 

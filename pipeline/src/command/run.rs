@@ -103,7 +103,10 @@ fn run_dataflow(
     );
     let minter = minter(config, log, recorded, watermarks, &outlets, &progress, control);
     let parts = dataflow::Parts { config: config.clone(), codec, outlets, control: Arc::clone(control) };
-    work(parts, minter, &progress)?;
+    let outlets = parts.outlets.clone();
+    let worked = work(parts, minter, &progress);
+    outlets.stop();
+    worked?;
     control.finish();
     Ok(())
 }
@@ -119,7 +122,7 @@ fn open_sinks(
     let kafka =
         Kafka::open(&config.kafka, &pipeline.name, codec.clone(), pipeline.publish_kpis, &partitions)?;
     let clickhouse = ClickHouse::new(&config.clickhouse)?;
-    Ok(Sinks { clickhouse: (clickhouse, progress.stored()), kafka })
+    Ok(Sinks { clickhouse: (clickhouse, progress.stored()), kafka, exchange: config.exchange.clone() })
 }
 
 fn minter(

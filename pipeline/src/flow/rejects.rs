@@ -1,9 +1,18 @@
-//! What validation turned away.
+//! What was turned away on the way: by validation, and by the join of the registry.
 
-use schemas::{Epoch, Reject};
-use timely::dataflow::{StreamVec, operators::vec::Map};
+use std::collections::BTreeMap;
 
-use super::validate::SharedEpoch;
+use schemas::{Epoch, Millis, Reject};
+use timely::{
+    container::CapacityContainerBuilder,
+    dataflow::{
+        StreamVec,
+        channels::pact::Pipeline,
+        operators::{Operator, vec::Map},
+    },
+};
+
+use super::{clock::Tick, validate::SharedEpoch};
 
 /// Gives rejects.
 pub trait Rejected<'s> {
@@ -14,5 +23,34 @@ pub trait Rejected<'s> {
 impl<'s> Rejected<'s> for StreamVec<'s, Epoch, SharedEpoch> {
     fn rejects(self) -> StreamVec<'s, Epoch, Reject> {
         self.flat_map(|epoch| epoch.rejects.clone())
+    }
+}
+
+/// Stamps rejects.
+pub trait Stamped<'s> {
+    /// Gives rejects that have no time of their own the clock of their epoch.
+    fn stamped(self, ticks: StreamVec<'s, Epoch, Tick>) -> StreamVec<'s, Epoch, Reject>;
+}
+
+impl<'s> Stamped<'s> for StreamVec<'s, Epoch, Reject> {
+    fn stamped(self, ticks: StreamVec<'s, Epoch, Tick>) -> StreamVec<'s, Epoch, Reject> {
+        type Builder = CapacityContainerBuilder<Vec<Reject>>;
+        self.binary_frontier::<_, Builder, _, _, _, _>(ticks, Pipeline, Pipeline, "stamp", |_, _| {
+            let mut open = BTreeMap::new();
+            let mut clocks: BTreeMap<Epoch, Millis> = BTreeMap::new();
+            move |(rejects, arriving), (ticks, frontier), output| {
+                rejects.for_each(|time, data| {
+                    open.entry(*time.time()).or_insert_with(|| (time.retain(0), Vec::new())).1.append(data);
+                });
+                ticks.for_each(|_, data| clocks.extend(data.drain(..).map(|tick| (tick.epoch, tick.clock))));
+                while let Some(entry) = open.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
+                    let (epoch, (capability, rejects)) = entry.remove_entry();
+                    let clock = clocks.get(&epoch).copied().unwrap_or_default();
+                    let stamped = rejects.into_iter().map(|reject| Reject { at: clock, ..reject });
+                    output.session(&capability).give_iterator(stamped);
+                }
+                clocks.retain(|epoch, _| arriving.less_equal(epoch) || open.contains_key(epoch));
+            }
+        })
     }
 }
