@@ -121,6 +121,15 @@ pub fn lag() -> i64 {
         .sum()
 }
 
+/// Rows that the provincial platform has not received.
+#[must_use]
+pub fn owed_to_province() -> i64 {
+    let of = |metric: &&prometheus::proto::Metric| metric.get_label().iter().any(|l| l.value() == "exchange");
+    let families = prometheus::gather();
+    let pending = families.iter().filter(|family| family.name() == "nuanliu_sink_pending");
+    pending.flat_map(|family| family.get_metric()).filter(of).map(|m| m.get_gauge().get_value() as i64).sum()
+}
+
 /// The metrics in Prometheus' text form.
 #[must_use]
 pub fn metrics_text() -> String {

@@ -55,7 +55,7 @@ enum Command {
     Registry(registry::Command),
     /// Feed recorded CSV files through a mapping into Kafka.
     #[command(
-        after_help = "Example:\n  nuanliu replay scada_L4.csv.gz --mapping deploy/examples/xai4heat/mapping.toml"
+        after_help = "Example:\n  nuanliu replay scada_L4.csv.gz --mapping deploy/examples/xai4heat/xai4heat.toml"
     )]
     Replay(replay::Arguments),
     /// Simulate a heated district or city, with labelled faults.

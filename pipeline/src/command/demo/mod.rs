@@ -1,5 +1,6 @@
 //! `demo`: a simulated district through every part of the product, and what came out of it.
 
+mod province;
 mod report;
 
 use std::{
@@ -21,6 +22,9 @@ use crate::{config::Config, control::Control, flow::clock::ClockSource, telemetr
 
 /// How long the connectors may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long the deliveries to the province may take at the end.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// How large a demo.
 #[derive(Debug, Args)]
@@ -44,7 +48,7 @@ pub struct Arguments {
 /// # Errors
 /// When a service is not there, or a part of the product fails.
 pub fn run(config: Config, arguments: &Arguments) -> anyhow::Result<()> {
-    let config = own_place(config)?;
+    let mut config = own_place(config)?;
     let plan = Plan {
         hours: arguments.hours,
         seed: arguments.seed,
@@ -60,6 +64,7 @@ pub fn run(config: Config, arguments: &Arguments) -> anyhow::Result<()> {
     let (control, begun) = (Arc::new(Control::default()), Instant::now());
     let runtime = super::runtime()?;
     runtime.block_on(prepare(&config, &plan, &faults))?;
+    config.exchange = Some(runtime.block_on(province::start(&config.pipeline.state))?);
     let product = {
         let (config, control) = (config.clone(), Arc::clone(&control));
         std::thread::spawn(move || -> anyhow::Result<()> {
@@ -76,6 +81,7 @@ pub fn run(config: Config, arguments: &Arguments) -> anyhow::Result<()> {
         }
     };
     let elapsed = begun.elapsed();
+    runtime.block_on(deliveries());
     fs::write(config.pipeline.state.join("metrics.prom"), telemetry::metrics_text())?;
     control.drain();
     ended(product)?;
@@ -201,6 +207,14 @@ fn where_to_look(config: &Config) -> String {
         state("metrics.prom"),
         state("truth.jsonl")
     )
+}
+
+/// Waits for the deliveries to the province, which go at their own pace behind the ledger.
+async fn deliveries() {
+    let begun = Instant::now();
+    while telemetry::owed_to_province() > 0 && begun.elapsed() < DELIVERED_WITHIN {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

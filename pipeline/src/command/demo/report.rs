@@ -58,8 +58,10 @@ const ALARMS_BY_RULE: &str = "SELECT rule, countIf(state = 'active') AS active, 
     min(peak_level) AS gravest, max(affected_households) AS households \
     FROM alarms FINAL GROUP BY rule ORDER BY count() DESC, rule";
 
-const DELIVERIES: &str = "SELECT table, outcome, code, count() AS records, max(at) AS last \
-    FROM exchange_ledger FINAL GROUP BY table, outcome, code ORDER BY table, outcome, code";
+const DELIVERIES: &str = "SELECT table, outcome, code, count() AS records, max(last) AS last FROM \
+    (SELECT table, key, window, argMax(outcome, sequence) AS outcome, argMax(code, sequence) AS code, max(at) AS last \
+    FROM exchange_ledger FINAL GROUP BY table, key, window) \
+    GROUP BY table, outcome, code ORDER BY table, outcome, code";
 
 /// What was found because of one fault.
 #[derive(Debug)]
@@ -94,19 +96,19 @@ pub async fn finding(client: &Client, fault: &Fault) -> anyhow::Result<Option<Fi
     Ok(None)
 }
 
-const ALARM_OF: &str = "SELECT toUnixTimestamp64Milli(min(raised_at)) AS at, count() AS n FROM alarms FINAL \
+const ALARM_OF: &str = "SELECT toUnixTimestamp64Milli(min(raised_at)) AS first_at, count() AS n FROM alarms FINAL \
     WHERE facility = {facility:String} AND rule = {name:String} AND state != 'retracted' \
     AND raised_at BETWEEN fromUnixTimestamp64Milli({from:Int64}) AND fromUnixTimestamp64Milli({until:Int64})";
-const FLAG_OF: &str = "SELECT toUnixTimestamp64Milli(min(observed_at)) AS at, count() AS n FROM readings FINAL \
+const FLAG_OF: &str = "SELECT toUnixTimestamp64Milli(min(observed_at)) AS first_at, count() AS n FROM readings FINAL \
     WHERE facility = {facility:String} AND has(failed, {name:String}) \
     AND observed_at BETWEEN fromUnixTimestamp64Milli({from:Int64}) AND fromUnixTimestamp64Milli({until:Int64})";
-const REJECT_OF: &str = "SELECT toUnixTimestamp64Milli(min(at)) AS at, count() AS n FROM rejects FINAL \
+const REJECT_OF: &str = "SELECT toUnixTimestamp64Milli(min(at)) AS first_at, count() AS n FROM rejects FINAL \
     WHERE position(raw, {facility:String}) > 0 AND reason = {name:String} \
     AND at BETWEEN fromUnixTimestamp64Milli({from:Int64}) AND fromUnixTimestamp64Milli({until:Int64})";
 
 #[derive(Deserialize, Row)]
 struct First {
-    at: i64,
+    first_at: i64,
     n: u64,
 }
 
@@ -119,7 +121,7 @@ async fn first(client: &Client, fault: &Fault, name: &str, sql: &str) -> anyhow:
         .param("until", fault.end + AFTERMATH)
         .fetch_one()
         .await?;
-    Ok((found.n > 0).then(|| Finding { by: name.to_owned(), delay: found.at - fault.start }))
+    Ok((found.n > 0).then(|| Finding { by: name.to_owned(), delay: found.first_at - fault.start }))
 }
 
 /// Prints every fault beside what found it; gives how many of those that must be found were.
