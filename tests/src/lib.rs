@@ -7,11 +7,15 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)] // A harness panics when a test is wrong.
 
 pub mod consume;
+pub mod district;
+pub mod feed;
 pub mod process;
+pub mod proxy;
 pub mod site;
 
 pub use consume::{Consumed, consume};
 pub use process::Process;
+pub use proxy::Proxy;
 pub use site::Site;
 
 use std::time::{Duration, Instant};

@@ -5,6 +5,7 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 use schemas::KafkaSettings;
@@ -15,13 +16,22 @@ use crate::Process;
 
 /// One scenario's own place on the services of `make up`.
 pub struct Site {
-    /// What the topics begin with, and the name of the database.
+    /// What the topics begin with.
+    pub prefix: String,
+    /// The name of the database and of the pipeline.
     pub name: String,
     /// Where it keeps its files.
     pub directory: TempDir,
     /// The address on which the HTTP connector will listen.
     pub http: String,
+    /// The address on which the dataflow's metrics will be.
+    pub metrics: String,
     extra: String,
+}
+
+fn unique(scenario: &str) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("{scenario}_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst))
 }
 
 /// An address of a service that `make up` started.
@@ -34,12 +44,21 @@ pub fn service(variable: &str) -> String {
 impl Site {
     /// A site with further configuration: keys of `[pipeline]`, then, behind a line `---`, further sections.
     pub fn new(scenario: &str, extra: &str) -> Site {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-        let name = format!("{scenario}_{}_{number}", std::process::id());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let http = listener.local_addr().unwrap().to_string();
-        let site = Site { name, directory: TempDir::new().unwrap(), http, extra: extra.to_owned() };
+        let name = unique(scenario);
+        Site::on(name.clone(), name, extra)
+    }
+
+    /// A second site on the topics of this one, with a database, a pipeline and a state of its own.
+    pub fn beside(&self, scenario: &str, extra: &str) -> Site {
+        Site::on(self.prefix.clone(), unique(scenario), extra)
+    }
+
+    fn on(prefix: String, name: String, extra: &str) -> Site {
+        // Both are held until both are known, so that they differ.
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [http, metrics] = listeners.map(|listener| listener.local_addr().unwrap().to_string());
+        let directory = TempDir::new().unwrap();
+        let site = Site { prefix, name, directory, http, metrics, extra: extra.to_owned() };
         fs::write(site.config(), site.toml()).unwrap();
         site
     }
@@ -62,14 +81,15 @@ impl Site {
     }
 
     fn toml(&self) -> String {
-        let Site { name, http, extra, .. } = self;
+        let Site { prefix, name, http, metrics, extra, .. } = self;
         let (kafka, clickhouse) = (service("NUANLIU_KAFKA"), service("NUANLIU_CLICKHOUSE"));
         let (pipeline, rest) = extra.split_once("---\n").unwrap_or((extra, ""));
         let state = self.path("state");
         format!(
-            "[kafka]\nbrokers = {kafka:?}\nprefix = {name:?}\n\n\
+            "[kafka]\nbrokers = {kafka:?}\nprefix = {prefix:?}\n\n\
              [clickhouse]\nurl = {clickhouse:?}\ndatabase = {name:?}\n\n\
              [http]\nlisten = {http:?}\naccept_received_at = true\n\n\
+             [telemetry]\nlisten = {metrics:?}\n\n\
              [pipeline]\nname = {name:?}\nstate = {state:?}\n{pipeline}\n{rest}"
         )
     }
@@ -77,7 +97,7 @@ impl Site {
     /// The `[kafka]` section.
     pub fn kafka(&self) -> KafkaSettings {
         let brokers = service("NUANLIU_KAFKA");
-        serde_json::from_value(serde_json::json!({ "brokers": brokers, "prefix": self.name })).unwrap()
+        serde_json::from_value(serde_json::json!({ "brokers": brokers, "prefix": self.prefix })).unwrap()
     }
 
     /// Runs a command of the product to its end; gives what it printed. Panics when it fails.
@@ -123,5 +143,39 @@ impl Site {
         rows.first()
             .and_then(|row| row[0].parse().ok())
             .unwrap_or_else(|| panic!("{sql}: no number but {rows:?}"))
+    }
+
+    /// The readings that the store accounts for: those that are there, and those that rejects of the dataflow stand for.
+    pub async fn accounted(&self) -> u64 {
+        let readings = self.number("SELECT count() FROM readings FINAL").await;
+        let rejected = "SELECT sum(readings) FROM rejects FINAL WHERE stage = 'dataflow'";
+        (readings + self.number(rejected).await) as u64
+    }
+
+    /// Waits until the store accounts for every reading that was accepted, to the reading.
+    pub async fn stored(&self, accepted: u64, process: &mut Process, limit: Duration) {
+        let begun = Instant::now();
+        loop {
+            process.must_run();
+            let accounted = self.accounted().await;
+            if accounted == accepted {
+                return;
+            }
+            assert!(accounted < accepted, "{accounted} readings are accounted for, {accepted} were accepted");
+            let log = || process.log();
+            assert!(
+                begun.elapsed() < limit,
+                "{accounted} of {accepted} readings after {limit:?}:\n{}",
+                log()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// A metric of the running dataflow, such as `nuanliu_sink_paused{sink="clickhouse"}`.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let text = reqwest::get(format!("http://{}/metrics", self.metrics)).await.ok()?.text().await.ok()?;
+        let value = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
+        text.lines().find_map(value)
     }
 }

@@ -1,0 +1,207 @@
+//! KPIs of one station by their definitions, in one pass over everything it ever measured.
+//!
+//! Enters: every stored reading of the station. Leaves: values that are not rounded, per hour and day. Nothing is shared
+//! with the dataflow but the definitions: between two usable values a gauge runs straight unless the gap is longer than
+//! two and a half intervals; a counter's increment is spread evenly over the time between two values, and a fall is a
+//! restart from zero where the new value can have been reached since.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+
+const HOUR: i64 = 3_600_000;
+/// More heat than this no station counts in a minute, GJ.
+const HEAT_PER_MINUTE: f64 = 60.0;
+/// Indoor temperature of degree-days, °C.
+const BASE_TEMP: f64 = 18.0;
+
+/// One stored reading.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    pub at: i64,
+    pub value: f64,
+    /// Flag 1 or 2.
+    pub usable: bool,
+}
+
+/// What a station measured: readings by metric, in the order of time.
+pub type Measured = BTreeMap<&'static str, Vec<Reading>>;
+
+/// How a station reports, and in which zone its days are.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub interval: i64,
+    pub zone: TimeZone,
+}
+
+/// A KPI of a window: code, `hour` or `day`, start.
+pub type Key = (&'static str, &'static str, i64);
+
+/// A value that is not rounded, and the share of the window behind it where the definition has one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Value {
+    pub value: f64,
+    pub coverage: Option<f64>,
+}
+
+/// An amount and the time behind it, ms.
+type Amount = (f64, i64);
+
+/// The KPIs of every window that has data.
+pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
+    let of = |metric| usable(measured.get(metric).map_or(&[], Vec::as_slice));
+    let gap = terms.interval * 5 / 2;
+    let mut heat = counted(&of("heat_total"));
+    for (hour, (integral, time)) in integrated(&of("heat_power"), gap) {
+        // kW times ms are J; GJ are a thousand million of them.
+        heat.entry(hour).or_insert((integral / 1e9, time));
+    }
+    let mut out = BTreeMap::new();
+    let mut tell = |kpi, hours: &BTreeMap<i64, Amount>, value: &dyn Fn(Amount, usize) -> f64| {
+        for (period, start, length, window) in windows(hours, &terms.zone) {
+            let sum = window.iter().fold((0.0, 0), |(a, t), (amount, time)| (a + amount, t + time));
+            if sum.1 > 0 {
+                let coverage = Some(sum.1 as f64 / length as f64);
+                out.insert((kpi, period, start), Value { value: value(sum, window.len()), coverage });
+            }
+        }
+    };
+    tell("heat_supplied", &heat, &|(heat, _), _| heat);
+    let mean = |(integral, time): Amount| integral / time as f64;
+    for (kpi, metric) in [
+        ("secondary_supply_temp_mean", "secondary_supply_temp"),
+        ("secondary_return_temp_mean", "secondary_return_temp"),
+    ] {
+        tell(kpi, &integrated(&of(metric), gap), &|sum, _| mean(sum));
+    }
+    tell("degree_days", &integrated(&of("outdoor_temp"), gap), &|sum, hours| {
+        (BASE_TEMP - mean(sum)).max(0.0) * hours as f64 / 24.0
+    });
+    // The time behind degree-days is that of the hours that have any outdoor temperature.
+    out.iter_mut()
+        .filter(|((kpi, ..), _)| *kpi == "degree_days")
+        .for_each(|(_, value)| value.coverage = None);
+    out.extend(completeness(measured, terms));
+    out
+}
+
+/// k = (expected − missing − invalid) / expected, in %.
+fn completeness(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
+    #[derive(Default)]
+    struct Hour {
+        reports: BTreeSet<i64>,
+        readings: usize,
+        valid: usize,
+    }
+    let expected = ((HOUR + terms.interval / 2) / terms.interval) as usize;
+    let mut hours: BTreeMap<i64, Hour> = BTreeMap::new();
+    for reading in measured.values().flatten() {
+        let hour = hours.entry(hour_of(reading.at)).or_default();
+        hour.reports.insert(reading.at);
+        hour.readings += 1;
+        hour.valid += usize::from(reading.usable);
+    }
+    let mut out = BTreeMap::new();
+    for (period, start, length, window) in windows(&hours, &terms.zone) {
+        let counted: usize = window.iter().map(|hour| hour.reports.len().min(expected)).sum();
+        let readings: usize = window.iter().map(|hour| hour.readings).sum();
+        let valid: usize = window.iter().map(|hour| hour.valid).sum();
+        let reported = counted as f64 / (expected as i64 * length / HOUR) as f64;
+        let value = 100.0 * reported * valid as f64 / readings as f64;
+        out.insert(("completeness", period, start), Value { value, coverage: Some(reported) });
+    }
+    out
+}
+
+/// Every hour by itself, and the hours of every day: (period, start, length, contents).
+fn windows<'a, T>(hours: &'a BTreeMap<i64, T>, zone: &TimeZone) -> Vec<(&'static str, i64, i64, Vec<&'a T>)> {
+    let mut windows: Vec<_> = hours.iter().map(|(start, hour)| ("hour", *start, HOUR, vec![hour])).collect();
+    let mut days: BTreeMap<(i64, i64), Vec<&T>> = BTreeMap::new();
+    for (start, hour) in hours {
+        days.entry(day_of(*start, zone)).or_default().push(hour);
+    }
+    windows.extend(days.into_iter().map(|((start, end), hours)| ("day", start, end - start, hours)));
+    windows
+}
+
+fn usable(readings: &[Reading]) -> Vec<(i64, f64)> {
+    readings.iter().filter(|reading| reading.usable).map(|reading| (reading.at, reading.value)).collect()
+}
+
+/// The integral of a gauge per hour, in its unit times ms.
+fn integrated(points: &[(i64, f64)], gap: i64) -> BTreeMap<i64, Amount> {
+    let mut hours: BTreeMap<i64, Amount> = BTreeMap::new();
+    for pair in points.windows(2) {
+        let [(a, first), (b, second)] = [pair[0], pair[1]];
+        if b - a > gap {
+            continue;
+        }
+        let at = |time: i64| first + (second - first) * (time - a) as f64 / (b - a) as f64;
+        for (hour, from, to) in cut(a, b) {
+            let (integral, time) = hours.entry(hour).or_default();
+            *integral += (at(from) + at(to)) / 2.0 * (to - from) as f64;
+            *time += to - from;
+        }
+    }
+    hours
+}
+
+/// What a counter went up per hour, in its unit.
+fn counted(points: &[(i64, f64)]) -> BTreeMap<i64, Amount> {
+    let mut hours: BTreeMap<i64, Amount> = BTreeMap::new();
+    for pair in points.windows(2) {
+        let [(a, first), (b, second)] = [pair[0], pair[1]];
+        let reachable = HEAT_PER_MINUTE * (b - a) as f64 / 60_000.0;
+        let increment = match second - first {
+            up if up >= 0.0 => up,
+            _ if (0.0..=reachable).contains(&second) => second,
+            _ => continue,
+        };
+        for (hour, from, to) in cut(a, b) {
+            let (amount, time) = hours.entry(hour).or_default();
+            *amount += increment * (to - from) as f64 / (b - a) as f64;
+            *time += to - from;
+        }
+    }
+    hours
+}
+
+/// A span of time cut at the hours.
+fn cut(from: i64, to: i64) -> Vec<(i64, i64, i64)> {
+    let mut pieces = Vec::new();
+    let mut start = from;
+    while start < to {
+        let end = to.min(hour_of(start) + HOUR);
+        pieces.push((hour_of(start), start, end));
+        start = end;
+    }
+    pieces
+}
+
+fn hour_of(at: i64) -> i64 {
+    at.div_euclid(HOUR) * HOUR
+}
+
+/// Start and end of the civil day in which an hour begins.
+fn day_of(hour: i64, zone: &TimeZone) -> (i64, i64) {
+    let start = Timestamp::from_millisecond(hour).unwrap().to_zoned(zone.clone()).start_of_day().unwrap();
+    let end = start.checked_add(1.day()).unwrap();
+    (start.timestamp().as_millisecond(), end.timestamp().as_millisecond())
+}
+
+#[test]
+fn the_oracle_itself_gives_what_a_person_computes() {
+    let reading = |minute: i64, value| Reading { at: minute * 60_000, value, usable: true };
+    let measured = Measured::from([
+        ("heat_total", vec![reading(0, 10.0), reading(120, 14.0), reading(180, 1.0)]),
+        ("outdoor_temp", vec![reading(0, -10.0), reading(60, -12.0)]),
+    ]);
+    let terms = Terms { interval: HOUR, zone: TimeZone::UTC };
+    let values = kpis(&measured, &terms);
+    let value = |kpi, period, hour: i64| values[&(kpi, period, hour * HOUR)].value;
+    assert_eq!([0, 1, 2].map(|hour| value("heat_supplied", "hour", hour)), [2.0, 2.0, 1.0]);
+    assert_eq!(value("heat_supplied", "day", 0), 5.0);
+    assert_eq!(value("degree_days", "hour", 0), 29.0 / 24.0);
+    assert_eq!(value("completeness", "hour", 0), 100.0);
+    assert_eq!(value("completeness", "day", 0), 100.0 * 4.0 / 24.0);
+}

@@ -1,0 +1,40 @@
+//! What two databases hold, compared row by row.
+
+use tests::Site;
+
+/// Every table that the dataflow writes.
+pub const TABLES: [&str; 6] = ["readings", "kpis", "quality", "alarms", "alarm_events", "rejects"];
+
+/// Asserts that two sites hold the same rows in every table, epochs included; gives how many.
+pub async fn assert_same(one: &Site, other: &Site) -> u64 {
+    let mut rows = 0;
+    for table in TABLES {
+        let sql = format!("SELECT count(), sum(cityHash64(tuple(* EXCEPT (written_at)))) FROM {table} FINAL");
+        let (first, second) = (one.query(&sql).await, other.query(&sql).await);
+        rows += first[0][0].parse::<u64>().unwrap();
+        if first != second {
+            let (only_one, only_other) = difference(one, other, table).await;
+            panic!(
+                "{table}: {first:?} against {second:?}\nonly in {}:\n{only_one}\nonly in {}:\n{only_other}",
+                one.name, other.name
+            );
+        }
+    }
+    rows
+}
+
+/// The first rows that only one of two sites has.
+async fn difference(one: &Site, other: &Site, table: &str) -> (String, String) {
+    let mut told = Vec::new();
+    for (here, there) in [(one, other), (other, one)] {
+        let columns = "* EXCEPT (written_at)";
+        let sql = format!(
+            "SELECT toString(tuple({columns})) FROM {}.{table} FINAL WHERE cityHash64(tuple({columns})) NOT IN \
+             (SELECT cityHash64(tuple({columns})) FROM {}.{table} FINAL) ORDER BY 1 LIMIT 8",
+            here.name, there.name
+        );
+        let rows = here.query(&sql).await;
+        told.push(rows.into_iter().flatten().collect::<Vec<_>>().join("\n"));
+    }
+    (told.remove(0), told.remove(0))
+}

@@ -1,0 +1,179 @@
+//! What comes late, is corrected, or changes in the registry revises what was said before and names the cause; the order
+//! of delivery changes nothing in the end.
+
+use std::time::Duration;
+
+use connectors::Outgoing;
+use schemas::{
+    Millis, Report,
+    time::{HOUR, MINUTE, SECOND},
+};
+use tests::{
+    Process, Site,
+    district::{self, MIDNIGHT},
+};
+
+const CONFIG: &str = "clock = \"data\"\nepoch_ms = 50\nrecords_per_partition = 40\n";
+const SOON: Duration = Duration::from_secs(60);
+
+/// A minute of station 1: 40 °C, and 0.05 GJ.
+fn minute(minute: i64, temperature: f64, delay: Millis) -> Outgoing {
+    let at = MIDNIGHT + minute * MINUTE;
+    let readings = [("secondary_supply_temp", temperature), ("heat_total", 100.0 + 0.05 * minute as f64)];
+    Outgoing::Report(district::report(1, at, at + delay, &readings))
+}
+
+/// The present row of a KPI of station 1's first hour: value, value before, cause, epoch.
+async fn kpi(site: &Site, kpi: &str) -> Option<(f64, f64, String, u64)> {
+    let sql = format!(
+        "SELECT value, previous, cause, epoch FROM kpis FINAL WHERE kpi = '{kpi}' AND scope = 'ST-0001' AND \
+         scope_kind = 'facility' AND period = 'hour' AND window_start = fromUnixTimestamp({})",
+        MIDNIGHT / SECOND
+    );
+    let row = site.query(&sql).await.into_iter().next()?;
+    Some((row[0].parse().ok()?, row[1].parse().unwrap_or(f64::NAN), row[2].clone(), row[3].parse().ok()?))
+}
+
+/// Waits for a value and cause of a KPI; gives the epoch.
+async fn becomes(site: &Site, process: &mut Process, code: &str, value: f64, cause: &str) -> u64 {
+    let mut last = None;
+    let begun = std::time::Instant::now();
+    loop {
+        process.must_run();
+        let now = kpi(site, code).await;
+        match &now {
+            Some((is, _, why, epoch)) if (is - value).abs() < 1e-9 && why == cause => return *epoch,
+            _ => last = now.or(last),
+        }
+        assert!(begun.elapsed() < SOON, "{code} is {last:?} and not {value} because of `{cause}`");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_corrected_and_registry_changes_revise_kpis_and_say_so() {
+    let site = Site::new("late", CONFIG);
+    site.nuanliu(&["migrate"]);
+    site.publish(&district::registry(1)).await;
+    // Two hours and a bit, without minutes 20 to 39 of the first.
+    let there = (0..130).filter(|n| !(20..40).contains(n));
+    let in_time: Vec<Outgoing> = there.map(|n| minute(n, 40.0, SECOND)).collect();
+    let mut accepted = site.publish(&in_time).await;
+    let mut process = site.start(&["run"]);
+    site.stored(accepted, &mut process, SOON).await;
+    let (value, ..) = kpi(&site, "secondary_supply_temp_mean").await.unwrap();
+    assert_eq!(value, 40.0);
+    let (before, ..) = kpi(&site, "heat_per_area").await.unwrap();
+
+    // The gateway empties its memory after more than an hour: 42 °C.
+    let late: Vec<Outgoing> = (20..40).map(|n| minute(n, 42.0, (130 - n) * MINUTE)).collect();
+    accepted += site.publish(&late).await;
+    let first = becomes(&site, &mut process, "secondary_supply_temp_mean", 40.7, "late").await;
+    site.stored(accepted, &mut process, SOON).await;
+    let timely = "SELECT count() FROM readings FINAL WHERE has(failed, 'timeliness') AND flag = 1";
+    assert_eq!(site.number(timely).await, 40.0, "late readings are marked and as good as others");
+
+    // Ten of these minutes are corrected.
+    let corrected: Vec<Outgoing> = (25..35).map(|n| minute(n, 41.0, (131 - n) * MINUTE)).collect();
+    accepted += site.publish(&corrected).await;
+    let second = becomes(&site, &mut process, "secondary_supply_temp_mean", 40.5, "corrected").await;
+    assert!(second > first, "a revision has a higher epoch: {second} after {first}");
+    site.stored(accepted, &mut process, SOON).await;
+    let superseded = "SELECT sum(readings) FROM rejects FINAL WHERE reason = 'superseded'";
+    assert_eq!(site.number(superseded).await, 10.0, "what was corrected is kept");
+
+    // The heated area was wrong: it is twice as large.
+    site.publish(&[district::station(1, 20_000.0)]).await;
+    becomes(&site, &mut process, "heat_per_area", before / 2.0, "registry").await;
+    assert_eq!(process.terminate(SOON), 0);
+}
+
+/// Five hours of two stations: one runs too hot for half an hour and a second time for ten minutes.
+fn hours() -> Vec<Report> {
+    let mut reports = Vec::new();
+    for minute in 0..300 {
+        for station in [1, 2] {
+            let at = MIDNIGHT + minute * MINUTE;
+            let hot = match minute {
+                60..75 => (minute - 60) as f64 * 2.5,
+                75..95 => 37.5,
+                95..110 => (110 - minute) as f64 * 2.5,
+                200..207 => (minute - 200) as f64 * 5.0,
+                207..217 => 35.0,
+                217..224 => (224 - minute) as f64 * 5.0,
+                _ => 0.0,
+            };
+            let wave = (minute * 7 % 11) as f64 / 10.0;
+            let supply = 45.0 + wave + if station == 1 { hot } else { 0.0 };
+            let readings = [
+                ("secondary_supply_temp", supply),
+                ("secondary_flow", 80.0 + wave),
+                ("heat_total", 500.0 + minute as f64 / 8.0),
+                ("outdoor_temp", -12.0 + wave),
+            ];
+            reports.push(district::report(station, at, at + SECOND, &readings));
+        }
+    }
+    reports
+}
+
+/// Delivers every report up to fifty minutes later, so that neighbours overtake each other.
+fn shuffled(reports: Vec<Report>) -> Vec<Report> {
+    let mut chance = 1_u64;
+    let mut late: Vec<Report> = reports
+        .into_iter()
+        .map(|mut report| {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            report.received_at += (chance >> 33) as i64 % (50 * MINUTE);
+            report
+        })
+        .collect();
+    late.sort_by_key(|report| report.received_at);
+    late
+}
+
+/// Runs the pipeline on reports and a last one of each station, three hours later.
+async fn delivered(reports: Vec<Report>) -> Site {
+    let site = Site::new("order", CONFIG);
+    site.nuanliu(&["migrate"]);
+    let after = MIDNIGHT + 8 * HOUR;
+    let last =
+        [1, 2].map(|station| district::report(station, after, after, &[("secondary_supply_temp", 45.0)]));
+    let mut records = district::registry(2);
+    records.extend(reports.into_iter().chain(last).map(Outgoing::Report));
+    let accepted = site.publish(&records).await;
+    let mut process = site.start(&["run"]);
+    site.stored(accepted, &mut process, SOON).await;
+    assert_eq!(process.terminate(SOON), 0);
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_order_of_delivery_changes_neither_kpis_nor_alarms() {
+    let (in_order, overtaken) = (delivered(hours()).await, delivered(shuffled(hours())).await);
+    let kpis = "SELECT kpi, scope_kind, scope, period, window_start, value, coverage FROM kpis FINAL \
+                WHERE value IS NOT NULL ORDER BY ALL";
+    let (first, second) = (in_order.query(kpis).await, overtaken.query(kpis).await);
+    assert!(first.len() > 100, "{} KPIs", first.len());
+    assert_same(&first, &second);
+    let alarms = "SELECT rule, facility, metric, state, raised_at, cleared_at, first_value, peak_value, peak_at, \
+                  peak_level FROM alarms FINAL WHERE state != 'retracted' ORDER BY ALL";
+    let (first, second) = (in_order.query(alarms).await, overtaken.query(alarms).await);
+    let hot = |row: &&Vec<String>| row[0] == "secondary_supply_temp_high" && row[1] == "ST-0001";
+    assert_eq!(first.iter().filter(hot).count(), 2, "{first:?}");
+    assert_same(&first, &second);
+    let late = "SELECT count() FROM readings FINAL WHERE has(failed, 'timeliness')";
+    assert!(overtaken.number(late).await > 1_000.0, "delivery was late");
+}
+
+fn assert_same(first: &[Vec<String>], second: &[Vec<String>]) {
+    let only = |of: &[Vec<String>], than: &[Vec<String>]| -> Vec<String> {
+        of.iter().filter(|row| !than.contains(row)).take(10).map(|row| row.join(" ")).collect()
+    };
+    assert!(
+        first == second,
+        "only in order:\n{}\nonly overtaken:\n{}",
+        only(first, second).join("\n"),
+        only(second, first).join("\n")
+    );
+}

@@ -1,0 +1,92 @@
+//! ClickHouse goes away, and answers get lost: the pipeline pauses, says so, and goes on; nothing is lost or doubled.
+
+use std::time::Duration;
+
+use connectors::Outgoing;
+use schemas::{AlarmTransition, Topic, Transition, time::MINUTE};
+use tests::{Process, Proxy, Site, consume, district, site, until};
+
+const PAUSED: &str = "nuanliu_sink_paused{sink=\"clickhouse\"}";
+const SOON: Duration = Duration::from_secs(60);
+
+/// A site whose pipeline reaches ClickHouse through a proxy.
+async fn behind_a_proxy() -> (Site, Proxy) {
+    let site = Site::new("sink_down", "epoch_ms = 50\n");
+    site.nuanliu(&["migrate"]);
+    let clickhouse = site::service("NUANLIU_CLICKHOUSE");
+    let proxy = Proxy::before(&clickhouse).await;
+    site.reconfigure(&clickhouse, &proxy.url);
+    site.publish(&district::registry(2)).await;
+    (site, proxy)
+}
+
+/// Publishes minutes of both stations as they happen now; gives the number of readings.
+async fn publish(site: &Site, minutes: std::ops::Range<i64>) -> u64 {
+    let start = jiff::Timestamp::now().as_millisecond() / MINUTE * MINUTE - 30 * MINUTE;
+    let reports = minutes.flat_map(|minute| [1, 2].map(|station| (station, start + minute * MINUTE)));
+    let report = |(station, at): (usize, i64)| {
+        let readings =
+            [("secondary_supply_temp", 45.0 + (at / MINUTE % 7) as f64 / 10.0), ("outdoor_temp", -9.5)];
+        Outgoing::Report(district::report(station, at, at + 500, &readings))
+    };
+    site.publish(&reports.map(report).collect::<Vec<_>>()).await
+}
+
+async fn paused(site: &Site, process: &mut Process, wanted: f64) {
+    until("the metric of the sink follows", SOON, async || {
+        process.must_run();
+        site.metric(PAUSED).await == Some(wanted)
+    })
+    .await;
+}
+
+/// The transitions of `sink_down` for ClickHouse that a downstream system has seen.
+fn told(site: &Site) -> Vec<Transition> {
+    let records = consume::<AlarmTransition>(&site.kafka(), Topic::Alarms).into_iter();
+    let about = |alarm: &AlarmTransition| alarm.rule == "sink_down" && alarm.device == "clickhouse";
+    let mut told: Vec<AlarmTransition> = records.map(|record| record.value).filter(about).collect();
+    told.sort_by_key(|alarm| alarm.sequence);
+    told.into_iter().map(|alarm| alarm.transition).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_pauses_the_pipeline_and_loses_nothing() {
+    let (site, proxy) = behind_a_proxy().await;
+    let mut accepted = publish(&site, 0..10).await;
+    let mut process = site.start(&["run"]);
+    site.stored(accepted, &mut process, SOON).await;
+    paused(&site, &mut process, 0.0).await;
+
+    proxy.set_down(true);
+    let before = accepted;
+    accepted += publish(&site, 10..20).await;
+    paused(&site, &mut process, 1.0).await;
+    until("the alarm is raised", SOON, async || told(&site).first() == Some(&Transition::Raised)).await;
+    assert_eq!(site.accounted().await, before, "nothing passes a store that is away");
+    assert!(proxy.refused() > 1, "it is asked again and again");
+
+    proxy.set_down(false);
+    site.stored(accepted, &mut process, SOON).await;
+    paused(&site, &mut process, 0.0).await;
+    until("the alarm is cleared", SOON, async || told(&site).last() == Some(&Transition::Cleared)).await;
+    assert_eq!(process.terminate(SOON), 0);
+    let open = "SELECT count() FROM alarms_active WHERE rule = 'sink_down'";
+    assert_eq!(site.number(open).await, 0.0);
+    assert_eq!(site.number("SELECT count() FROM alarms FINAL WHERE rule = 'sink_down'").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_stores_nothing_twice() {
+    let (site, proxy) = behind_a_proxy().await;
+    let mut process = site.start(&["run"]);
+    let mut accepted = publish(&site, 0..5).await;
+    site.stored(accepted, &mut process, SOON).await;
+    proxy.lose_answers(3);
+    accepted += publish(&site, 5..25).await;
+    site.stored(accepted, &mut process, SOON).await;
+    until("answers are lost", SOON, async || proxy.lost() == 3).await;
+    assert_eq!(process.terminate(SOON), 0);
+    let rows = site.number("SELECT count() FROM readings").await;
+    assert_eq!(rows as u64, accepted, "rows before any merge");
+    assert_eq!(site.accounted().await, accepted);
+}
