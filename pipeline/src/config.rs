@@ -146,7 +146,7 @@ pub struct TelemetrySettings {
     pub log: LogForm,
     /// Least level that is logged.
     pub level: String,
-    /// `host:port` on which `nuanliu run` serves `/metrics`; `nuanliu all` serves them beside the HTTP connector too.
+    /// `host:port` on which `run`, `connect` and `all` serve `/metrics`; the HTTP connector serves them too.
     pub listen: Option<String>,
 }
 

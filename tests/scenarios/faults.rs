@@ -15,7 +15,7 @@ const CONFIG: &str = "clock = \"data\"\n";
 const AFTERWARDS: Millis = 2 * HOUR;
 
 fn plan(seed: u64, hours: u32, faults_per_kind: u32) -> Plan {
-    let size = Size { plants: 1, branches: 2, boiler_houses: 1, stations: 6, rooms: 12, clean_devices: 6 };
+    let size = Size { plants: 1, branches: 2, boiler_houses: 1, stations: 16, rooms: 32, clean_devices: 8 };
     let intervals = Intervals { station: 2, source: 10, clean_device: 5, ..Intervals::default() };
     Plan { hours, seed, faults_per_kind, intervals, ..Plan::of(size) }
 }

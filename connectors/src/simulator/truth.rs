@@ -44,7 +44,7 @@ pub fn expected(fault: &Fault) -> Expected {
                 also: also.to_vec(),
             }
         };
-    let cold = ["room_temp_low", rule::UNDER_SUPPLY, rule::OVER_SUPPLY];
+    let cold = ["room_temp_low", "secondary_supply_temp_low", rule::UNDER_SUPPLY, rule::OVER_SUPPLY];
     match fault.kind {
         FaultKind::SensorStuck => e(&[], &["flat_line"], &[], &[]),
         FaultKind::Spike => e(&[], &["spike"], &[], &["secondary_supply_temp_high"]),

@@ -3,6 +3,7 @@
 mod check;
 mod connect;
 mod demo;
+mod metrics;
 mod migrate;
 mod registry;
 mod rejects;

@@ -52,6 +52,9 @@ pub fn run_until_stopped(
     runtime: &tokio::runtime::Runtime,
     control: &Arc<Control>,
 ) -> anyhow::Result<()> {
+    if let Some(listen) = &config.telemetry.listen {
+        super::metrics::serve(listen, runtime)?;
+    }
     let codec = runtime.block_on(connectors::publish::codec(&config.kafka))?;
     let connecting = parts
         .connectors
