@@ -5,15 +5,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
-use axum::{Router, routing::get};
 use schemas::avro::Codec;
 use sinks::{clickhouse::ClickHouse, kafka::Kafka};
 use timely::dataflow::ProbeHandle;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     Error,
@@ -25,7 +20,6 @@ use crate::{
     kafka::Watermarks,
     outlets::{Outlets, Sinks},
     progress::Progress,
-    telemetry,
 };
 
 /// Which parts run in this process.
@@ -62,11 +56,6 @@ pub fn run_until_stopped(
         super::metrics::serve(listen, runtime)?;
     }
     let codec = runtime.block_on(connectors::publish::codec(&config.kafka))?;
-    if let Some(listen) = &config.telemetry.listen {
-        let listener =
-            runtime.block_on(TcpListener::bind(listen)).with_context(|| format!("listening on {listen}"))?;
-        runtime.spawn(serve_metrics(listener));
-    }
     let connecting = parts
         .connectors
         .then(|| runtime.spawn(super::connect::serve(config.clone(), codec.clone(), Arc::clone(control))));
@@ -80,16 +69,6 @@ pub fn run_until_stopped(
         runtime.block_on(connecting)??;
     }
     control.failure().map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// Serves the metrics of a process that has no HTTP connector, or apart from it.
-async fn serve_metrics(listener: TcpListener) {
-    let routes = Router::new()
-        .route("/metrics", get(async || telemetry::metrics_text()))
-        .route("/healthz", get(async || "ok\n"));
-    if let Err(error) = axum::serve(listener, routes).await {
-        tracing::error!(%error, "metrics are no longer served");
-    }
 }
 
 async fn stop_on_signal(control: Arc<Control>) {
