@@ -28,6 +28,9 @@ pub struct Config {
     /// The provincial platform, where there is one.
     #[serde(default)]
     pub exchange: Option<sinks::exchange::Settings>,
+    /// The province's side of the exchange, served by the HTTP connector.
+    #[serde(default)]
+    pub receiver: Option<sinks::exchange::province::Settings>,
     /// The HTTP connector.
     #[serde(default)]
     pub http: Option<connectors::http::Settings>,

@@ -35,7 +35,11 @@ async fn serve_http(config: &Config, intake: Intake, control: Arc<Control>) -> a
     let Some(settings) = &config.http else { return Ok(()) };
     let server = http::Server::bind(settings.clone(), intake).await?;
     tracing::info!(address = %server.address(), "the HTTP connector listens");
-    Ok(server.serve(Router::new(), stopped(control)).await?)
+    let extra = match &config.receiver {
+        Some(settings) => sinks::exchange::province::open(settings)?,
+        None => Router::new(),
+    };
+    Ok(server.serve(extra, stopped(control)).await?)
 }
 
 async fn serve_mqtt(config: &Config, intake: Intake, control: Arc<Control>) -> anyhow::Result<()> {

@@ -20,6 +20,7 @@ pub mod client;
 pub mod delivery;
 pub mod ledger;
 pub mod mapping;
+pub mod province;
 pub mod receiver;
 pub mod signing;
 #[cfg(test)]

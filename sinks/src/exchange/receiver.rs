@@ -54,10 +54,9 @@ impl MemoryStore {
     pub fn rows(&self, table: &str) -> Vec<Row> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(table).cloned().unwrap_or_default()
     }
-}
 
-impl Store for MemoryStore {
-    async fn push(&self, table: &Table, rows: Vec<Row>) -> Result<(), String> {
+    /// Puts rows in; a row with the same key replaces the earlier one.
+    pub(super) fn put(&self, table: &Table, rows: Vec<Row>) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stored = tables.entry(table.table.clone()).or_default();
         for row in rows {
@@ -67,6 +66,12 @@ impl Store for MemoryStore {
                 None => stored.push(row),
             }
         }
+    }
+}
+
+impl Store for MemoryStore {
+    async fn push(&self, table: &Table, rows: Vec<Row>) -> Result<(), String> {
+        self.put(table, rows);
         Ok(())
     }
 
