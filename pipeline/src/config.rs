@@ -94,8 +94,12 @@ impl Default for PipelineSettings {
 pub struct RuleSettings {
     /// Time zone of days and months.
     pub time_zone: String,
-    /// Hours for which duplicates and corrections of readings are recognised.
+    /// Hours for which duplicates and corrections of readings are recognised; no object's memory is longer than
+    /// `remember_reports`.
     pub remember_hours: u32,
+    /// Reports of one object that are remembered, about 8 bytes each. An older repetition leaves as a reading once
+    /// more, which the store collapses, and an older correction counts as late.
+    pub remember_reports: usize,
     /// Hours after its end in which a KPI window still takes late data.
     pub lateness_hours: u32,
     /// Minutes after its end at which models look at an hour.
@@ -109,6 +113,7 @@ impl Default for RuleSettings {
         RuleSettings {
             time_zone: "Asia/Shanghai".to_owned(),
             remember_hours: 6,
+            remember_reports: 63,
             lateness_hours: 6,
             settle_minutes: 10,
             alarm_horizon_minutes: 120,
@@ -120,7 +125,7 @@ impl RuleSettings {
     /// How far back readings are remembered by quality control.
     #[must_use]
     pub fn memory(&self) -> Memory {
-        Memory { lateness: hours(self.remember_hours), ..Memory::default() }
+        Memory { lateness: hours(self.remember_hours), reports: self.remember_reports }
     }
 
     /// How time is cut into windows. The zone has been validated.
@@ -212,6 +217,10 @@ pub fn validate(config: &Config) -> Vec<String> {
         "pipeline.epochs_in_flight must be more than twice pipeline.block_epochs, or nothing moves",
     );
     demand(pipeline.records_per_partition > 0, "pipeline.records_per_partition must be at least 1");
+    demand(
+        config.rules.remember_reports >= 8,
+        "rules.remember_reports must be at least 8: tests look at neighbours",
+    );
     demand(!config.kafka.brokers.trim().is_empty(), "kafka.brokers is empty: give host:port");
     demand(config.kafka.partitions > 0, "kafka.partitions must be at least 1");
     problems.extend(config.clickhouse.validate().into_iter().map(|problem| format!("clickhouse.{problem}")));
