@@ -13,7 +13,11 @@ use std::{
 use schemas::Epoch;
 use sinks::kafka::Position;
 
-use crate::{Error, binding::Binding, telemetry};
+use crate::{
+    Error,
+    binding::{Binding, Range},
+    telemetry,
+};
 
 /// How often the file is written.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
@@ -66,12 +70,20 @@ impl Progress {
 
     /// Takes note of a binding.
     pub fn bound(&self, binding: &Binding) {
-        let positions = binding
-            .ranges
-            .iter()
-            .map(|range| Position { topic: range.topic, partition: range.partition, offset: range.upto })
-            .collect();
+        let positions = |offset: fn(&Range) -> i64| -> Vec<Position> {
+            let position = |range: &Range| Position {
+                topic: range.topic,
+                partition: range.partition,
+                offset: offset(range),
+            };
+            binding.ranges.iter().map(position).collect()
+        };
         let mut inner = self.lock();
+        if inner.positions.is_empty() {
+            // Nothing is delivered yet, but the first transaction needs offsets that carry its epoch.
+            inner.positions = positions(|range| range.from);
+        }
+        let positions = positions(|range| range.upto);
         inner.open.push_back((binding.epoch, Instant::now(), positions));
         inner.bound = binding.epoch;
         telemetry::EPOCH_BOUND.set(binding.epoch as i64);
@@ -114,5 +126,32 @@ impl Progress {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::Topic;
+
+    use super::*;
+
+    fn binding(epoch: Epoch, from: i64, upto: i64) -> Binding {
+        let range = Range { topic: Topic::Reports, partition: 0, from, upto, caught_up: true };
+        Binding { epoch, wall: 0, ranges: vec![range], conditions: Vec::new() }
+    }
+
+    #[test]
+    fn positions_follow_what_every_sink_has_and_are_there_from_the_first_epoch() {
+        let state = tempfile::tempdir().unwrap();
+        let progress = Progress::open(state.path()).unwrap();
+        let offset = || progress.positions()[0].offset;
+        progress.bound(&binding(1, 5, 9));
+        assert_eq!(offset(), 5);
+        progress.bound(&binding(2, 9, 12));
+        progress.advance(2, 1);
+        assert_eq!((offset(), progress.stored()), (9, 0));
+        progress.advance(Epoch::MAX, Epoch::MAX);
+        assert_eq!((offset(), progress.stored()), (12, 2), "the end is the last epoch, not beyond it");
+        assert_eq!(Progress::open(state.path()).unwrap().stored(), 2);
     }
 }
