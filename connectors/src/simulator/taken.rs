@@ -136,7 +136,7 @@ mod tests {
         let seen = Arc::clone(&count);
         let metrics = move || async move {
             format!(
-                "nuanliu_reports_in_total{{connector=\"mqtt\"}} {}\n",
+                "nuanliu_mqtt_connected{{broker=\"b\"}} 1\nnuanliu_reports_in_total{{connector=\"mqtt\"}} {}\n",
                 seen.fetch_add(10, Ordering::SeqCst)
             )
         };
