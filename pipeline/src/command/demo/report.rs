@@ -102,9 +102,11 @@ const ALARM_OF: &str = "SELECT toUnixTimestamp64Milli(min(raised_at)) AS first_a
 const FLAG_OF: &str = "SELECT toUnixTimestamp64Milli(min(observed_at)) AS first_at, count() AS n FROM readings FINAL \
     WHERE facility = {facility:String} AND has(failed, {name:String}) \
     AND observed_at BETWEEN fromUnixTimestamp64Milli({from:Int64}) AND fromUnixTimestamp64Milli({until:Int64})";
-const REJECT_OF: &str = "SELECT toUnixTimestamp64Milli(min(at)) AS first_at, count() AS n FROM rejects FINAL \
+// A connector stamps its rejects with the true time; the record says when it arrived in simulated time.
+const REJECT_OF: &str = "WITH if(stage = 'connector', JSONExtractInt(raw, 'received_at'), toUnixTimestamp64Milli(at)) \
+    AS arrived SELECT toInt64(min(arrived)) AS first_at, count() AS n FROM rejects FINAL \
     WHERE position(raw, {facility:String}) > 0 AND reason = {name:String} \
-    AND at BETWEEN fromUnixTimestamp64Milli({from:Int64}) AND fromUnixTimestamp64Milli({until:Int64})";
+    AND arrived BETWEEN {from:Int64} AND {until:Int64}";
 
 #[derive(Deserialize, Row)]
 struct First {
