@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use operators::{
     model::{HoursEpoch, StationHour},
-    window::{ClosedHour, Component, WindowedEpoch},
+    window::{ClosedHour, WindowedEpoch},
 };
-use schemas::{Epoch, time::HOUR};
+use schemas::Epoch;
 use timely::{
     container::CapacityContainerBuilder,
     dataflow::{StreamVec, channels::pact::Pipeline, operators::Operator},
@@ -58,23 +58,15 @@ fn combine(windowed: &WindowedEpoch, checked: &SharedEpoch) -> HoursEpoch {
     }
 }
 
-/// Heat is kept in J and time in ms, so that their ratio is kW; temperature integrals are per ms as well.
+/// No other outdoor temperature than the station's own is known here.
 fn station_hour(closed: &ClosedHour) -> StationHour {
-    let of = |component| closed.facts.get(component) as f64;
-    let mean = |sum, time| (of(time) > 0.0).then(|| of(sum) / of(time));
-    StationHour {
-        facility: closed.facility.clone(),
-        hour: closed.hour,
-        heat_kw: mean(Component::Heat, Component::HeatTime),
-        coverage: of(Component::HeatTime) / HOUR as f64,
-        outdoor_temp: mean(Component::Outdoor, Component::OutdoorTime),
-    }
+    StationHour::of_facts(closed.facility.clone(), closed.hour, &closed.facts, None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use operators::window::Facts;
+    use operators::window::{Component, Facts};
 
     #[test]
     fn an_hour_of_one_megawatt_at_minus_ten() {
