@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod decode;
+pub mod durable;
 pub mod flow;
 pub mod kpi;
 pub mod model;
@@ -16,6 +17,7 @@ pub mod stage;
 pub mod validate;
 pub mod window;
 
+pub use durable::Durable;
 pub use flow::{
     Change, Checked, CheckedEpoch, CheckedReport, Object, Observation, Observed, ObservedEpoch, Repeated,
 };

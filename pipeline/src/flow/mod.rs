@@ -17,20 +17,4 @@ pub mod stages;
 pub mod tables;
 pub mod validate;
 
-use std::hash::{Hash, Hasher};
-
-use rustc_hash::FxHasher;
-
-/// How many buckets facilities and scopes fall into. Routing and blocks go by bucket, so at most this many workers
-/// have work, and blocks do not depend on their number.
-pub const BUCKETS: u64 = 16;
-
-/// The bucket of a facility, scope or registry key.
-///
-/// The upper bits of the product are used: hash maps of the operators look at the lower ones.
-#[must_use]
-pub fn bucket(code: &str) -> u64 {
-    let mut hasher = FxHasher::default();
-    code.hash(&mut hasher);
-    (hasher.finish() >> 40) % BUCKETS
-}
+pub use operators::durable::bucket;

@@ -1,0 +1,203 @@
+//! State that outlives the process: saved in pieces behind the flow, restored before the first epoch.
+//!
+//! ```text
+//! apply(epoch) ... begin ─► save a few entries ─► apply(next epoch) ─► save a few more ─► ... ─► done
+//!                    └─ what is saved is the state at `begin`: an entry about to change is saved before it does
+//! ```
+//!
+//! Enters: the state of a stage at the end of an epoch. Leaves: per shard the entries that changed since the checkpoint
+//! before, or all of them. Guarantees: what was saved and restored, on any number of workers, goes on exactly as if
+//! nothing had happened; a form that cannot be read is an error and never a guess.
+
+mod keyed;
+
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+};
+
+use rustc_hash::FxHasher;
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use keyed::Keyed;
+
+/// How many shards states are divided into. Fixed: checkpoints name them.
+pub const SHARDS: u16 = 256;
+
+/// How many buckets facilities and scopes fall into. Routing and blocks go by bucket, so at most this many workers
+/// have work, and blocks do not depend on their number.
+pub const BUCKETS: u16 = 16;
+
+/// The shard of what every worker knows alike, such as a clock. The first worker saves it, all restore it.
+pub const GLOBAL: u16 = SHARDS;
+
+/// The shard of a facility, scope or registry key.
+///
+/// The upper bits of the product are used: hash maps of the operators look at the lower ones.
+#[must_use]
+pub fn shard(code: &str) -> u16 {
+    let mut hasher = FxHasher::default();
+    code.hash(&mut hasher);
+    ((hasher.finish() >> 40) % u64::from(SHARDS)) as u16
+}
+
+/// The bucket of a facility, scope or registry key: shards are parts of buckets.
+#[must_use]
+pub fn bucket(code: &str) -> u64 {
+    u64::from(shard(code) % BUCKETS)
+}
+
+/// Which worker holds a shard.
+#[must_use]
+pub fn holder(shard: u16, workers: usize) -> usize {
+    usize::from(shard % BUCKETS) % workers.max(1)
+}
+
+/// Why a saved state cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// The bytes are not what this version writes.
+    #[error(
+        "the saved state of {state} cannot be read: {detail}: start from an earlier checkpoint (nuanliu checkpoints list)"
+    )]
+    Unreadable {
+        /// Name of the state.
+        state: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// It was written in a form of another version.
+    #[error(
+        "the saved state of {state} has form {found}, this version reads up to form {known}: run the version that wrote it, or start from an earlier checkpoint"
+    )]
+    UnknownForm {
+        /// Name of the state.
+        state: &'static str,
+        /// The form found.
+        found: u16,
+        /// The newest form known.
+        known: u16,
+    },
+}
+
+/// State that can be saved and restored.
+///
+/// The dataflow calls [`Durable::begin`] at the end of an epoch, then [`Durable::save`] until it answers that all is
+/// saved, applying further epochs in between.
+pub trait Durable {
+    /// Its name in checkpoints; never changes.
+    const STATE: &'static str;
+    /// The form in which it is saved now. A reader knows this form and all before it.
+    const FORM: u16;
+
+    /// Begins a checkpoint of the state as it is now: the shards that `whole` names are saved with all their entries,
+    /// the others with what changed since the last `begin`. What was still to be saved of the one before is dropped.
+    fn begin(&mut self, whole: &dyn Fn(u16) -> bool);
+
+    /// Saves at most about `entries` more; answers whether everything has been saved.
+    fn save(&mut self, entries: usize, out: &mut Saved) -> bool;
+
+    /// Takes a section back, before the first epoch. Sections of a shard come in the order in which they were saved; a
+    /// key that comes again replaces what came before.
+    ///
+    /// # Errors
+    /// When the bytes are not of the given form.
+    fn restore(&mut self, shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError>;
+}
+
+/// Saved entries by shard: sequences of (key, value or nothing when the key left), in postcard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    sections: BTreeMap<u16, Vec<u8>>,
+}
+
+impl Saved {
+    /// Adds an entry, or that there is none any more.
+    pub fn put<K: Serialize + ?Sized, V: Serialize + ?Sized>(
+        &mut self,
+        shard: u16,
+        key: &K,
+        value: Option<&V>,
+    ) {
+        let section = std::mem::take(self.sections.entry(shard).or_default());
+        // Serialising plain values into memory has nothing that could fail: a value that does is left out whole, and
+        // its absence would be found by the count of entries.
+        let written = postcard::to_extend(&(key, value), section);
+        debug_assert!(written.is_ok(), "plain values can be serialised");
+        if let Ok(section) = written {
+            self.sections.insert(shard, section);
+        }
+    }
+
+    /// How many bytes there are.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.sections.values().map(Vec::len).sum()
+    }
+
+    /// Appends everything of `other`.
+    pub fn append(&mut self, other: &mut Saved) {
+        for (shard, mut bytes) in std::mem::take(&mut other.sections) {
+            self.sections.entry(shard).or_default().append(&mut bytes);
+        }
+    }
+
+    /// The sections by shard.
+    #[must_use]
+    pub fn into_sections(self) -> BTreeMap<u16, Vec<u8>> {
+        self.sections
+    }
+}
+
+/// Reads a section: calls `take` with each key and its value.
+///
+/// # Errors
+/// When the bytes are not such a sequence.
+pub fn read_section<K: DeserializeOwned, V: DeserializeOwned>(
+    state: &'static str,
+    mut section: &[u8],
+    mut take: impl FnMut(K, Option<V>),
+) -> Result<(), RestoreError> {
+    while !section.is_empty() {
+        let ((key, value), rest) = postcard::take_from_bytes::<(K, Option<V>)>(section)
+            .map_err(|error| RestoreError::Unreadable { state, detail: error.to_string() })?;
+        take(key, value);
+        section = rest;
+    }
+    Ok(())
+}
+
+/// Refuses forms that are newer than `known`.
+///
+/// # Errors
+/// [`RestoreError::UnknownForm`].
+pub fn known_form(state: &'static str, found: u16, known: u16) -> Result<(), RestoreError> {
+    if found == 0 || found > known {
+        return Err(RestoreError::UnknownForm { state, found, known });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_parts_of_buckets_on_any_number_of_workers() {
+        for number in 0..1000 {
+            let code = format!("ST-{number:04}");
+            for workers in 1..=5 {
+                assert_eq!(holder(shard(&code), workers), bucket(&code) as usize % workers);
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_form_is_refused_with_advice() {
+        let error = known_form("window", 3, 2).unwrap_err().to_string();
+        assert!(
+            error.contains("window") && error.contains("form 3") && error.contains("up to form 2"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,314 @@
+//! A map whose changes can be saved while it goes on changing.
+
+use std::{borrow::Borrow, collections::BTreeMap, hash::Hash};
+
+use rustc_hash::FxHashMap;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{RestoreError, Saved, read_section};
+
+/// State by key. Entries have stable small numbers, so that queues can name them.
+///
+/// `V` is what lives in memory and how it is written; `F` is how it is read again, from the same bytes: the same type,
+/// or the part of it that does not follow from the registry.
+#[derive(Debug)]
+pub struct Keyed<K, V, F = V> {
+    numbers: FxHashMap<K, u32>,
+    slots: Vec<Option<Slot<K, V>>>,
+    free: Vec<u32>,
+    /// Changed since the last checkpoint began.
+    changed: Vec<u32>,
+    /// Left since the last checkpoint began.
+    left: Vec<K>,
+    /// Still to be saved for the checkpoint under way.
+    saving: Vec<u32>,
+    /// Saved because they were about to change.
+    ahead: Saved,
+    shard: fn(&K) -> u16,
+    restored: BTreeMap<K, F>,
+}
+
+#[derive(Debug)]
+struct Slot<K, V> {
+    key: K,
+    value: V,
+    changed: bool,
+    saving: bool,
+}
+
+impl<K, V, F> Keyed<K, V, F>
+where
+    K: Clone + Eq + Hash + Ord + Serialize + DeserializeOwned,
+    V: Serialize,
+    F: DeserializeOwned,
+{
+    /// An empty map; `shard` says where a key belongs.
+    #[must_use]
+    pub fn new(shard: fn(&K) -> u16) -> Self {
+        Keyed {
+            numbers: FxHashMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            changed: Vec::new(),
+            left: Vec::new(),
+            saving: Vec::new(),
+            ahead: Saved::default(),
+            shard,
+            restored: BTreeMap::new(),
+        }
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// The number of a key, which it keeps until it leaves.
+    #[must_use]
+    pub fn number<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<u32>
+    where
+        K: Borrow<Q>,
+    {
+        self.numbers.get(key).copied()
+    }
+
+    /// One past the greatest number, to go through all of them.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// The entry of a number.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<&V> {
+        self.slots.get(number as usize)?.as_ref().map(|slot| &slot.value)
+    }
+
+    /// The key of a number.
+    #[must_use]
+    pub fn key(&self, number: u32) -> Option<&K> {
+        self.slots.get(number as usize)?.as_ref().map(|slot| &slot.key)
+    }
+
+    /// The entry of a number, about to change.
+    pub fn get_mut(&mut self, number: u32) -> Option<&mut V> {
+        let slot = self.slots.get_mut(number as usize)?.as_mut()?;
+        if std::mem::take(&mut slot.saving) {
+            self.ahead.put((self.shard)(&slot.key), &slot.key, Some(&slot.value));
+        }
+        if !std::mem::replace(&mut slot.changed, true) {
+            self.changed.push(number);
+        }
+        Some(&mut slot.value)
+    }
+
+    /// All entries by number.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &K, &V)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(number, slot)| slot.as_ref().map(|slot| (number as u32, &slot.key, &slot.value)))
+    }
+
+    /// Puts an entry in and gives its number. An entry that was there under the key is replaced.
+    pub fn insert(&mut self, key: K, value: V) -> u32 {
+        if let Some(number) = self.numbers.get(&key).copied() {
+            if let Some(held) = self.get_mut(number) {
+                *held = value;
+            }
+            return number;
+        }
+        let slot = Some(Slot { key: key.clone(), value, changed: true, saving: false });
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.slots[number as usize] = slot;
+                number
+            }
+            None => {
+                self.slots.push(slot);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.changed.push(number);
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// Takes an entry out.
+    pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let number = self.numbers.remove(key)?;
+        let slot = self.slots[number as usize].take()?;
+        if slot.saving {
+            self.ahead.put((self.shard)(&slot.key), &slot.key, Some(&slot.value));
+        }
+        self.left.push(slot.key);
+        self.free.push(number);
+        Some(slot.value)
+    }
+
+    /// See [`super::Durable::begin`].
+    pub fn begin(&mut self, whole: &dyn Fn(u16) -> bool) {
+        self.ahead = Saved::default();
+        for number in std::mem::take(&mut self.saving) {
+            if let Some(slot) = &mut self.slots[number as usize] {
+                slot.saving = false;
+            }
+        }
+        for key in std::mem::take(&mut self.left) {
+            let shard = (self.shard)(&key);
+            if !whole(shard) && !self.numbers.contains_key(&key) {
+                self.ahead.put::<K, V>(shard, &key, None);
+            }
+        }
+        let mut changed = std::mem::take(&mut self.changed);
+        for number in changed.drain(..) {
+            // A number may have been freed and given again since: it stands here twice then, and is taken once.
+            if let Some(slot) = self.slots[number as usize].as_mut().filter(|slot| slot.changed) {
+                slot.changed = false;
+                slot.saving = true;
+                self.saving.push(number);
+            }
+        }
+        self.changed = changed;
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            if let Some(slot) = slot.as_mut().filter(|slot| !slot.saving && whole((self.shard)(&slot.key))) {
+                slot.saving = true;
+                self.saving.push(number as u32);
+            }
+        }
+    }
+
+    /// See [`super::Durable::save`].
+    pub fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
+        out.append(&mut self.ahead);
+        let mut saved = 0;
+        while saved < entries {
+            let Some(number) = self.saving.pop() else { return true };
+            if let Some(slot) = self.slots[number as usize].as_mut().filter(|slot| slot.saving) {
+                slot.saving = false;
+                out.put((self.shard)(&slot.key), &slot.key, Some(&slot.value));
+                saved += 1;
+            }
+        }
+        self.saving.is_empty()
+    }
+
+    /// See [`super::Durable::restore`]: what is read waits until [`Keyed::restored`] asks for it.
+    ///
+    /// # Errors
+    /// When the bytes are not what `save` wrote.
+    pub fn restore(&mut self, state: &'static str, section: &[u8]) -> Result<(), RestoreError> {
+        let restored = &mut self.restored;
+        read_section(state, section, |key, value| match value {
+            Some(value) => drop(restored.insert(key, value)),
+            None => drop(restored.remove(&key)),
+        })
+    }
+
+    /// Takes what was restored under a key.
+    pub fn restored<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<F>
+    where
+        K: Borrow<Q>,
+    {
+        self.restored.remove(key)
+    }
+
+    /// Takes everything that was restored and not asked for, sorted by key.
+    pub fn all_restored(&mut self) -> BTreeMap<K, F> {
+        std::mem::take(&mut self.restored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Map = Keyed<u8, u32>;
+
+    fn shard(key: &u8) -> u16 {
+        u16::from(*key % 4)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u8, u32),
+        Change(u8, u32),
+        Remove(u8),
+        Begin(u8),
+        Save(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..24_u8, any::<u32>()).prop_map(|(key, value)| Step::Put(key, value)),
+            4 => (0..24_u8, any::<u32>()).prop_map(|(key, value)| Step::Change(key, value)),
+            2 => (0..24_u8).prop_map(Step::Remove),
+            1 => (0..16_u8).prop_map(Step::Begin),
+            3 => (0..5_usize).prop_map(Step::Save),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens between `begin` and the last `save`, the chain of sections gives the state at `begin`.
+        #[test]
+        fn sections_give_the_state_at_the_beginning(steps in prop::collection::vec(step(), 1..200)) {
+            let mut map = Map::new(shard);
+            let mut model: BTreeMap<u8, u32> = BTreeMap::new();
+            let mut at_begin: Option<BTreeMap<u8, u32>> = None;
+            // Per shard the sections of the chain; the whole ones begin it anew.
+            let mut chains: BTreeMap<u16, Vec<Vec<u8>>> = BTreeMap::new();
+            let mut under_way = Saved::default();
+            let mut whole_now = 0;
+            let finish = |map: &mut Map, under_way: &mut Saved, whole: u8,
+                          chains: &mut BTreeMap<u16, Vec<Vec<u8>>>, expected: &BTreeMap<u8, u32>| {
+                while !map.save(3, under_way) {}
+                for shard in (0..4).filter(|shard| whole & (1 << shard) != 0) {
+                    chains.insert(shard, Vec::new());
+                }
+                for (shard, section) in std::mem::take(under_way).into_sections() {
+                    chains.entry(shard).or_default().push(section);
+                }
+                let mut back = Map::new(shard);
+                for section in chains.values().flatten() {
+                    back.restore("test", section).unwrap();
+                }
+                assert_eq!(&back.all_restored(), expected);
+            };
+            for step in steps {
+                match step {
+                    Step::Put(key, value) => { map.insert(key, value); model.insert(key, value); }
+                    Step::Change(key, value) => {
+                        let number = map.number(&key);
+                        if let Some(held) = number.and_then(|number| map.get_mut(number)) {
+                            *held = value;
+                            model.insert(key, value);
+                        }
+                    }
+                    Step::Remove(key) => prop_assert_eq!(map.remove(&key), model.remove(&key)),
+                    Step::Begin(whole) => {
+                        if let Some(expected) = at_begin.replace(model.clone()) {
+                            finish(&mut map, &mut under_way, whole_now, &mut chains, &expected);
+                        }
+                        whole_now = whole;
+                        map.begin(&|shard| whole & (1 << shard) != 0);
+                    }
+                    Step::Save(entries) => { let _all = map.save(entries, &mut under_way); }
+                }
+                prop_assert_eq!(map.len(), model.len());
+            }
+            if let Some(expected) = at_begin {
+                finish(&mut map, &mut under_way, whole_now, &mut chains, &expected);
+            }
+        }
+    }
+}
