@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Enters: the state of a stage at the end of an epoch. Leaves: per shard the entries that changed since the checkpoint
-//! before, or all of them. Guarantees: what was saved and restored, on any number of workers, goes on exactly as if
+//! before. Guarantees: what was saved and restored, on any number of workers, goes on exactly as if
 //! nothing had happened; a form that cannot be read is an error and never a guess.
 
 mod keyed;
@@ -90,9 +90,9 @@ pub trait Durable {
     /// The form in which it is saved now. A reader knows this form and all before it.
     const FORM: u16;
 
-    /// Begins a checkpoint of the state as it is now: the shards that `whole` names are saved with all their entries,
-    /// the others with what changed since the last `begin`. What was still to be saved of the one before is dropped.
-    fn begin(&mut self, whole: &dyn Fn(u16) -> bool);
+    /// Begins a checkpoint of the state as it is now: what changed since the last `begin` is to be saved. What was still
+    /// to be saved of the one before is saved with this one.
+    fn begin(&mut self);
 
     /// Saves at most about `entries` more; answers whether everything has been saved.
     fn save(&mut self, entries: usize, out: &mut Saved) -> bool;
@@ -105,7 +105,9 @@ pub trait Durable {
     fn restore(&mut self, shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError>;
 }
 
-/// Saved entries by shard: sequences of (key, value or nothing when the key left), in postcard.
+/// Saved entries by shard. A section is a sequence of entries `key length | key | value length + 1 | value` with
+/// lengths as little-endian u32, keys and values in postcard; 0 in the place of the value's length says that the key
+/// left. So a chain of sections can be compacted without knowing what they hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     sections: BTreeMap<u16, Vec<u8>>,
@@ -119,13 +121,11 @@ impl Saved {
         key: &K,
         value: Option<&V>,
     ) {
-        let section = std::mem::take(self.sections.entry(shard).or_default());
-        // Serialising plain values into memory has nothing that could fail: a value that does is left out whole, and
-        // its absence would be found by the count of entries.
-        let written = postcard::to_extend(&(key, value), section);
-        debug_assert!(written.is_ok(), "plain values can be serialised");
-        if let Ok(section) = written {
-            self.sections.insert(shard, section);
+        let section = self.sections.entry(shard).or_default();
+        append(section, 0, key);
+        match value {
+            Some(value) => append(section, 1, value),
+            None => section.extend(0_u32.to_le_bytes()),
         }
     }
 
@@ -149,22 +149,87 @@ impl Saved {
     }
 }
 
+/// Appends `length + more | value`.
+fn append<T: Serialize + ?Sized>(section: &mut Vec<u8>, more: u32, value: &T) {
+    let start = section.len();
+    section.extend([0; 4]);
+    let written = postcard::to_extend(value, std::mem::take(section));
+    // Serialising plain values into memory has nothing that could fail; if it did, going on would lose state.
+    *section = written.unwrap_or_else(|error| unreachable!("a plain value cannot be serialised: {error}"));
+    let length = (section.len() - start - 4) as u32 + more;
+    section[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Takes a section apart: calls `take` with the bytes of each key and of its value.
+///
+/// # Errors
+/// When the bytes are not such a sequence.
+pub fn entries<'a>(
+    state: &'static str,
+    section: &'a [u8],
+    mut take: impl FnMut(&'a [u8], Option<&'a [u8]>) -> Result<(), RestoreError>,
+) -> Result<(), RestoreError> {
+    let torn = || RestoreError::Unreadable { state, detail: "an entry is cut off".to_owned() };
+    let mut rest = section;
+    let mut next = |more: u32| -> Result<Option<Option<&'a [u8]>>, RestoreError> {
+        if rest.is_empty() && more == 0 {
+            return Ok(None);
+        }
+        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(torn)?;
+        let Some(length) = u32::from_le_bytes(*length).checked_sub(more) else {
+            rest = after;
+            return Ok(Some(None));
+        };
+        let (bytes, after) = after.split_at_checked(length as usize).ok_or_else(torn)?;
+        rest = after;
+        Ok(Some(Some(bytes)))
+    };
+    while let Some(Some(key)) = next(0)? {
+        take(key, next(1)?.flatten())?;
+    }
+    Ok(())
+}
+
+/// One section that says what a chain of them says: the last value of every key, sorted by the bytes of the keys.
+///
+/// # Errors
+/// When a section is not a sequence of entries.
+pub fn compact(state: &'static str, chain: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, RestoreError> {
+    let mut last: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
+    for section in chain {
+        entries(state, section.as_ref(), |key, value| {
+            match value {
+                Some(value) => drop(last.insert(key, value)),
+                None => drop(last.remove(key)),
+            }
+            Ok(())
+        })?;
+    }
+    let mut compacted = Vec::with_capacity(last.iter().map(|(key, value)| 8 + key.len() + value.len()).sum());
+    for (key, value) in last {
+        compacted.extend((key.len() as u32).to_le_bytes());
+        compacted.extend(key);
+        compacted.extend((value.len() as u32 + 1).to_le_bytes());
+        compacted.extend(value);
+    }
+    Ok(compacted)
+}
+
 /// Reads a section: calls `take` with each key and its value.
 ///
 /// # Errors
 /// When the bytes are not such a sequence.
 pub fn read_section<K: DeserializeOwned, V: DeserializeOwned>(
     state: &'static str,
-    mut section: &[u8],
+    section: &[u8],
     mut take: impl FnMut(K, Option<V>),
 ) -> Result<(), RestoreError> {
-    while !section.is_empty() {
-        let ((key, value), rest) = postcard::take_from_bytes::<(K, Option<V>)>(section)
-            .map_err(|error| RestoreError::Unreadable { state, detail: error.to_string() })?;
-        take(key, value);
-        section = rest;
-    }
-    Ok(())
+    let unreadable = |error: postcard::Error| RestoreError::Unreadable { state, detail: error.to_string() };
+    entries(state, section, |key, value| {
+        let key = postcard::from_bytes(key).map_err(unreadable)?;
+        take(key, value.map(postcard::from_bytes).transpose().map_err(unreadable)?);
+        Ok(())
+    })
 }
 
 /// Refuses forms that are newer than `known`.
@@ -181,6 +246,23 @@ pub fn known_form(state: &'static str, found: u16, known: u16) -> Result<(), Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_is_compacted_to_the_last_values() {
+        let section = |entries: &[(&str, Option<u32>)]| {
+            let mut saved = Saved::default();
+            entries.iter().for_each(|(key, value)| saved.put(7, key, value.as_ref()));
+            saved.into_sections().remove(&7).unwrap()
+        };
+        let chain = [
+            section(&[("a", Some(1)), ("b", Some(2)), ("c", Some(3))]),
+            section(&[("b", None), ("a", Some(9))]),
+            section(&[("d", Some(4))]),
+        ];
+        let compacted = compact("test", &chain).unwrap();
+        assert_eq!(compacted, section(&[("a", Some(9)), ("c", Some(3)), ("d", Some(4))]));
+        assert!(compact("test", &[&compacted[..compacted.len() - 1]]).is_err(), "a cut section is refused");
+    }
 
     #[test]
     fn shards_are_parts_of_buckets_on_any_number_of_workers() {

@@ -155,33 +155,19 @@ where
     }
 
     /// See [`super::Durable::begin`].
-    pub fn begin(&mut self, whole: &dyn Fn(u16) -> bool) {
-        self.ahead = Saved::default();
-        for number in std::mem::take(&mut self.saving) {
-            if let Some(slot) = &mut self.slots[number as usize] {
-                slot.saving = false;
-            }
-        }
+    pub fn begin(&mut self) {
         for key in std::mem::take(&mut self.left) {
-            let shard = (self.shard)(&key);
-            if !whole(shard) && !self.numbers.contains_key(&key) {
-                self.ahead.put::<K, V>(shard, &key, None);
+            if !self.numbers.contains_key(&key) {
+                self.ahead.put::<K, V>((self.shard)(&key), &key, None);
             }
         }
-        let mut changed = std::mem::take(&mut self.changed);
-        for number in changed.drain(..) {
+        for number in std::mem::take(&mut self.changed) {
             // A number may have been freed and given again since: it stands here twice then, and is taken once.
             if let Some(slot) = self.slots[number as usize].as_mut().filter(|slot| slot.changed) {
                 slot.changed = false;
-                slot.saving = true;
-                self.saving.push(number);
-            }
-        }
-        self.changed = changed;
-        for (number, slot) in self.slots.iter_mut().enumerate() {
-            if let Some(slot) = slot.as_mut().filter(|slot| !slot.saving && whole((self.shard)(&slot.key))) {
-                slot.saving = true;
-                self.saving.push(number as u32);
+                if !std::mem::replace(&mut slot.saving, true) {
+                    self.saving.push(number);
+                }
             }
         }
     }
@@ -244,7 +230,7 @@ mod tests {
         Put(u8, u32),
         Change(u8, u32),
         Remove(u8),
-        Begin(u8),
+        Begin,
         Save(usize),
     }
 
@@ -253,7 +239,7 @@ mod tests {
             4 => (0..24_u8, any::<u32>()).prop_map(|(key, value)| Step::Put(key, value)),
             4 => (0..24_u8, any::<u32>()).prop_map(|(key, value)| Step::Change(key, value)),
             2 => (0..24_u8).prop_map(Step::Remove),
-            1 => (0..16_u8).prop_map(Step::Begin),
+            1 => Just(Step::Begin),
             3 => (0..5_usize).prop_map(Step::Save),
         ]
     }
@@ -264,17 +250,12 @@ mod tests {
         fn sections_give_the_state_at_the_beginning(steps in prop::collection::vec(step(), 1..200)) {
             let mut map = Map::new(shard);
             let mut model: BTreeMap<u8, u32> = BTreeMap::new();
-            let mut at_begin: Option<BTreeMap<u8, u32>> = None;
-            // Per shard the sections of the chain; the whole ones begin it anew.
+            let mut at_begin = BTreeMap::new();
             let mut chains: BTreeMap<u16, Vec<Vec<u8>>> = BTreeMap::new();
             let mut under_way = Saved::default();
-            let mut whole_now = 0;
-            let finish = |map: &mut Map, under_way: &mut Saved, whole: u8,
+            let finish = |map: &mut Map, under_way: &mut Saved,
                           chains: &mut BTreeMap<u16, Vec<Vec<u8>>>, expected: &BTreeMap<u8, u32>| {
                 while !map.save(3, under_way) {}
-                for shard in (0..4).filter(|shard| whole & (1 << shard) != 0) {
-                    chains.insert(shard, Vec::new());
-                }
                 for (shard, section) in std::mem::take(under_way).into_sections() {
                     chains.entry(shard).or_default().push(section);
                 }
@@ -295,20 +276,16 @@ mod tests {
                         }
                     }
                     Step::Remove(key) => prop_assert_eq!(map.remove(&key), model.remove(&key)),
-                    Step::Begin(whole) => {
-                        if let Some(expected) = at_begin.replace(model.clone()) {
-                            finish(&mut map, &mut under_way, whole_now, &mut chains, &expected);
-                        }
-                        whole_now = whole;
-                        map.begin(&|shard| whole & (1 << shard) != 0);
+                    Step::Begin => {
+                        finish(&mut map, &mut under_way, &mut chains, &at_begin);
+                        at_begin.clone_from(&model);
+                        map.begin();
                     }
                     Step::Save(entries) => { let _all = map.save(entries, &mut under_way); }
                 }
                 prop_assert_eq!(map.len(), model.len());
             }
-            if let Some(expected) = at_begin {
-                finish(&mut map, &mut under_way, whole_now, &mut chains, &expected);
-            }
+            finish(&mut map, &mut under_way, &mut chains, &at_begin);
         }
     }
 }
