@@ -19,6 +19,7 @@ pub mod operations;
 mod oracle;
 pub mod position;
 pub mod rule;
+pub mod saved;
 pub mod series;
 #[cfg(test)]
 mod tests;

@@ -32,14 +32,10 @@ impl Rule {
         let metric = threshold.metric.metric();
         let levels = [threshold.level1, threshold.level2, threshold.level3];
         let mildest = levels.iter().rev().flatten().next().copied().unwrap_or(0.0);
-        let code = match (metric.kind, threshold.side) {
-            (MetricKind::State, Side::High) => Code::from(metric.code.as_str()),
-            (_, side) => Code::from(format!("{}_{}", metric.code, side.name())),
-        };
         let advice =
             if threshold.advice.is_empty() { default_advice(threshold) } else { threshold.advice.clone() };
         Rule {
-            code,
+            code: threshold_code(threshold.metric, threshold.side),
             scope: threshold.scope.clone(),
             metric: Some(threshold.metric),
             limits: Limits {
@@ -59,6 +55,21 @@ impl Rule {
         }
     }
 
+    /// Stands for a rule that was in force and is not any more: it has the name and judges nothing.
+    #[must_use]
+    pub fn out_of_force(code: Code, metric: Option<MetricId>, side: Side) -> Rule {
+        let limits = Limits {
+            side,
+            levels: [None; 3],
+            deadband: 0.0,
+            on_delay: 0,
+            off_delay: 0,
+            confirmations: 1,
+            step: 0.0,
+        };
+        Rule { code, scope: Code::default(), metric, limits, analysed: false, advice: String::new() }
+    }
+
     /// The rule for the evidence.
     #[must_use]
     pub fn describe(&self) -> Value {
@@ -75,6 +86,16 @@ impl Rule {
             "off_delay_s": limits.off_delay / SECOND,
             "confirmations": limits.confirmations,
         })
+    }
+}
+
+/// The code of the rule over this side of a metric.
+#[must_use]
+pub fn threshold_code(metric: MetricId, side: Side) -> Code {
+    let metric = metric.metric();
+    match (metric.kind, side) {
+        (MetricKind::State, Side::High) => Code::from(metric.code.as_str()),
+        (_, side) => Code::from(format!("{}_{}", metric.code, side.name())),
     }
 }
 

@@ -32,10 +32,11 @@ pub enum Taken {
 #[derive(Debug)]
 pub struct Series {
     /// The usable readings that may still be revised.
-    points: Points,
-    newest: Millis,
-    revision: Option<Box<Revision>>,
-    watches: SmallVec<[Watch; 1]>,
+    pub(super) points: Points,
+    pub(super) newest: Millis,
+    /// Never at the end of an epoch.
+    pub(super) revision: Option<Box<Revision>>,
+    pub(super) watches: SmallVec<[Watch; 1]>,
 }
 
 impl Series {

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use schemas::{Millis, Transition};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
 use crate::window::points::Points;
 
 /// Why something is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// The next reading.
     Data,
@@ -44,7 +45,7 @@ impl Cause {
 }
 
 /// One transition to be told.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Told {
     /// What happened.
     pub transition: Transition,
@@ -59,8 +60,8 @@ pub struct Told {
 }
 
 /// An episode of which something was told.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Record {
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
     last: Told,
 }
 
@@ -78,11 +79,11 @@ pub struct Watch {
     /// Whether the rule is in force.
     pub(super) enabled: bool,
     /// State before the remembered readings.
-    settled: Fold,
+    pub(super) settled: Fold,
     /// State after them; stale while the series is to be revised.
-    tail: Fold,
+    pub(super) tail: Fold,
     /// Episodes that may still change, by onset.
-    records: Vec<Record>,
+    pub(super) records: Vec<Record>,
 }
 
 impl Watch {
