@@ -12,6 +12,7 @@ use std::{
 
 use schemas::{Epoch, Millis, Topic};
 use serde::{Deserialize, Serialize};
+use sinks::failpoint;
 
 use crate::Error;
 
@@ -153,10 +154,14 @@ impl BindingLog {
         frame.extend((payload.len() as u32).to_le_bytes());
         frame.extend(crc32fast::hash(&payload).to_le_bytes());
         frame.extend(payload);
+        failpoint::reached("bind.before");
+        failpoint::halfway("bind.torn", || drop(self.file.write_all(&frame[..frame.len() / 2])));
         self.file
             .write_all(&frame)
             .and_then(|()| self.file.sync_data())
-            .map_err(|error| Error::State { path: self.path.clone(), error })
+            .map_err(|error| Error::State { path: self.path.clone(), error })?;
+        failpoint::reached("bind.after");
+        Ok(())
     }
 }
 

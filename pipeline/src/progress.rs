@@ -11,7 +11,7 @@ use std::{
 };
 
 use schemas::Epoch;
-use sinks::kafka::Position;
+use sinks::{failpoint, kafka::Position};
 
 use crate::{
     Error,
@@ -117,11 +117,13 @@ impl Progress {
     }
 
     fn write(&self, epoch: Epoch) {
+        failpoint::reached("progress.before");
         let fresh = self.path.with_extension("new");
         if let Err(error) = fs::write(&fresh, epoch.to_string()).and_then(|()| fs::rename(&fresh, &self.path))
         {
             tracing::warn!(%error, path = %self.path.display(), "progress is not written: a restart repeats more");
         }
+        failpoint::reached("progress.after");
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {

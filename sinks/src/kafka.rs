@@ -15,7 +15,7 @@ use rdkafka::{
 };
 use schemas::{Epoch, KafkaSettings, Topic, avro::Codec};
 
-use crate::{Block, Error, Rows};
+use crate::{Block, Error, Rows, failpoint};
 
 const NAME: &str = "kafka";
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -86,7 +86,11 @@ impl Kafka {
     /// [`Error::Retry`] when nothing became visible, [`Error::Stop`] when another process has taken over.
     pub fn write(&self, epoch: Epoch, blocks: &[Block], positions: &[Position]) -> Result<(), Error> {
         self.producer.begin_transaction().map_err(|error| classify("beginning a transaction", &error))?;
+        failpoint::reached("kafka.begun");
         let written = self.send(epoch, blocks).and_then(|()| self.commit(epoch, positions));
+        if written.is_ok() {
+            failpoint::reached("kafka.after_commit");
+        }
         if let Err(Error::Retry { .. }) = written {
             self.producer.abort_transaction(ANSWER_WITHIN).map_err(|error| classify("aborting", &error))?;
         }
@@ -188,6 +192,7 @@ impl Kafka {
         self.producer
             .send_offsets_to_transaction(&list, &group, ANSWER_WITHIN)
             .map_err(|error| classify("committing offsets", &error))?;
+        failpoint::reached("kafka.before_commit");
         loop {
             match self.producer.commit_transaction(ANSWER_WITHIN) {
                 Ok(()) => return Ok(()),

@@ -6,6 +6,7 @@
 pub mod clickhouse;
 pub mod compliance;
 pub mod exchange;
+pub mod failpoint;
 pub mod kafka;
 pub mod memory;
 pub mod runner;

@@ -13,6 +13,7 @@ use rdkafka::{
     message::OwnedMessage,
 };
 use schemas::{Epoch, KafkaSettings, Topic};
+use sinks::failpoint;
 use timely::{
     container::CapacityContainerBuilder,
     dataflow::{
@@ -132,6 +133,7 @@ impl<'s> Read<'s> for StreamVec<'s, Epoch, Binding> {
             let mut reader: Option<Reader> = None;
             move |input, output| {
                 input.for_each(|time, bindings| {
+                    failpoint::reached("read.before");
                     waiting.extend(bindings.drain(..).map(|binding| (time.retain(0), binding)));
                 });
                 while let Some((capability, binding)) = waiting.front() {
@@ -143,7 +145,10 @@ impl<'s> Read<'s> for StreamVec<'s, Epoch, Binding> {
                     }
                     .and_then(|reader| reader.release(&mine, |batch| output.session(capability).give(batch)));
                     match result {
-                        Ok(true) => drop(waiting.pop_front()),
+                        Ok(true) => {
+                            failpoint::reached("read.after");
+                            drop(waiting.pop_front());
+                        }
                         Ok(false) => return activator.activate_after(Duration::from_micros(500)),
                         Err(error) => return control.fail(error),
                     }

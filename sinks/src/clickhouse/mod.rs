@@ -17,7 +17,7 @@ mod tables;
 
 pub use migrate::{Applied, migrate};
 
-use crate::{Block, Error, Sink};
+use crate::{Block, Error, Sink, failpoint};
 
 const NAME: &str = "clickhouse";
 /// Bytes that are compressed and sent at a time.
@@ -233,13 +233,17 @@ impl ClickHouse {
             .with_setting("insert_deduplication_token", &token)
             .with_timeouts(Some(self.send_timeout), Some(self.answer_timeout));
         let mut bytes = bytes::Bytes::from(columns.finish());
+        failpoint::reached("clickhouse.before_insert");
         let send = async {
             while !bytes.is_empty() {
                 request.send(bytes.split_to(CHUNK.min(bytes.len()))).await?;
             }
+            failpoint::reached("clickhouse.before_end");
             request.end().await
         };
-        send.await.map_err(|error| answer::classify(table, &error))
+        send.await.map_err(|error| answer::classify(table, &error))?;
+        failpoint::reached("clickhouse.after_insert");
+        Ok(())
     }
 }
 

@@ -1,0 +1,118 @@
+//! Places at which a test ends or halts the process: before, in the middle of and after every durable step.
+//!
+//! Enters: the names of the places as they are reached, and the environment variable `NUANLIU_FAILPOINT`, for example
+//! `kafka.before_commit:3`: the process aborts when it is there for the third time, as if its machine had failed. With
+//! `kafka.before_commit:3:halt` it halts as SIGSTOP does and goes on when it is sent SIGCONT: a process that others believe
+//! dead. Leaves: one line on standard error. Guarantees: without the variable a place costs one atomic load.
+
+use std::{
+    process,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Names the place, the number of the hit and what to do there.
+const VARIABLE: &str = "NUANLIU_FAILPOINT";
+
+/// What shall happen, and where.
+#[derive(Debug)]
+struct Plan {
+    place: String,
+    hit: u64,
+    halt: bool,
+    hits: AtomicU64,
+}
+
+impl Plan {
+    /// Reads `place:hit` or `place:hit:halt`.
+    fn parse(text: &str) -> Result<Plan, String> {
+        let wrong = || format!("{VARIABLE}={text}: give place:hit or place:hit:halt, such as bind.after:2");
+        let mut parts = text.split(':');
+        let place = parts.next().filter(|place| !place.is_empty()).ok_or_else(wrong)?.to_owned();
+        let hit = parts.next().and_then(|hit| hit.parse().ok()).filter(|hit| *hit > 0).ok_or_else(wrong)?;
+        let halt = match (parts.next(), parts.next()) {
+            (None, _) => false,
+            (Some("halt"), None) => true,
+            _ => return Err(wrong()),
+        };
+        Ok(Plan { place, hit, halt, hits: AtomicU64::new(0) })
+    }
+
+    /// Whether being at `place` now is what the plan waits for.
+    fn is_due(&self, place: &str) -> bool {
+        self.place == place && self.hits.fetch_add(1, Ordering::SeqCst) + 1 == self.hit
+    }
+
+    fn carry_out(&self) {
+        eprintln!("failpoint {}:{} is reached", self.place, self.hit);
+        if !self.halt {
+            process::abort();
+        }
+        // The standard library sends no signals; a program that cannot halt itself must not go on as if it had.
+        let halted = process::Command::new("kill").args(["-STOP", &process::id().to_string()]).status();
+        if !halted.is_ok_and(|status| status.success()) {
+            process::abort();
+        }
+    }
+}
+
+fn plan() -> Option<&'static Plan> {
+    static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+    let read = || {
+        let text = std::env::var(VARIABLE).ok()?;
+        Plan::parse(&text).map_err(|wrong| eprintln!("{wrong}")).ok()
+    };
+    PLAN.get_or_init(read).as_ref()
+}
+
+/// Says that the process is at a place. Returns, unless the plan ends the process here.
+#[inline]
+pub fn reached(place: &str) {
+    halfway(place, || ());
+}
+
+/// As [`reached`] for a place in the middle of a step: when the process is to end here, `half` does the half that is
+/// still done, such as writing the first bytes of a record.
+#[inline]
+pub fn halfway(place: &str, half: impl FnOnce()) {
+    if let Some(plan) = plan()
+        && plan.is_due(place)
+    {
+        half();
+        plan.carry_out();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_waits_for_its_hit_of_its_place() {
+        let plan = Plan::parse("bind.after:2").unwrap();
+        let due = ["bind.after", "bind.before", "bind.after", "bind.after"].map(|place| plan.is_due(place));
+        assert_eq!(due, [false, false, true, false]);
+        assert!(!plan.halt && Plan::parse("bind.after:1:halt").unwrap().halt);
+    }
+
+    #[rstest::rstest]
+    #[case("")]
+    #[case("bind.after")]
+    #[case("bind.after:0")]
+    #[case("bind.after:x")]
+    #[case(":1")]
+    #[case("bind.after:1:stop")]
+    #[case("bind.after:1:halt:1")]
+    fn a_plan_that_says_nothing_is_refused_with_an_example(#[case] text: &str) {
+        let wrong = Plan::parse(text).unwrap_err();
+        assert!(wrong.contains("bind.after:2"), "{wrong}");
+    }
+
+    #[test]
+    fn without_a_plan_nothing_happens() {
+        reached("sinks.tests");
+        halfway("sinks.tests", || panic!("no half is done without a plan"));
+    }
+}
