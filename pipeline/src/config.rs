@@ -12,7 +12,7 @@ use operators::{alarm::alarms::AlarmSettings, validate::Memory, window::Calendar
 use schemas::{KafkaSettings, Millis, time};
 use serde::Deserialize;
 
-use crate::{flow::clock::ClockSource, telemetry::LogForm};
+use crate::{checkpoint, flow::clock::ClockSource, telemetry::LogForm};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Config {
     /// The dataflow.
     #[serde(default)]
     pub pipeline: PipelineSettings,
+    /// Checkpoints of its state.
+    #[serde(default)]
+    pub checkpoint: checkpoint::Settings,
     /// The brokers.
     pub kafka: KafkaSettings,
     /// Where readings, KPIs and alarms are stored.
@@ -223,6 +226,8 @@ pub fn validate(config: &Config) -> Vec<String> {
     );
     demand(!config.kafka.brokers.trim().is_empty(), "kafka.brokers is empty: give host:port");
     demand(config.kafka.partitions > 0, "kafka.partitions must be at least 1");
+    let checkpoint = config.checkpoint.validate(pipeline.block_epochs);
+    problems.extend(checkpoint.into_iter().map(|problem| format!("checkpoint.{problem}")));
     problems.extend(config.clickhouse.validate().into_iter().map(|problem| format!("clickhouse.{problem}")));
     let exchange = config.exchange.iter().flat_map(sinks::exchange::Settings::validate);
     problems.extend(exchange.map(|problem| format!("exchange.{problem}")));

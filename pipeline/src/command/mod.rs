@@ -16,6 +16,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    checkpoint::Start,
     config::{self, Config, Invalid},
     telemetry,
 };
@@ -37,14 +38,16 @@ pub struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the dataflow: Kafka in; readings, KPIs and alarms out.
-    #[command(after_help = "Example:\n  nuanliu run --config nuanliu.toml")]
-    Run,
+    #[command(
+        after_help = "Examples:\n  nuanliu run --config nuanliu.toml\n  nuanliu run --from 4799\n  nuanliu run --take-over"
+    )]
+    Run(run::Arguments),
     /// Run the connectors: HTTP and MQTT in, Kafka out.
     #[command(after_help = "Example:\n  nuanliu connect --config nuanliu.toml")]
     Connect,
     /// Run connectors and dataflow in one process.
     #[command(after_help = "Example:\n  nuanliu all --config nuanliu.toml")]
-    All,
+    All(run::Arguments),
     /// Check configuration, catalogues and registry, and unless --offline the services. Exit code 78 when wrong.
     #[command(after_help = "Examples:\n  nuanliu check\n  nuanliu check --offline --registry registry/")]
     Check(check::Arguments),
@@ -121,9 +124,15 @@ fn wrong(problems: &Invalid) -> ExitCode {
 
 fn dispatch(command: Command, config: Config) -> anyhow::Result<()> {
     match command {
-        Command::Run => run::run(&config, run::Parts { dataflow: true, connectors: false }),
-        Command::Connect => run::run(&config, run::Parts { dataflow: false, connectors: true }),
-        Command::All => run::run(&config, run::Parts { dataflow: true, connectors: true }),
+        Command::Run(start) => {
+            run::run(&config, run::Parts { dataflow: true, connectors: false, start: start.start() })
+        }
+        Command::Connect => {
+            run::run(&config, run::Parts { dataflow: false, connectors: true, start: Start::default() })
+        }
+        Command::All(start) => {
+            run::run(&config, run::Parts { dataflow: true, connectors: true, start: start.start() })
+        }
         Command::Check(arguments) => check::run(&config, &arguments),
         Command::Migrate => migrate::run(&config),
         Command::Registry(command) => registry::run(&config, command),

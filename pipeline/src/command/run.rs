@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use schemas::avro::Codec;
+use clap::Args;
+use schemas::{Epoch, avro::Codec};
 use sinks::{clickhouse::ClickHouse, kafka::Kafka};
 use timely::dataflow::ProbeHandle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     Error,
     binding::{Binding, BindingLog},
+    checkpoint::{Checkpoints, Identity, Opened, Start},
     config::Config,
     control::Control,
     dataflow,
@@ -29,6 +31,28 @@ pub struct Parts {
     pub dataflow: bool,
     /// The connectors.
     pub connectors: bool,
+    /// From where the dataflow goes on.
+    pub start: Start,
+}
+
+/// From where the dataflow goes on.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Arguments {
+    /// Go back to the checkpoint of this epoch, instead of the newest (see `nuanliu checkpoints list`). What was read
+    /// after it is read again from the same offsets; later checkpoints are not used any more.
+    #[arg(long, value_name = "EPOCH")]
+    from: Option<Epoch>,
+    /// Go on although another process holds the state, because it hangs. It can write nothing any more.
+    #[arg(long)]
+    take_over: bool,
+}
+
+impl Arguments {
+    /// The same as a value.
+    #[must_use]
+    pub fn start(self) -> Start {
+        Start { from: self.from, take_over: self.take_over }
+    }
 }
 
 /// Runs until asked to stop.
@@ -60,7 +84,7 @@ pub fn run_until_stopped(
         .connectors
         .then(|| runtime.spawn(super::connect::serve(config.clone(), codec.clone(), Arc::clone(control))));
     if parts.dataflow {
-        run_dataflow(config, codec, runtime, control)?;
+        run_dataflow(config, parts.start, codec, runtime, control)?;
     }
     if let Some(connecting) = connecting {
         if parts.dataflow {
@@ -85,14 +109,21 @@ async fn stop_on_signal(control: Arc<Control>) {
     control.drain();
 }
 
+/// The states that checkpoints hold.
+const STATES: &[&str] = &[];
+
 fn run_dataflow(
     config: &Config,
+    start: Start,
     codec: Codec,
     runtime: &tokio::runtime::Runtime,
     control: &Arc<Control>,
 ) -> anyhow::Result<()> {
     let pipeline = &config.pipeline;
-    let (log, recorded) = BindingLog::open(&pipeline.state)?;
+    let identity =
+        Identity { pipeline: pipeline.name.clone(), prefix: config.kafka.prefix.clone(), states: STATES };
+    let Opened { checkpoints, log, recorded, .. } =
+        Checkpoints::open(&config.checkpoint, identity, &pipeline.state, start, control)?;
     let progress = Arc::new(Progress::open(&pipeline.state)?);
     let watermarks = Watermarks::follow(config.kafka.clone(), &pipeline.name, Arc::clone(control))?;
     let sinks = open_sinks(config, &codec, &progress, &watermarks)?;
@@ -110,6 +141,7 @@ fn run_dataflow(
     let worked = work(parts, minter, &progress);
     outlets.stop();
     worked?;
+    checkpoints.finish();
     control.finish();
     Ok(())
 }
@@ -185,6 +217,6 @@ fn work(parts: dataflow::Parts, minter: Minter, progress: &Arc<Progress>) -> any
 }
 
 /// The first epoch that may still change behind a probe; when all is done, one past everything.
-fn first_open(probe: &ProbeHandle<schemas::Epoch>) -> schemas::Epoch {
-    probe.with_frontier(|frontier| frontier.first().copied()).unwrap_or(schemas::Epoch::MAX)
+fn first_open(probe: &ProbeHandle<Epoch>) -> Epoch {
+    probe.with_frontier(|frontier| frontier.first().copied()).unwrap_or(Epoch::MAX)
 }
