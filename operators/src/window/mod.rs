@@ -7,8 +7,10 @@
 //! than the lateness ago is closed: it is forgotten, and what comes later for it is counted as too late.
 //!
 //! Work is split over files: [`points`] keep recent values, `segment` says what lies between two of them, `object` and
-//! `site` hold what is known of an object and a facility, `derive` adds facts that follow from others.
+//! `site` hold what is known of an object and a facility, `derive` adds facts that follow from others, `above` gathers
+//! what that changes in the scopes, `saved` lets the windows outlive the process.
 
+mod above;
 pub mod calendar;
 mod derive;
 pub mod facts;
@@ -16,29 +18,33 @@ mod object;
 mod packing;
 pub mod points;
 mod quantity;
+mod saved;
 mod segment;
 mod site;
 mod tally;
 
 use std::cell::Cell;
 
-use differential_dataflow::difference::IsZero;
-use rustc_hash::FxHashMap;
 use schemas::{Code, Epoch, Millis, Period, Scope, ScopeKind, time::HOUR};
 use smallvec::SmallVec;
 
+use self::{
+    above::Above,
+    object::Now,
+    saved::Time,
+    site::{RestoredSite, ScopeIds, Site, Touched},
+    tally::Tally,
+};
 pub use self::{
     calendar::{Calendar, Horizon},
     facts::{Component, Facts, Mask},
     points::{Around, Point, Points},
     quantity::{Quantities, Quantity, Role},
 };
-use self::{
-    object::Now,
-    site::{ScopeIds, Site, Touched},
-    tally::Tally,
+use crate::{
+    CheckedEpoch, ProfileChange, Stage,
+    durable::{Keyed, shard},
 };
-use crate::{CheckedEpoch, Profile, ProfileChange, Stage};
 
 /// A window of one facility that changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,26 +93,22 @@ pub struct WindowedEpoch {
     pub unregistered: u64,
 }
 
-type RollUp = FxHashMap<(u32, Period, Millis), Facts>;
-
 /// The windows of the facilities of one worker.
 pub struct Window {
     calendar: Calendar,
     quantities: Quantities,
-    index: FxHashMap<Code, u32>,
-    sites: Vec<Option<Site>>,
-    free: Vec<u32>,
-    scopes: Vec<Scope>,
-    scope_ids: FxHashMap<Scope, u32>,
+    sites: Keyed<Code, Site, RestoredSite>,
+    above: Above,
     /// The clock of the epoch before; `None` before the first.
     clock: Option<Millis>,
     horizon: Horizon,
     tally: Tally,
     touched: Vec<Touched>,
-    roll_up: RollUp,
-    /// Registry changes counted in scopes that a facility has left; they leave with their window.
-    left: Vec<(u32, Period, Millis)>,
     last_day: Cell<(Millis, Millis)>,
+    /// To be saved for the checkpoint under way.
+    time_to_save: Option<Time>,
+    /// Something was restored, and the next epoch is that of the checkpoint.
+    resuming: bool,
 }
 
 impl Window {
@@ -116,30 +118,23 @@ impl Window {
         Window {
             calendar,
             quantities: Quantities::builtin(),
-            index: FxHashMap::default(),
-            sites: Vec::new(),
-            free: Vec::new(),
-            scopes: Vec::new(),
-            scope_ids: FxHashMap::default(),
+            sites: Keyed::new(|facility: &Code| shard(facility)),
+            above: Above::new(),
             clock: None,
             horizon: Horizon::NOTHING_CLOSED,
             tally: Tally::default(),
             touched: Vec::new(),
-            roll_up: RollUp::default(),
-            left: Vec::new(),
             last_day: Cell::new((0, 0)),
+            time_to_save: None,
+            resuming: false,
         }
     }
 
     /// Bytes on the heap for facilities and their series, and the number of series, for memory figures.
     #[must_use]
     pub fn footprint(&self) -> (usize, usize) {
-        let sites = self.sites.iter().flatten();
-        let series = sites.clone().flat_map(|site| &site.objects).map(object::Object::series_count).sum();
-        (
-            sites.map(Site::heap_bytes).sum::<usize>() + self.sites.capacity() * size_of::<Option<Site>>(),
-            series,
-        )
+        let sites: usize = self.sites.iter().map(|(.., site)| site.heap_bytes()).sum();
+        (sites + self.sites.end() as usize * size_of::<Option<(Code, Site)>>(), self.entries())
     }
 
     /// Retracts and forgets what is closed. Decided by the clock of the epoch before, so that everything which one
@@ -150,65 +145,39 @@ impl Window {
             return;
         }
         self.horizon = horizon;
-        for site in self.sites.iter_mut().flatten() {
-            let (roll_up, scopes, mask) = (&mut self.roll_up, &site.scopes, site.rolls_up);
-            let mut retract =
-                |period, start, facts: &Facts| contribute(roll_up, scopes, mask, (period, start), facts, -1);
-            site.hours.retain(|hour| {
-                let open = hour.start >= horizon.hour;
-                if !open {
-                    retract(Period::Hour, hour.start, &hour.facts);
-                }
-                open
-            });
-            site.days.retain(|day| {
-                let open = day.start >= horizon.day;
-                if !open {
-                    retract(Period::Day, day.start, &day.facts);
-                }
-                open
-            });
-            site.objects.iter_mut().for_each(|object| object.forget(horizon.hour));
-        }
-        let roll_up = &mut self.roll_up;
-        self.left.retain(|(scope, period, start)| {
-            let open = !horizon.is_closed(*period, *start);
-            if !open {
-                roll_up.entry((*scope, *period, *start)).or_default().add(Component::RegistryChanges, -1);
+        for number in 0..self.sites.end() {
+            // Those that keep everything are not touched, so that they need not be saved.
+            if self.sites.get(number).is_some_and(|site| site.reaches_behind(horizon))
+                && let Some(site) = self.sites.get_mut(number)
+            {
+                site.close(horizon, &mut self.above);
             }
-            open
-        });
+        }
+        self.above.close(horizon);
     }
 
     /// Applies a registry change.
     fn register(&mut self, change: &ProfileChange, clock: Millis) {
         let now = now(&self.quantities, Role::Network, self.horizon, self.clock);
-        match (&change.profile, self.index.get(&change.facility).copied()) {
-            (Some(profile), Some(number)) => {
-                let scopes = intern(&mut self.scopes, &mut self.scope_ids, profile);
-                if let Some(site) = &mut self.sites[number as usize] {
-                    site.revise((profile.clone(), scopes), Calendar::hour(clock), &now, &mut self.tally);
-                    site.gone = false;
-                    site.take(&mut self.tally, number, &now, &mut self.touched);
-                }
+        let number = self.sites.number(&change.facility);
+        let known = number.and_then(|number| Some((number, self.sites.get_mut(number)?)));
+        match (&change.profile, known) {
+            (Some(profile), Some((number, site))) => {
+                let scopes = self.above.intern(profile);
+                site.revise((profile.clone(), scopes), Calendar::hour(clock), &now, &mut self.tally);
+                site.gone = false;
+                site.take(&mut self.tally, number, &now, &mut self.touched);
             }
             (Some(profile), None) => {
-                let scopes = intern(&mut self.scopes, &mut self.scope_ids, profile);
-                let site = Some(Site::new(profile.clone(), scopes, Calendar::hour(clock)));
-                let number = self.free.pop().unwrap_or(self.sites.len() as u32);
-                match self.sites.get_mut(number as usize) {
-                    Some(place) => *place = site,
-                    None => self.sites.push(site),
-                }
-                self.index.insert(change.facility.clone(), number);
+                let mut site = Site::new(profile.clone(), self.above.intern(profile));
+                site.expect_registered(Calendar::hour(clock));
+                self.sites.insert(change.facility.clone(), site);
             }
-            (None, Some(number)) => {
-                if let Some(site) = &mut self.sites[number as usize] {
-                    site.note_registry_change(Calendar::hour(clock), &mut self.tally);
-                    site.leave(ScopeIds::new(), site.rolls_up);
-                    site.gone = true;
-                    site.take(&mut self.tally, number, &now, &mut self.touched);
-                }
+            (None, Some((number, site))) => {
+                site.note_registry_change(Calendar::hour(clock), &mut self.tally);
+                site.leave(ScopeIds::new(), site.rolls_up);
+                site.gone = true;
+                site.take(&mut self.tally, number, &now, &mut self.touched);
             }
             (None, None) => {}
         }
@@ -218,8 +187,7 @@ impl Window {
     fn receive(&mut self, epoch: &CheckedEpoch) -> (u64, u64) {
         let (mut too_late, mut unregistered) = (0, 0);
         for report in &epoch.reports {
-            let site = self.index.get(&report.object.facility).copied();
-            let Some((number, site)) = site.and_then(|n| Some((n, self.sites[n as usize].as_mut()?))) else {
+            let Some(number) = self.sites.number(&report.object.facility) else {
                 unregistered += report.readings.len() as u64;
                 continue;
             };
@@ -227,21 +195,20 @@ impl Window {
                 too_late += report.readings.len() as u64;
                 continue;
             }
+            let Some(site) = self.sites.get_mut(number) else { continue };
             let now = now(&self.quantities, site.means.role, self.horizon, self.clock);
             site.object(&report.object.device).receive(report, &now, &mut self.tally);
             site.take(&mut self.tally, number, &now, &mut self.touched);
         }
-        for repeated in &epoch.repeated {
-            let site = self.index.get(&repeated.object.facility).copied();
-            let Some((number, site)) = site.and_then(|n| Some((n, self.sites[n as usize].as_mut()?))) else {
+        for repeated in epoch.repeated.iter().filter(|repeated| repeated.observed_at >= self.horizon.hour) {
+            let number = self.sites.number(&repeated.object.facility);
+            let Some((number, site)) = number.and_then(|n| Some((n, self.sites.get_mut(n)?))) else {
                 continue;
             };
-            if repeated.observed_at >= self.horizon.hour {
-                let hour = Calendar::hour(repeated.observed_at);
-                self.tally.add(hour, Component::Duplicates, i64::from(repeated.readings));
-                let now = now(&self.quantities, site.means.role, self.horizon, self.clock);
-                site.take(&mut self.tally, number, &now, &mut self.touched);
-            }
+            let hour = Calendar::hour(repeated.observed_at);
+            self.tally.add(hour, Component::Duplicates, i64::from(repeated.readings));
+            let now = now(&self.quantities, site.means.role, self.horizon, self.clock);
+            site.take(&mut self.tally, number, &now, &mut self.touched);
         }
         (too_late, unregistered)
     }
@@ -254,11 +221,15 @@ impl Window {
             return;
         }
         let ended: Vec<Millis> = (0..).map(|n| first + n * HOUR).take_while(|hour| *hour < last).collect();
-        for (number, site) in self.sites.iter_mut().enumerate() {
-            let Some(site) = site.as_mut().filter(|site| !site.gone) else { continue };
+        for number in 0..self.sites.end() {
+            let Some(site) = self.sites.get(number).filter(|site| !site.gone) else { continue };
             let now = now(&self.quantities, site.means.role, self.horizon, self.clock);
             site.end_hours(&ended, clock, &now, &mut self.tally);
-            site.take(&mut self.tally, number as u32, &now, &mut self.touched);
+            if !self.tally.is_empty()
+                && let Some(site) = self.sites.get_mut(number)
+            {
+                site.take(&mut self.tally, number, &now, &mut self.touched);
+            }
         }
     }
 
@@ -268,10 +239,7 @@ impl Window {
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable_by_key(|touched| (touched.site, touched.hour));
         for hours in touched.chunk_by_mut(|a, b| a.site == b.site) {
-            if let Some(site) = self.sites[hours[0].site as usize].take() {
-                let site = self.tell_site(site, hours, &mut told);
-                self.sites[hours[0].site as usize] = site;
-            }
+            self.tell_site(hours[0].site, hours, &mut told);
         }
         touched.clear();
         self.touched = touched;
@@ -281,8 +249,9 @@ impl Window {
         told
     }
 
-    /// The same for one facility. It is given back unless it is gone.
-    fn tell_site(&mut self, mut site: Site, hours: &mut [Touched], told: &mut Vec<Windowed>) -> Option<Site> {
+    /// The same for one facility. It leaves when it is gone.
+    fn tell_site(&mut self, number: u32, hours: &mut [Touched], told: &mut Vec<Windowed>) {
+        let Some(site) = self.sites.get_mut(number) else { return };
         let mut days = SmallVec::<[(usize, Facts); 2]>::new();
         let moved = site.moved_from.take();
         if moved.is_some() {
@@ -293,7 +262,7 @@ impl Window {
             let Some(hour) = site.hour(touched.hour) else { continue };
             hour.touched = false;
             let (before, after) = (std::mem::take(&mut touched.before), hour.facts.clone());
-            let bounds = self.day_of(touched.hour);
+            let bounds = day_of(&self.calendar, &self.last_day, touched.hour);
             if bounds.0 >= self.horizon.day {
                 let known = site.days.iter().any(|day| day.start == bounds.0);
                 let place = site.day(bounds.0);
@@ -308,52 +277,21 @@ impl Window {
                 let sums = if day_over || last_hour { derive::SUMS } else { derive::SUMS_OF_OPEN };
                 site.days[place].facts.add_all(&after.minus(&before).only(sums), 1);
             }
-            self.spread(&site, moved.as_deref(), (Period::Hour, touched.hour), &before, &after);
-            tell_facility(told, &site, (Period::Hour, touched.hour), before, after);
+            self.above.spread(site, moved.as_deref(), (Period::Hour, touched.hour), &before, &after);
+            tell_facility(told, site, (Period::Hour, touched.hour), before, after);
         }
         for (place, before) in days {
             let means = site.means;
             let day = &mut site.days[place];
             derive::derive_static(&mut day.facts, &means);
             let (start, after) = (day.start, day.facts.clone());
-            self.spread(&site, moved.as_deref(), (Period::Day, start), &before, &after);
-            tell_facility(told, &site, (Period::Day, start), before, after);
+            self.above.spread(site, moved.as_deref(), (Period::Day, start), &before, &after);
+            tell_facility(told, site, (Period::Day, start), before, after);
         }
         if site.gone {
-            self.index.remove(&site.code);
-            self.free.push(hours[0].site);
-            return None;
+            let facility = site.code.clone();
+            self.sites.remove(&facility);
         }
-        Some(site)
-    }
-
-    /// Adds a change of a facility's window to the scopes above it, and moves it where the facility moved.
-    fn spread(
-        &mut self,
-        site: &Site,
-        moved: Option<&(ScopeIds, Mask)>,
-        window: (Period, Millis),
-        before: &Facts,
-        after: &Facts,
-    ) {
-        let Some((old, mask)) = moved else {
-            contribute(&mut self.roll_up, &site.scopes, site.rolls_up, window, &after.minus(before), 1);
-            return;
-        };
-        contribute(&mut self.roll_up, old, *mask, window, before, -1);
-        contribute(&mut self.roll_up, &site.scopes, site.rolls_up, window, after, 1);
-        for scope in old.iter().filter(|scope| !site.scopes.contains(scope)) {
-            self.left.push((*scope, window.0, window.1));
-            self.roll_up.entry((*scope, window.0, window.1)).or_default().add(Component::RegistryChanges, 1);
-        }
-    }
-
-    fn day_of(&self, hour: Millis) -> (Millis, Millis) {
-        let (start, end) = self.last_day.get();
-        if !(start..end).contains(&hour) {
-            self.last_day.set(self.calendar.day(hour));
-        }
-        self.last_day.get()
     }
 
     /// The hours of stations and sources that have settled.
@@ -366,10 +304,15 @@ impl Window {
             return Vec::new();
         }
         let mut settled = Vec::new();
-        for site in self.sites.iter_mut().flatten() {
-            if !matches!(site.means.role, Role::Station | Role::Source) {
+        for number in 0..self.sites.end() {
+            let awaited = |site: &&Site| {
+                matches!(site.means.role, Role::Station | Role::Source)
+                    && site.hours.iter().any(|hour| !hour.settled && due(hour.start))
+            };
+            if self.sites.get(number).filter(awaited).is_none() {
                 continue;
             }
+            let Some(site) = self.sites.get_mut(number) else { continue };
             for hour in site.hours.iter_mut().filter(|hour| !hour.settled && due(hour.start)) {
                 hour.settled = true;
                 let (facility, facts) = (site.code.clone(), hour.facts.clone());
@@ -379,19 +322,6 @@ impl Window {
         settled.sort_unstable_by(|a, b| (&a.facility, a.hour).cmp(&(&b.facility, b.hour)));
         settled
     }
-
-    fn take_roll_up(&mut self) -> Vec<((Scope, Period, Millis), Facts)> {
-        let roll_up = std::mem::take(&mut self.roll_up);
-        let mut contributions: Vec<_> = roll_up
-            .into_iter()
-            .filter(|(_, facts)| !facts.is_zero())
-            .map(|((scope, period, start), facts)| {
-                ((self.scopes[scope as usize].clone(), period, start), facts)
-            })
-            .collect();
-        contributions.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        contributions
-    }
 }
 
 impl Stage for Window {
@@ -400,6 +330,9 @@ impl Stage for Window {
     const NAME: &'static str = "window";
 
     fn apply(&mut self, epoch: &CheckedEpoch) -> WindowedEpoch {
+        if std::mem::take(&mut self.resuming) {
+            return self.resume(epoch);
+        }
         let clock = self.clock.map_or(epoch.clock, |before| before.max(epoch.clock));
         self.close();
         for change in &epoch.profiles {
@@ -410,13 +343,14 @@ impl Stage for Window {
         let facility = self.tell();
         let hours = self.settled(clock);
         self.clock = Some(clock);
-        let contributions = self.take_roll_up();
+        let contributions = self.above.take();
         let (epoch, horizon) = (epoch.epoch, self.horizon);
         WindowedEpoch { epoch, clock, horizon, facility, contributions, hours, too_late, unregistered }
     }
 
     fn entries(&self) -> usize {
-        self.sites.iter().flatten().flat_map(|site| &site.objects).map(object::Object::series_count).sum()
+        let objects = self.sites.iter().flat_map(|(.., site)| &site.objects);
+        objects.map(object::Object::series_count).sum()
     }
 }
 
@@ -442,31 +376,13 @@ fn tell_facility(
     }
 }
 
-fn contribute(
-    roll_up: &mut RollUp,
-    scopes: &[u32],
-    mask: Mask,
-    (period, start): (Period, Millis),
-    facts: &Facts,
-    sign: i64,
-) {
-    let facts = facts.only(mask);
-    if !facts.is_zero() {
-        for scope in scopes {
-            roll_up.entry((*scope, period, start)).or_default().add_all(&facts, sign);
-        }
+/// Start and end of the day that holds an hour; `last` is the one asked for before.
+fn day_of(calendar: &Calendar, last: &Cell<(Millis, Millis)>, hour: Millis) -> (Millis, Millis) {
+    let (start, end) = last.get();
+    if !(start..end).contains(&hour) {
+        last.set(calendar.day(hour));
     }
-}
-
-/// The numbers of a profile's scopes, new ones added. A scope once named keeps its number: there are few.
-fn intern(scopes: &mut Vec<Scope>, ids: &mut FxHashMap<Scope, u32>, profile: &Profile) -> ScopeIds {
-    let number = |scope: &Scope| {
-        *ids.entry(scope.clone()).or_insert_with(|| {
-            scopes.push(scope.clone());
-            scopes.len() as u32 - 1
-        })
-    };
-    profile.scopes.iter().map(number).collect()
+    last.get()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use schemas::{
     Code, Flag, MetricId, Millis, QualityTest,
     time::{HOUR, MINUTE},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     calendar::Calendar,
@@ -18,8 +19,8 @@ use crate::flow::{Change, Checked, CheckedReport};
 /// The room temperature that must be reached where the registry does not say, °C (T 2.15.4.1).
 const STANDARD_TEMP: f64 = 18.0;
 
-/// What the registry says about an object.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What the registry says about an object. Until it says something there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Traits {
     /// Between two reports, ms, at least 1.
     pub(super) interval: Millis,
@@ -54,10 +55,11 @@ impl Now<'_> {
 }
 
 /// The state of one object. Points leave it when their hour is closed; the last one before stays, as the start of the
-/// next segment.
-#[derive(Debug)]
+/// next segment. Saved without the traits, which its facility gives it again.
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Object {
     pub(super) code: Code,
+    #[serde(skip)]
     pub(super) traits: Traits,
     /// The first hour in which reports are expected.
     pub(super) first_hour: Millis,
@@ -67,13 +69,13 @@ pub(super) struct Object {
     doubts: Vec<Doubt>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Series {
     quantity: Quantity,
     points: Points,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Doubt {
     at: Millis,
     metric: MetricId,
@@ -216,6 +218,13 @@ impl Object {
     /// Drops every series: the facility has become something else.
     pub(super) fn drop_series(&mut self) {
         self.series.clear();
+    }
+
+    /// Whether [`Object::forget`] would forget anything.
+    pub(super) fn reaches_behind(&self, floor: Millis) -> bool {
+        self.doubts.first().is_some_and(|doubt| doubt.at < floor)
+            || self.beats.has_two_before(floor)
+            || self.series.iter().any(|series| series.points.has_two_before(floor))
     }
 
     /// Forgets what lies in closed hours.

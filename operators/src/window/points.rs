@@ -153,6 +153,12 @@ impl Points {
         if self.count == 0 || at > self.last.at || at < self.first.at { None } else { self.splice(at, None) }
     }
 
+    /// Whether [`Points::forget_before_but_one`] would forget anything.
+    #[must_use]
+    pub fn has_two_before(&self, at: Millis) -> bool {
+        self.count > 1 && self.first.at < at && self.iter().nth(1).is_some_and(|point| point.at < at)
+    }
+
     /// Forgets every point before a time.
     pub fn forget_before(&mut self, at: Millis) {
         self.forget(at, false);
@@ -397,6 +403,7 @@ mod tests {
                     }
                 }
                 agrees(&points, &oracle);
+                prop_assert_eq!(points.has_two_before(at), oracle.range(..at).count() > 1);
                 let from: Vec<Millis> = points.iter_from(at).map(|p| p.at).collect();
                 prop_assert_eq!(from, oracle.range(at..).map(|p| *p.0).collect::<Vec<_>>());
             }

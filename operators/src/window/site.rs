@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use schemas::{Code, FacilityKind, Millis, time::HOUR};
+use schemas::{Code, FacilityKind, Millis, Period, time::HOUR};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
+    above::Above,
+    calendar::Horizon,
     derive::{self, Means},
     facts::{Component, Facts, Mask},
     object::{Now, Object, Traits},
@@ -17,13 +20,18 @@ use crate::Profile;
 /// Numbers of scopes, in the order of the profile's.
 pub(super) type ScopeIds = SmallVec<[u32; 6]>;
 
-/// The state of one facility. It leaves when the facility is no longer registered.
-#[derive(Debug)]
+/// The state of one facility. It leaves when the facility is no longer registered. Written as [`RestoredSite`].
+#[derive(Debug, Serialize)]
 pub(super) struct Site {
+    #[serde(skip)]
     pub(super) code: Code,
+    #[serde(skip)]
     pub(super) profile: Arc<Profile>,
+    #[serde(skip)]
     pub(super) scopes: ScopeIds,
+    #[serde(skip)]
     pub(super) rolls_up: Mask,
+    #[serde(skip)]
     pub(super) means: Means,
     /// Sorted by code; the facility itself has the empty one.
     pub(super) objects: Vec<Object>,
@@ -32,25 +40,36 @@ pub(super) struct Site {
     /// Sorted by start.
     pub(super) days: Vec<Day>,
     /// Where it rolled up before this epoch, when that changed in it.
+    #[serde(skip)]
     pub(super) moved_from: Option<Box<(ScopeIds, Mask)>>,
+    #[serde(skip)]
     pub(super) gone: bool,
 }
 
+/// What a facility does not know from its profile.
+#[derive(Debug, Deserialize)]
+pub(super) struct RestoredSite {
+    objects: Vec<Object>,
+    hours: Vec<Hour>,
+    days: Vec<Day>,
+}
+
 /// An open hour.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Hour {
     pub(super) start: Millis,
     pub(super) facts: Facts,
     /// How much of it has passed as far as the facility's data and the clock say, ms.
     pub(super) elapsed: u32,
     /// Changed in this epoch: the facts before are among [`Touched`].
+    #[serde(skip)]
     pub(super) touched: bool,
     /// Given to the models.
     pub(super) settled: bool,
 }
 
 /// An open day.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Day {
     pub(super) start: Millis,
     pub(super) facts: Facts,
@@ -66,10 +85,10 @@ pub(super) struct Touched {
 }
 
 impl Site {
-    /// A facility as the registry describes it; its objects are expected from `first_hour` on.
-    pub(super) fn new(profile: Arc<Profile>, scopes: ScopeIds, first_hour: Millis) -> Site {
+    /// A facility as the registry describes it, of which nothing is known and nothing expected.
+    pub(super) fn new(profile: Arc<Profile>, scopes: ScopeIds) -> Site {
         let means = means(&profile);
-        let mut site = Site {
+        Site {
             code: profile.facility.code.clone(),
             rolls_up: means.role.rolls_up(),
             means,
@@ -80,9 +99,15 @@ impl Site {
             days: Vec::new(),
             moved_from: None,
             gone: false,
-        };
-        site.expect_registered(first_hour);
-        site
+        }
+    }
+
+    /// Takes the state over that was saved under the same profile.
+    pub(super) fn restore(&mut self, restored: RestoredSite) {
+        (self.objects, self.hours, self.days) = (restored.objects, restored.hours, restored.days);
+        for object in &mut self.objects {
+            object.traits = Traits::of(&self.profile, &object.code);
+        }
     }
 
     /// The object with this device code, which is made when it was not known; not expected before its first report.
@@ -101,7 +126,7 @@ impl Site {
 
     /// Objects whose interval stands in the registry are expected even when they were never heard: devices with an
     /// interval of their own, and the facility itself when it has one and none of its devices has.
-    fn expect_registered(&mut self, first_hour: Millis) {
+    pub(super) fn expect_registered(&mut self, first_hour: Millis) {
         let has = |attributes| schemas::registry::attribute::number(attributes, "interval").is_some();
         let profile = Arc::clone(&self.profile);
         let mut devices = profile.devices.iter().filter(|(_, device)| has(&device.attributes)).peekable();
@@ -185,7 +210,7 @@ impl Site {
 
     /// The clock has come to `clock`: completes the hours that ended since, at most those that `open` still holds open
     /// and those that have data. `ended` are the hours that ended since, in order.
-    pub(super) fn end_hours(&mut self, ended: &[Millis], clock: Millis, now: &Now<'_>, tally: &mut Tally) {
+    pub(super) fn end_hours(&self, ended: &[Millis], clock: Millis, now: &Now<'_>, tally: &mut Tally) {
         let mut close = |objects: &[Object], hour: Millis| {
             objects.iter().for_each(|object| object.close_hour(hour, tally));
             tally.saw(hour, hour + HOUR);
@@ -203,6 +228,27 @@ impl Site {
                 close(&self.objects, *hour);
             }
         }
+    }
+
+    /// Whether closing by this horizon would change anything.
+    pub(super) fn reaches_behind(&self, horizon: Horizon) -> bool {
+        self.hours.first().is_some_and(|hour| hour.start < horizon.hour)
+            || self.days.first().is_some_and(|day| day.start < horizon.day)
+            || self.objects.iter().any(|object| object.reaches_behind(horizon.hour))
+    }
+
+    /// Retracts and forgets what is closed.
+    pub(super) fn close(&mut self, horizon: Horizon, above: &mut Above) {
+        let (scopes, mask) = (&self.scopes, self.rolls_up);
+        let mut stays = |open: bool, window: (Period, Millis), facts: &Facts| {
+            if !open {
+                above.contribute(scopes, mask, window, facts, -1);
+            }
+            open
+        };
+        self.hours.retain(|hour| stays(hour.start >= horizon.hour, (Period::Hour, hour.start), &hour.facts));
+        self.days.retain(|day| stays(day.start >= horizon.day, (Period::Day, day.start), &day.facts));
+        self.objects.iter_mut().for_each(|object| object.forget(horizon.hour));
     }
 
     /// The open hour that starts then; it is opened when it is not.

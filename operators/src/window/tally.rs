@@ -28,6 +28,11 @@ impl Tally {
         entry.amounts[component as usize] += amount;
     }
 
+    /// Whether nothing was gathered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
     /// Notes that time has come this far.
     pub(super) fn saw(&mut self, hour: Millis, at: Millis) {
         let entry = self.entry(hour);

@@ -3,6 +3,7 @@
 mod cases;
 mod measure;
 mod oracle;
+mod resume;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use differential_dataflow::difference::IsZero;
 use jiff::tz::TimeZone;
 use schemas::{
     Catalogue, Code, Device, Facility, FacilityKind, Flag, Millis, Period, Scope, ScopeKind, TestSet,
@@ -17,7 +19,7 @@ use schemas::{
 };
 
 use super::*;
-use crate::{Change, Checked, CheckedReport, Object};
+use crate::{Change, Checked, CheckedReport, Object, Profile};
 
 /// 2024-01-15T00:00:00Z, which is 08:00 in China.
 const START: Millis = 1_705_276_800_000;
@@ -92,6 +94,20 @@ fn report(facility: &str, device: &str, at: Millis, readings: &[(&str, f64, Flag
 
 fn good(facility: &str, at: Millis, metric: &str, value: f64) -> CheckedReport {
     report(facility, "", at, &[(metric, value, Flag::Good, Change::New)])
+}
+
+/// A small deterministic generator, so that a failing case is its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
 }
 
 /// Runs a stage and keeps what it tells.

@@ -6,20 +6,6 @@ use super::*;
 
 const SPAN: Millis = 5 * HOUR;
 
-/// A small deterministic generator, so that a failing case is its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
-
 /// A report with when it arrives; revisions arrive after what they revise.
 type Sent = (Millis, CheckedReport);
 /// (facility, metric) -> time -> value, of usable readings only.

@@ -1,0 +1,114 @@
+//! How the windows outlive the process.
+//!
+//! Enters: sections of the facilities that this worker holds, then the epoch of the checkpoint once more, carrying the
+//! registry alone. Leaves: in that epoch everything that the open windows add to the scopes, and no change of any window.
+//! Guarantees: what follows is the same as if the process had never ended.
+//!
+//! Form 1: per facility its objects, open hours and open days, under its code; what facilities left in open windows of
+//! scopes, under facility, scope and window, in the shard of the facility; the clock and the horizon, for all alike.
+//! What follows from the profile (scopes, means, traits) is derived again from the same profile.
+
+use schemas::Millis;
+use serde::{Deserialize, Serialize};
+
+use super::{Calendar, Horizon, Window, WindowedEpoch, above::Left, site::Site};
+use crate::{
+    CheckedEpoch,
+    durable::{Durable, GLOBAL, RestoreError, Saved, entries, known_form, read_section},
+};
+
+/// How far time had come at a checkpoint. The horizon is that of the clock an epoch before, so it is no function of the
+/// clock.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Time {
+    clock: Option<Millis>,
+    first_open_hour: Millis,
+    first_open_day: Millis,
+}
+
+impl Durable for Window {
+    const STATE: &'static str = "window";
+    const FORM: u16 = 1;
+
+    fn begin(&mut self) {
+        self.time_to_save = Some(Time {
+            clock: self.clock,
+            first_open_hour: self.horizon.hour,
+            first_open_day: self.horizon.day,
+        });
+        self.sites.begin();
+        self.above.left.begin();
+    }
+
+    fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
+        if let Some(time) = self.time_to_save.take() {
+            out.put(GLOBAL, "time", Some(&time));
+        }
+        let sites = self.sites.save(entries, out);
+        self.above.left.save(entries, out) && sites
+    }
+
+    fn restore(&mut self, shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
+        known_form(Self::STATE, form, Self::FORM)?;
+        self.resuming = true;
+        if shard == GLOBAL {
+            return read_section(Self::STATE, section, |_: String, time: Option<Time>| {
+                if let Some(time) = time {
+                    self.clock = time.clock;
+                    self.horizon = Horizon { hour: time.first_open_hour, day: time.first_open_day };
+                }
+            });
+        }
+        let (mut sites, mut left) = (Vec::with_capacity(section.len()), Vec::new());
+        entries(Self::STATE, section, |key, value| {
+            copy_entry(if Left::wrote(key) { &mut left } else { &mut sites }, key, value);
+            Ok(())
+        })?;
+        self.sites.restore(Self::STATE, &sites)?;
+        self.above.left.restore(Self::STATE, &left)
+    }
+}
+
+/// Appends an entry as it stood in its section.
+fn copy_entry(section: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
+    section.extend((key.len() as u32).to_le_bytes());
+    section.extend(key);
+    section.extend(value.map_or(0, |value| value.len() as u32 + 1).to_le_bytes());
+    section.extend(value.unwrap_or_default());
+}
+
+impl Window {
+    /// Applies the epoch of the checkpoint once more: the facilities in its registry take their restored forms. All it
+    /// tells is what the scopes hold, for downstream begins empty.
+    ///
+    /// Forms of facilities that are not registered are dropped: one that leaves is forgotten in the epoch in which it
+    /// does. A facility without a form begins anew.
+    pub(super) fn resume(&mut self, epoch: &CheckedEpoch) -> WindowedEpoch {
+        let clock = self.clock.map_or(epoch.clock, |before| before.max(epoch.clock));
+        for change in &epoch.profiles {
+            let Some(profile) = &change.profile else { continue };
+            let scopes = self.above.intern(profile);
+            let mut site = Site::new(profile.clone(), scopes);
+            match self.sites.restored(&change.facility) {
+                Some(form) => site.restore(form),
+                None => site.expect_registered(Calendar::hour(clock)),
+            }
+            self.above.contribute_all(&site);
+            self.sites.insert(change.facility.clone(), site);
+        }
+        drop(self.sites.all_restored());
+        self.above.restore_left();
+        self.clock = Some(clock);
+        let contributions = self.above.take();
+        WindowedEpoch {
+            epoch: epoch.epoch,
+            clock,
+            horizon: self.horizon,
+            facility: Vec::new(),
+            contributions,
+            hours: Vec::new(),
+            too_late: 0,
+            unregistered: 0,
+        }
+    }
+}
