@@ -10,6 +10,8 @@
 //! nothing had happened; a form that cannot be read is an error and never a guess.
 
 mod keyed;
+#[cfg(test)]
+pub(crate) mod restarts;
 
 use std::{
     collections::BTreeMap,

@@ -1,15 +1,24 @@
 //! What an object remembers of one metric: values, marks, limits, and where its tests stand.
 
 use schemas::MetricId;
+use serde::{Deserialize, Serialize};
 
-use super::{mark::Mark, neighbours::State, rule::Rule, values::Values};
+use super::{
+    mark::Mark,
+    neighbours::State,
+    restored::{self, RestoredColumn},
+    rule::Rule,
+    values::Values,
+};
 
 /// One metric's cells, one per row of its object; a cell is empty when the row's report did not have the metric.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Column {
     /// The metric.
+    #[serde(serialize_with = "restored::metric")]
     pub metric: MetricId,
     /// The range that the registry gives for the object, where it gives one.
+    #[serde(skip)]
     pub range: Option<Box<(f64, f64)>>,
     /// Where the tests of neighbours stand; `None` for a metric without such tests.
     pub states: Option<Box<States>>,
@@ -19,7 +28,7 @@ pub struct Column {
 }
 
 /// Where the tests of neighbours stand.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct States {
     /// What the forgotten readings leave behind.
     pub floor: State,
@@ -39,6 +48,19 @@ impl Column {
             values: Values::new(rows),
             marks: Vec::new(),
         }
+    }
+
+    /// A column that was restored, as this version's catalogue has its metric; its range follows from the registry.
+    #[must_use]
+    pub fn restored(restored: RestoredColumn, metric: MetricId, rule: &Rule) -> Column {
+        let decimals = 10f64.powi(i32::from(restored.decimals));
+        let values = if decimals == rule.scale {
+            restored.values
+        } else {
+            restored.values.rescaled(decimals, rule.scale)
+        };
+        let states = Column::new(metric, rule, 0).states.map(|new| restored.states.unwrap_or(new));
+        Column { metric, range: None, states, values, marks: restored.marks }
     }
 
     /// The value in a row.

@@ -1,6 +1,7 @@
 //! What a reading's tests said, packed into 16 bits, because every remembered reading keeps it.
 
 use schemas::{Flag, QualityTest, TestSet};
+use serde::{Deserialize, Serialize};
 
 /// How much a test that did not pass weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum Gravity {
 ///
 /// A reading's *own* tests need nothing but the reading and stay with it; its *neighbour* tests (spike, rate of
 /// change, flat line, counter) are repeated when a neighbour arrives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark(u16);
 
 const TESTS: u16 = 0x0fff;

@@ -24,6 +24,9 @@ mod neighbours;
 mod object;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod restarts;
+mod restored;
 mod rows;
 mod rule;
 #[cfg(test)]
@@ -35,11 +38,12 @@ mod work;
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use schemas::{Catalogue, Code, Millis, Reason, time};
+use serde::Serialize;
 
-use self::{object::Series, rule::Rule, work::Work};
+use self::{object::Series, restored::RestoredPlace, rule::Rule, work::Work};
 use crate::{
+    durable::{Keyed, shard},
     flow::{CheckedEpoch, Object, Observation, ObservedEpoch},
     profile::{Profile, ProfileChange},
     refuse,
@@ -71,18 +75,22 @@ impl Default for Memory {
 /// The stage that checks readings. State: one entry per registered facility, with one series of recent reports for
 /// it and for each of its devices that has reported.
 pub struct Validate {
-    facilities: FxHashMap<Code, Place>,
+    facilities: Keyed<Code, Place, RestoredPlace>,
     rules: Vec<Rule>,
     memory: Memory,
     /// Name of the reports topic, for the origin of rejects.
     topic: String,
     /// The clock at which silent objects were last looked for.
     swept: Millis,
+    /// What that was when the checkpoint under way began, until it is saved.
+    saving_swept: Option<Millis>,
     columns: usize,
 }
 
-/// A registered facility.
+/// A registered facility. What follows from its profile is not saved.
+#[derive(Serialize)]
 struct Place {
+    #[serde(skip)]
     profile: Arc<Profile>,
     /// By device, sorted; the facility's own series has the empty device.
     series: Vec<Series>,
@@ -93,11 +101,12 @@ impl Validate {
     #[must_use]
     pub fn new(topic: &str, memory: Memory) -> Validate {
         Validate {
-            facilities: FxHashMap::default(),
+            facilities: Keyed::new(|facility| shard(facility)),
             rules: Rule::all(Catalogue::builtin()),
             memory: Memory { reports: memory.reports.max(LEAST_REPORTS), ..memory },
             topic: topic.to_owned(),
             swept: Millis::MIN,
+            saving_swept: None,
             columns: 0,
         }
     }
@@ -110,10 +119,9 @@ impl Validate {
             }
             return;
         };
-        let place = self
-            .facilities
-            .entry(change.facility.clone())
-            .or_insert_with(|| Place { profile: Arc::clone(profile), series: Vec::new() });
+        let number = self.facilities.number(&change.facility);
+        let number = number.unwrap_or_else(|| self.known(&change.facility, profile));
+        let Some(place) = self.facilities.get_mut(number) else { return };
         self.columns -= place.columns();
         place.profile = Arc::clone(profile);
         place.series.retain(|series| has_device(profile, series.device()));
@@ -121,19 +129,31 @@ impl Validate {
         self.columns += place.columns();
     }
 
+    /// A facility becomes known, with what was restored of it.
+    fn known(&mut self, facility: &Code, profile: &Arc<Profile>) -> u32 {
+        let restored = self.facilities.restored(facility).unwrap_or_default();
+        let series = restored.series.into_iter();
+        let series = series.map(|series| Series::restored(series, facility, profile, &self.rules)).collect();
+        let place = Place { profile: Arc::clone(profile), series };
+        self.columns += place.columns();
+        self.facilities.insert(facility.clone(), place)
+    }
+
     /// Lets objects that have been silent for as long as the lateness forget their reports. Looked for four times in
-    /// that span; the order does not matter, as nothing leaves.
-    #[allow(clippy::iter_over_hash_type)]
+    /// that span.
     fn sweep(&mut self, clock: Millis) {
         if clock.saturating_sub(self.swept) < self.memory.lateness / 4 {
             return;
         }
         self.swept = clock;
-        for place in self.facilities.values_mut() {
-            for series in &mut place.series {
-                if clock.saturating_sub(series.touched) > self.memory.lateness {
-                    series.forget_all(&self.rules);
-                }
+        let fades = |series: &Series| series.fades(clock, &self.memory);
+        for number in 0..self.facilities.end() {
+            if !self.facilities.get(number).is_some_and(|place| place.series.iter().any(fades)) {
+                continue;
+            }
+            if let Some(place) = self.facilities.get_mut(number) {
+                let faded = place.series.iter_mut().filter(|series| fades(series));
+                faded.for_each(|series| series.forget_all(&self.rules));
             }
         }
     }
@@ -156,6 +176,8 @@ impl Stage for Validate {
         for change in &input.profiles {
             self.change(change);
         }
+        // The first epoch names every registered facility: what was restored of others is gone.
+        drop(self.facilities.all_restored());
         let mut work = Work {
             clock: input.clock,
             memory: &self.memory,
@@ -166,7 +188,8 @@ impl Stage for Validate {
             rejects: &mut output.rejects,
         };
         for observation in &input.observations {
-            let place = self.facilities.get_mut(&observation.facility);
+            let number = self.facilities.number(&observation.facility);
+            let place = number.and_then(|number| self.facilities.get_mut(number));
             match Place::series(place, observation).and_then(|found| in_time(observation).map(|()| found)) {
                 Ok((series, profile)) => {
                     let before = series.columns();

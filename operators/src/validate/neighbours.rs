@@ -9,6 +9,7 @@
 //! what is left when impossible values are taken out, with times to the millisecond.
 
 use schemas::{Millis, QualityTest, time};
+use serde::{Deserialize, Serialize};
 
 use super::{
     mark::{Gravity, Mark},
@@ -24,7 +25,7 @@ pub const RESET_SHARE: f64 = 0.01;
 pub const RESTART_AFTER: Millis = time::DAY;
 
 /// What the readings so far leave behind for the next one.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum State {
     /// Nothing was read yet.
     Empty,

@@ -5,7 +5,8 @@
 
 use std::rc::Rc;
 
-use schemas::{MetricId, Millis, time::SECOND};
+use schemas::{Catalogue, Code, MetricId, Millis, time::SECOND};
+use serde::Serialize;
 use smallvec::SmallVec;
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
     column::Column,
     mark::Mark,
     neighbours::{Point, step},
+    restored::{self, RestoredSeries},
     rows::{Row, Rows},
     rule::{self, Rule},
     work::Work,
@@ -23,14 +25,16 @@ use crate::{
 };
 
 /// The recent reports of one object: rows of times, sorted, and one column per metric.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Series {
+    #[serde(serialize_with = "restored::device")]
     pub(super) object: Rc<Object>,
     pub(super) rows: Rows,
     pub(super) columns: Vec<Column>,
     /// The greatest time that was forgotten; at or before it nothing is compared any more.
     forgotten: Millis,
     /// How long its reports may take.
+    #[serde(skip)]
     pub(super) arrives_within: Millis,
     /// The clock when it last reported.
     pub touched: Millis,
@@ -53,6 +57,33 @@ impl Series {
         };
         series.limit(profile);
         series
+    }
+
+    /// What was restored of an object of a facility; its limits follow from the profile.
+    ///
+    /// A metric that the catalogue no longer has is forgotten, as no report can name it any more.
+    #[must_use]
+    pub fn restored(restored: RestoredSeries, facility: &Code, profile: &Profile, rules: &[Rule]) -> Series {
+        let object = Object { facility: facility.clone(), device: restored.device };
+        let columns = restored.columns.into_iter().filter_map(|column| {
+            let metric = Catalogue::builtin().id(&column.metric)?;
+            Some(Column::restored(column, metric, &rules[usize::from(metric.0)]))
+        });
+        let mut series = Series {
+            rows: restored.rows,
+            columns: columns.collect(),
+            forgotten: restored.forgotten,
+            touched: restored.touched,
+            ..Series::new(object, profile)
+        };
+        series.limit(profile);
+        series
+    }
+
+    /// Whether it has been silent for so long, by the clock, that it forgets its reports, and has any.
+    #[must_use]
+    pub fn fades(&self, clock: Millis, memory: &Memory) -> bool {
+        self.rows.len() > 0 && clock.saturating_sub(self.touched) > memory.lateness
     }
 
     /// Device code, or empty.

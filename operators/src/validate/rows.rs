@@ -3,9 +3,12 @@
 use std::collections::VecDeque;
 
 use schemas::Millis;
+use serde::{Deserialize, Serialize};
+
+use super::restored;
 
 /// When a report was measured and when it arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Row {
     /// When it was measured.
     pub observed: Millis,
@@ -15,12 +18,16 @@ pub struct Row {
 
 /// Sorted rows. They take 16 bytes each while they lie more than 49 days apart, or one of them took more than 24 days
 /// to arrive, as in a replayed history.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Rows {
     /// Milliseconds since the base, and from measuring to arrival.
-    Near { base: Millis, cells: VecDeque<(u32, i32)> },
+    Near {
+        base: Millis,
+        #[serde(deserialize_with = "restored::cells")]
+        cells: VecDeque<(u32, i32)>,
+    },
     /// The rows as they are.
-    Far(VecDeque<Row>),
+    Far(#[serde(deserialize_with = "restored::cells")] VecDeque<Row>),
 }
 
 fn near(base: Millis, row: Row) -> Option<(u32, i32)> {

@@ -113,7 +113,7 @@ fn rejected(output: &CheckedEpoch) -> Vec<(Reason, String)> {
 }
 
 /// The minutes and values of one metric, delivered in this order.
-fn minutes(code: &str, points: &[(i64, f64)]) -> Vec<Observation> {
+pub fn minutes(code: &str, points: &[(i64, f64)]) -> Vec<Observation> {
     points.iter().map(|(minute, value)| report(START + minute * time::MINUTE, 0, &[(code, *value)])).collect()
 }
 

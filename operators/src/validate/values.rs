@@ -5,21 +5,26 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
+use super::restored;
+
 /// Cells of one metric; a cell may be empty.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Values {
     /// Distances of 2 bytes.
     Two(Packed<i16>),
     /// Distances of 4 bytes.
     Four(Packed<i32>),
     /// Values; empty cells are NaN.
-    Eight(VecDeque<f64>),
+    Eight(#[serde(deserialize_with = "restored::cells")] VecDeque<f64>),
 }
 
 /// Distances from a base.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Packed<T> {
     base: i64,
+    #[serde(deserialize_with = "restored::cells", bound(deserialize = "T: Deserialize<'de>"))]
     cells: VecDeque<T>,
 }
 
@@ -112,6 +117,19 @@ impl Values {
         if !fits {
             self.widen(row, value, scale);
         }
+    }
+
+    /// The same values where another number of decimals counts.
+    #[must_use]
+    pub fn rescaled(&self, from: f64, to: f64) -> Values {
+        let values: Vec<Option<f64>> = (0..self.len()).map(|row| self.get(row, from)).collect();
+        let mut rescaled = Values::new(values.len());
+        for (row, value) in values.into_iter().enumerate() {
+            if let Some(value) = value {
+                rescaled.set(row, value, to);
+            }
+        }
+        rescaled
     }
 
     /// Writes a value that does not fit: moves the base, or takes the next width.
