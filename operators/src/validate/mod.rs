@@ -15,7 +15,8 @@
 //! further away than the memory is none: a fault or silence of a metric that fills the memory ends the spike test of
 //! the reading before it. A report from before the memory is marked by its own tests alone and leaves as new, even if
 //! it was received before: the tables hold one row per object, metric and time either way. An object silent for as
-//! long as `lateness` by the clock forgets its reports, a facility or device that leaves the registry everything.
+//! long as `lateness` by the clock forgets its reports, a facility or device that leaves the registry everything. What is
+//! remembered outlives the process ([`crate::durable`]).
 
 mod column;
 mod late;

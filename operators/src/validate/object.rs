@@ -59,7 +59,7 @@ impl Series {
         series
     }
 
-    /// What was restored of an object of a facility; its limits follow from the profile.
+    /// What was restored of an object of a facility, until [`Series::limit`] without limits of its columns.
     ///
     /// A metric that the catalogue no longer has is forgotten, as no report can name it any more.
     #[must_use]
@@ -69,15 +69,13 @@ impl Series {
             let metric = Catalogue::builtin().id(&column.metric)?;
             Some(Column::restored(column, metric, &rules[usize::from(metric.0)]))
         });
-        let mut series = Series {
+        Series {
             rows: restored.rows,
             columns: columns.collect(),
             forgotten: restored.forgotten,
             touched: restored.touched,
             ..Series::new(object, profile)
-        };
-        series.limit(profile);
-        series
+        }
     }
 
     /// Whether it has been silent for so long, by the clock, that it forgets its reports, and has any.

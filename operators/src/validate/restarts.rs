@@ -208,14 +208,16 @@ fn a_section_that_does_not_fit_together_is_refused() {
     }
 }
 
+/// Whether a silent object has forgotten depends on when it was last looked for.
 #[test]
 fn a_silence_that_spans_a_restart_is_as_long_as_it_was() {
-    let mut epochs = vec![some_reports()];
     let quiet = |minute: Millis| ObservedEpoch { clock: START + minute * MINUTE, ..ObservedEpoch::default() };
-    epochs.extend([quiet(13), quiet(30), quiet(71), quiet(73), quiet(88)]);
-    epochs
-        .push(ObservedEpoch { observations: vec![report(START, 1500, &[("room_temp", 20.0)])], ..quiet(89) });
-    let events = [Event::Quiet, Event::Begin, Event::Save(9), Event::Crash(1)];
+    let again = |minute: Millis| ObservedEpoch {
+        observations: vec![report(START, 1500, &[("room_temp", 20.0)])],
+        ..quiet(minute)
+    };
+    let epochs = [some_reports(), quiet(71), quiet(73), quiet(74), again(75), again(87), again(88)];
+    let events = [Event::Quiet, Event::Quiet, Event::Begin, Event::Save(9), Event::Quiet, Event::Crash(1)];
     never_show(&stage, &epochs, &events, told);
 }
 
