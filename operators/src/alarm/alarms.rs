@@ -14,11 +14,16 @@ use super::{
     communication::{self, Contact, Deadlines},
     object::{ObjectState, ToldOfSeries},
     position::Place,
+    rule::Rule,
+    saved::SavedObject,
     threshold::Rules,
     transition::sort,
     watch::{Cause, Told},
 };
-use crate::{CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage};
+use crate::{
+    CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage,
+    durable::{self, Durable, Keyed, RestoreError, Saved, known_form},
+};
 
 /// What can be set.
 #[derive(Clone, Copy, Debug)]
@@ -46,14 +51,12 @@ struct FacilityState {
 ///
 /// An object's state begins with its first report and ends when its facility is no longer registered, which clears
 /// its alarms with cause `registry`. Objects of facilities that are not registered are not watched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Alarms {
     settings: AlarmSettings,
     rules: Rules,
     facilities: FxHashMap<Code, FacilityState>,
-    numbers: FxHashMap<Rc<Object>, u32>,
-    objects: Vec<Option<ObjectState>>,
-    free: Vec<u32>,
+    objects: Keyed<Rc<Object>, ObjectState, SavedObject>,
     deadlines: Deadlines,
     /// Objects to be revised before the epoch ends.
     dirty: BTreeSet<u32>,
@@ -75,18 +78,45 @@ impl Stage for Alarms {
             output.too_late += self.read(report, input.clock, &mut output.transitions);
         }
         while let Some(number) = self.dirty.pop_first() {
-            let Some(object) = &mut self.objects[number as usize] else { continue };
+            let Some(object) = self.objects.get_mut(number) else { continue };
             object.revise(self.settings.horizon, &mut self.told);
             self.flush(number, &mut output.transitions);
         }
         self.expire(input.clock, &mut output.transitions);
+        // After the first epoch after a restart: what belongs to no registered facility.
+        drop(self.objects.all_restored());
         sort(&mut output.transitions);
         output
     }
 
     /// Watched series and objects.
     fn entries(&self) -> usize {
-        self.objects.iter().flatten().map(|object| 1 + object.series()).sum()
+        self.objects.iter().map(|(_, _, object)| 1 + object.series()).sum()
+    }
+}
+
+/// The state is that of the objects; facilities, rules and deadlines follow from it and from the registry.
+impl Durable for Alarms {
+    const STATE: &'static str = "alarm";
+    const FORM: u16 = 1;
+
+    fn begin(&mut self) {
+        self.objects.begin();
+    }
+
+    fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
+        self.objects.save(entries, out)
+    }
+
+    fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
+        known_form(Self::STATE, form, Self::FORM)?;
+        self.objects.restore(Self::STATE, section)
+    }
+}
+
+impl Default for Alarms {
+    fn default() -> Alarms {
+        Alarms::new(AlarmSettings::default())
     }
 }
 
@@ -94,13 +124,22 @@ impl Alarms {
     /// The stage before its first epoch.
     #[must_use]
     pub fn new(settings: AlarmSettings) -> Alarms {
-        Alarms { settings, ..Alarms::default() }
+        Alarms {
+            settings,
+            rules: Rules::default(),
+            facilities: FxHashMap::default(),
+            objects: Keyed::new(|object| durable::shard(&object.facility)),
+            deadlines: Deadlines::default(),
+            dirty: BTreeSet::new(),
+            told: Vec::new(),
+            silence: Vec::new(),
+        }
     }
 
     /// Readings remembered, and the bytes that they and their series take.
     #[must_use]
     pub fn remembered(&self) -> (usize, usize) {
-        let each = self.objects.iter().flatten().map(ObjectState::remembered);
+        let each = self.objects.iter().map(|(_, _, object)| object.remembered());
         each.fold((0, 0), |all, own| (all.0 + own.0, all.1 + own.1))
     }
 
@@ -109,10 +148,10 @@ impl Alarms {
             self.unregister(&change.facility, clock, out);
             return;
         };
-        let facility = self
-            .facilities
-            .entry(change.facility.clone())
-            .or_insert_with(|| FacilityState { profile: Arc::clone(profile), objects: BTreeMap::new() });
+        let Some(facility) = self.facilities.get_mut(&change.facility) else {
+            self.begin_facility(&change.facility, profile, clock, out);
+            return;
+        };
         let before = std::mem::replace(&mut facility.profile, Arc::clone(profile));
         let affected =
             before.households_below != profile.households_below || before.area_below != profile.area_below;
@@ -123,16 +162,52 @@ impl Alarms {
         }
     }
 
+    /// A facility that becomes known, with the objects of it that were restored.
+    fn begin_facility(
+        &mut self,
+        code: &Code,
+        profile: &Arc<Profile>,
+        clock: Millis,
+        out: &mut Vec<AlarmTransition>,
+    ) {
+        let first = Object { facility: code.clone(), device: Code::default() };
+        let restored = self.objects.restored_from(&first, |object| object.facility == *code);
+        let begun = FacilityState { profile: Arc::clone(profile), objects: BTreeMap::new() };
+        self.facilities.insert(code.clone(), begun);
+        let mut objects = BTreeMap::new();
+        for (object, saved) in restored {
+            let device = object.device.clone();
+            let rules = self.rules.resolve(profile, &device);
+            let place = Place::of(profile, &device);
+            let limit = communication::limit(profile, &device);
+            let contact = (limit, communication::level(profile, &device));
+            let state = saved.resume(Rc::clone(&object), &rules, place, contact);
+            let number = self.objects.insert(object, state);
+            objects.insert(device, number);
+            self.enforce(number, &rules, profile, clock);
+            self.flush(number, out);
+        }
+        if let Some(facility) = self.facilities.get_mut(code) {
+            facility.objects = objects;
+        }
+    }
+
     /// Puts a profile in force for an object.
     fn watch(&mut self, number: u32, profile: &Profile, affected: bool, clock: Millis) {
-        let Some(object) = &mut self.objects[number as usize] else { return };
-        let device = object.object.device.clone();
-        let rules = self.rules.resolve(profile, &device);
+        let Some(object) = self.objects.get_mut(number) else { return };
         if affected {
             object.repeat(clock, &mut self.told);
             object.contact.repeat(clock, &mut self.silence);
         }
-        object.watch(&rules, Place::of(profile, &device), clock, &mut self.told);
+        let rules = self.rules.resolve(profile, &object.object.device);
+        self.enforce(number, &rules, profile, clock);
+    }
+
+    /// Puts rules, place, limit and level of a profile in force for an object.
+    fn enforce(&mut self, number: u32, rules: &[Rc<Rule>], profile: &Profile, clock: Millis) {
+        let Some(object) = self.objects.get_mut(number) else { return };
+        let device = object.object.device.clone();
+        object.watch(rules, Place::of(profile, &device), clock, &mut self.told);
         if object.dirty {
             object.revise(self.settings.horizon, &mut self.told);
         }
@@ -148,14 +223,13 @@ impl Alarms {
         let Some(state) = self.facilities.get(facility) else { return };
         let numbers: Vec<u32> = state.objects.values().copied().collect();
         for number in numbers {
-            if let Some(object) = &mut self.objects[number as usize] {
+            if let Some(object) = self.objects.get_mut(number) {
                 object.end(clock, &mut self.told);
                 object.contact.clear(clock, Cause::Registry, &mut self.silence);
             }
             self.flush(number, out);
-            if let Some(object) = self.objects[number as usize].take() {
-                self.numbers.remove(&object.object);
-                self.free.push(number);
+            if let Some(object) = self.objects.key(number).cloned() {
+                self.objects.remove(&object);
             }
         }
         self.facilities.remove(facility);
@@ -163,14 +237,14 @@ impl Alarms {
 
     /// Takes a report; returns how many of its readings came too late to count.
     fn read(&mut self, report: &CheckedReport, clock: Millis, out: &mut Vec<AlarmTransition>) -> u64 {
-        let number = match self.numbers.get(&report.object) {
-            Some(number) => *number,
+        let number = match self.objects.number(&report.object) {
+            Some(number) => number,
             None => match self.admit(report, clock) {
                 Some(number) => number,
                 None => return 0,
             },
         };
-        let Some(object) = &mut self.objects[number as usize] else { return 0 };
+        let Some(object) = self.objects.get_mut(number) else { return 0 };
         let was_lost = object.contact.lost();
         object.contact.arrive(report.received_at, &mut self.silence);
         let too_late = object.read(report, self.settings.horizon, &mut self.told);
@@ -197,25 +271,20 @@ impl Alarms {
             communication::level(&profile, device),
         );
         let state = ObjectState::new(Rc::clone(&report.object), contact);
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.objects[number as usize] = Some(state);
-                number
-            }
-            None => {
-                self.objects.push(Some(state));
-                (self.objects.len() - 1) as u32
-            }
-        };
+        let number = self.objects.insert(Rc::clone(&report.object), state);
         facility.objects.insert(device.clone(), number);
-        self.numbers.insert(Rc::clone(&report.object), number);
         self.watch(number, &profile, false, clock);
         Some(number)
     }
 
     fn expire(&mut self, clock: Millis, out: &mut Vec<AlarmTransition>) {
         while let Some(number) = self.deadlines.due(clock) {
-            let Some(object) = &mut self.objects[number as usize] else { continue };
+            let Some(contact) = self.objects.get(number).map(|object| &object.contact) else { continue };
+            if clock <= contact.deadline() && !contact.lost() {
+                self.deadlines.insert(contact.deadline(), number);
+                continue;
+            }
+            let Some(object) = self.objects.get_mut(number) else { continue };
             object.contact.expire(clock, &mut self.silence);
             if !object.contact.lost() {
                 self.deadlines.insert(object.contact.deadline(), number);
@@ -226,7 +295,7 @@ impl Alarms {
 
     /// Turns what is to be told of an object into transitions.
     fn flush(&mut self, number: u32, out: &mut Vec<AlarmTransition>) {
-        let Some(object) = &self.objects[number as usize] else { return };
+        let Some(object) = self.objects.get(number) else { return };
         let profile = self.facilities.get(&object.object.facility).map(|facility| facility.profile.as_ref());
         out.extend(self.told.drain(..).map(|told| object.describe(profile, &told)));
         out.extend(self.silence.drain(..).map(|told| object.describe_contact(profile, &told)));

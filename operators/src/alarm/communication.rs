@@ -14,6 +14,7 @@ use schemas::{
     registry::attribute,
     time::{DAY, MINUTE, SECOND},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     episode::Episode,
@@ -51,12 +52,15 @@ pub fn level(profile: &Profile, device: &str) -> u8 {
 }
 
 /// What is known of one object's arrivals.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contact {
     /// First and last arrival.
     first: Millis,
     last: Millis,
+    /// Not written: both follow from the profile.
+    #[serde(skip)]
     limit: Millis,
+    #[serde(skip)]
     level: u8,
     /// What was told last of each remembered silence; of the one under way if its onset is the last arrival.
     told: Vec<Told>,
@@ -67,6 +71,12 @@ impl Contact {
     #[must_use]
     pub fn new(at: Millis, limit: Millis, level: u8) -> Contact {
         Contact { first: at, last: at, limit, level, told: Vec::new() }
+    }
+
+    /// After it was read back: with the limit and level of its profile.
+    #[must_use]
+    pub fn resume(self, limit: Millis, level: u8) -> Contact {
+        Contact { limit, level, ..self }
     }
 
     /// When it counts as lost unless something arrives; it is lost when the clock is past this.

@@ -30,7 +30,7 @@ pub mod watch;
 use schemas::{AlarmTransition, Epoch, Millis};
 
 pub use alarms::Alarms;
-pub use operations::{OperationalFact, Operations};
+pub use operations::{OperationalCondition, OperationalFact, Operations};
 
 /// One worker's alarm transitions of an epoch.
 #[derive(Debug, Default, PartialEq)]

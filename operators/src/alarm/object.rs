@@ -34,10 +34,10 @@ pub struct ObjectState {
     /// Whether a series is to be revised before the epoch ends.
     pub dirty: bool,
     /// One bit per watched metric (modulo 128), so that most readings need no search.
-    watched: u128,
-    place: Option<Box<Place>>,
+    pub(super) watched: u128,
+    pub(super) place: Option<Box<Place>>,
     /// The watched series by metric; first the one of distances, which has none.
-    series: Vec<(Option<MetricId>, Series)>,
+    pub(super) series: Vec<(Option<MetricId>, Series)>,
 }
 
 impl ObjectState {

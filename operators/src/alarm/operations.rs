@@ -1,11 +1,10 @@
-//! Alarms about our own operation, by the same machinery: a sink that does not answer, a connector that is cut off.
+//! Alarms about our own operation, by the same machinery: a sink that does not answer, a topic that went silent.
 //!
 //! Enters: facts from the binding of the epoch, in their order. Leaves: transitions.
-//! Guarantees: a replay of the bindings gives the same transitions.
-
-use std::collections::BTreeMap;
+//! Guarantees: a replay of the bindings gives the same transitions, from a checkpoint as well as from the beginning.
 
 use schemas::{AlarmTransition, Code, Millis, Transition};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
@@ -13,38 +12,124 @@ use super::{
     transition::{Concern, sort},
     watch::{Cause, Told},
 };
-use crate::Object;
+use crate::{
+    Object,
+    durable::{Durable, GLOBAL, Keyed, RestoreError, Saved, known_form},
+};
 
 /// The facility that operational alarms are about.
 pub const OURSELVES: &str = "nuanliu";
+
+macro_rules! conditions {
+    ($($(#[$doc:meta])* $variant:ident => $code:literal, $level:literal, $advice:literal;)*) => {
+        /// What can be wrong with the pipeline itself.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum OperationalCondition { $($(#[$doc])* $variant,)* }
+
+        impl OperationalCondition {
+            /// Every condition. New ones come last: checkpoints name them by their place.
+            pub const ALL: &'static [OperationalCondition] = &[$(OperationalCondition::$variant,)*];
+
+            /// The rule code of its alarms.
+            #[must_use]
+            pub fn code(self) -> &'static str { match self { $(Self::$variant => $code,)* } }
+
+            /// The level of its alarms: 1 (gravest) to 3.
+            #[must_use]
+            pub fn level(self) -> u8 { match self { $(Self::$variant => $level,)* } }
+
+            /// What to do about it.
+            #[must_use]
+            pub fn advice(self) -> &'static str { match self { $(Self::$variant => $advice,)* } }
+        }
+    };
+}
+
+conditions! {
+    /// A sink does not take what it is given.
+    SinkDown => "sink_down", 1, "检查该服务及其连接；恢复后数据自动补送，不会丢失";
+    /// The flow is behind its input.
+    Lag => "lag", 2, "检查处理能力与各输出服务的速度；积压数据会自动补算，不会丢失";
+    /// A topic has brought nothing for too long.
+    NoData => "no_data", 2, "检查该主题的采集接入服务、上游平台与网络；恢复后自动继续处理";
+    /// Checkpoints cannot be written.
+    CheckpointFailing => "checkpoint_failing", 2, "检查检查点存储的空间、权限与连接；在恢复之前重启耗时更长，数据不会丢失";
+    /// A disk is nearly full.
+    DiskNearlyFull => "disk_nearly_full", 2, "清理该磁盘或扩容，避免写入失败";
+    /// Clocks disagree.
+    ClockSkew => "clock_skew", 2, "检查各服务器的时间同步（NTP）服务";
+}
+
+impl OperationalCondition {
+    /// The condition of a rule code.
+    #[must_use]
+    pub fn of(code: &str) -> Option<OperationalCondition> {
+        Self::ALL.iter().copied().find(|condition| condition.code() == code)
+    }
+}
 
 /// Something observed about the pipeline itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationalFact {
     /// What it is about, such as the name of a sink; becomes the device of the alarm.
     pub subject: String,
-    /// The rule code, such as `sink_down`.
-    pub condition: &'static str,
+    /// What may be wrong with it.
+    pub condition: OperationalCondition,
     /// Whether the condition holds.
     pub active: bool,
-    /// What is wrong, for the evidence.
+    /// What is wrong, for the evidence. Another detail is told as an update: figures that change all the time do not
+    /// belong here.
     pub detail: String,
 }
 
-/// What was told last of each (subject, condition), with the detail told.
-#[derive(Debug, Default)]
+/// Subject and condition.
+type Key = (String, OperationalCondition);
+
+/// What was told last, with the detail told.
+type Known = (Told, String);
+
+/// What was told last of each subject and condition.
+#[derive(Debug)]
 pub struct Operations {
     /// Bounded by the number of subjects, which configuration names.
-    known: BTreeMap<(String, &'static str), (Told, String)>,
+    known: Keyed<Key, Known>,
+}
+
+impl Default for Operations {
+    fn default() -> Operations {
+        Operations { known: Keyed::new(|_| GLOBAL) }
+    }
+}
+
+/// All of it is in the shard of the first worker, which tells for all.
+impl Durable for Operations {
+    const STATE: &'static str = "operations";
+    const FORM: u16 = 1;
+
+    fn begin(&mut self) {
+        self.known.begin();
+    }
+
+    fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
+        self.known.save(entries, out)
+    }
+
+    fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
+        known_form(Self::STATE, form, Self::FORM)?;
+        self.known.restore(Self::STATE, section)
+    }
 }
 
 impl Operations {
     /// Takes the facts of an epoch. A fact that says what is already known changes nothing.
     pub fn apply(&mut self, clock: Millis, facts: &[OperationalFact]) -> Vec<AlarmTransition> {
+        for (key, known) in self.known.all_restored() {
+            self.known.insert(key, known);
+        }
         let mut transitions = Vec::new();
         for fact in facts {
             let key = (fact.subject.clone(), fact.condition);
-            let known = self.known.get(&key);
+            let known = self.known.number(&key).and_then(|number| self.known.get(number));
             let Some(told) = judge(clock, fact, known) else { continue };
             transitions.push(describe(fact, &told));
             self.known.insert(key, (told, fact.detail.clone()));
@@ -60,13 +145,14 @@ impl Operations {
     }
 }
 
-fn judge(clock: Millis, fact: &OperationalFact, known: Option<&(Told, String)>) -> Option<Told> {
+fn judge(clock: Millis, fact: &OperationalFact, known: Option<&Known>) -> Option<Told> {
+    let level = fact.condition.level();
     let standing = known.filter(|(last, _)| last.episode.cleared_at.is_none());
     match (standing, fact.active) {
         // The clock may stand still: then it is the same episode that goes on.
         (None, true) => Some(match known.filter(|(last, _)| last.episode.onset == clock) {
-            Some((last, _)) => told(Transition::Raised, last.at, last.sequence + 1, begun(clock)),
-            None => told(Transition::Raised, clock, 1, begun(clock)),
+            Some((last, _)) => told(Transition::Raised, last.at, last.sequence + 1, begun(clock, level)),
+            None => told(Transition::Raised, clock, 1, begun(clock, level)),
         }),
         (Some((last, detail)), true) if *detail != fact.detail => {
             Some(told(Transition::Updated, clock.max(last.at), last.sequence + 1, last.episode))
@@ -84,7 +170,7 @@ fn told(transition: Transition, at: Millis, sequence: u32, episode: Episode) -> 
     Told { transition, at, sequence, episode, cause: Cause::Clock }
 }
 
-fn begun(at: Millis) -> Episode {
+fn begun(at: Millis, level: u8) -> Episode {
     Episode {
         onset: at,
         raised_at: at,
@@ -93,20 +179,20 @@ fn begun(at: Millis) -> Episode {
         current_value: 1.0,
         peak_value: 1.0,
         peak_at: at,
-        level: 1,
-        peak_level: 1,
+        level,
+        peak_level: level,
     }
 }
 
 fn describe(fact: &OperationalFact, told: &Told) -> AlarmTransition {
     let object = Object { facility: Code::const_new(OURSELVES), device: Code::from(fact.subject.as_str()) };
     let concern = Concern {
-        rule: fact.condition,
+        rule: fact.condition.code(),
         metric: None,
         object: &object,
         profile: None,
         analysed: false,
-        advice: "检查该服务及其连接；恢复后数据自动补送，不会丢失",
+        advice: fact.condition.advice(),
     };
     concern.transition(told, &json!({ "subject": fact.subject, "detail": fact.detail }))
 }
@@ -118,7 +204,7 @@ mod tests {
     fn fact(active: bool, detail: &str) -> OperationalFact {
         OperationalFact {
             subject: "clickhouse".into(),
-            condition: "sink_down",
+            condition: OperationalCondition::SinkDown,
             active,
             detail: detail.into(),
         }

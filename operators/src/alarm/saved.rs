@@ -1,24 +1,116 @@
-//! The written form of a watched series: its readings, and what each rule told. Not the rules: they follow from the
-//! registry, and a million series would repeat them.
+//! The written form of objects and their watched series: arrivals, readings, and what each rule told. Not the rules,
+//! limits and places: they follow from the registry, and a million series would repeat them.
 //!
-//! Enters: a [`Series`] at the end of an epoch. Leaves: its bytes; from the bytes [`SavedSeries`], which becomes the
-//! series again once its rules are known.
-//! Guarantees: a series that comes back goes on exactly as the one that was written. A quiet series of one rule takes
+//! Enters: the state of an object at the end of an epoch. Leaves: its bytes; from the bytes [`SavedObject`], which
+//! becomes the object again once its profile is known.
+//! Guarantees: an object that comes back goes on exactly as the one that was written. A quiet series of one rule takes
 //! some 45 bytes beside its packed readings.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::OnceLock};
 
-use schemas::{Millis, Side};
-use serde::{Deserialize, Serialize, Serializer};
+use rustc_hash::FxHashMap;
+use schemas::{Catalogue, Code, MetricId, Millis, Side};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use smallvec::SmallVec;
 
 use super::{
+    communication::Contact,
     episode::Fold,
-    rule::Rule,
+    object::ObjectState,
+    position::{DEVICE_MOVED, Place},
+    rule::{Rule, threshold_code},
     series::Series,
     watch::{Record, Watch},
 };
-use crate::window::points::Points;
+use crate::{Object, window::points::Points};
+
+/// An object as it was written, without what its profile says.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct SavedObject {
+    contact: Contact,
+    series: Vec<(SavedMetric, SavedSeries)>,
+}
+
+impl SavedObject {
+    /// The object again, under the rules, the place and the limit of silence of its profile.
+    ///
+    /// When they are those under which it was written, nothing is to be told. Otherwise what changed must be put in
+    /// force as a change of the registry ([`ObjectState::watch`]).
+    #[must_use]
+    pub fn resume(
+        self,
+        object: Rc<Object>,
+        rules: &[Rc<Rule>],
+        place: Option<Place>,
+        (limit, level): (Millis, u8),
+    ) -> ObjectState {
+        let series = |(SavedMetric(metric), series): (SavedMetric, SavedSeries)| {
+            let rule_of = |side| {
+                let of = |rule: &&Rc<Rule>| rule.metric == metric && rule.limits.side == side;
+                let rule = place.iter().map(|place| &place.rule).chain(rules).find(of);
+                rule.map_or_else(|| Rc::new(out_of_force(metric, side)), Rc::clone)
+            };
+            (metric, series.resume(rule_of))
+        };
+        let series = self.series.into_iter().map(series).collect();
+        let contact = self.contact.resume(limit, level);
+        ObjectState { series, place: place.map(Box::new), ..ObjectState::new(object, contact) }
+    }
+}
+
+fn out_of_force(metric: Option<MetricId>, side: Side) -> Rule {
+    let code = metric.map_or(Code::const_new(DEVICE_MOVED), |metric| threshold_code(metric, side));
+    Rule::out_of_force(code, metric, side)
+}
+
+/// Written as [`SavedObject`] is read.
+impl Serialize for ObjectState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        debug_assert!(!self.dirty, "objects are judged anew before their epoch ends");
+        (&self.contact, Listed(&self.series)).serialize(serializer)
+    }
+}
+
+/// Series under the names of their metrics.
+struct Listed<'a>(&'a [(Option<MetricId>, Series)]);
+
+impl Serialize for Listed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|(metric, series)| (SavedMetric(*metric), series)))
+    }
+}
+
+/// A metric in four bytes: a hash of its code, as numbers in the catalogue may shift from version to version. Zeros
+/// stand for distances, which have no metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct SavedMetric(Option<MetricId>);
+
+impl SavedMetric {
+    /// FNV-1a. A test says that all codes of the catalogue differ in it.
+    fn name(self) -> [u8; 4] {
+        let mix = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        let name = self.0.map_or(0, |metric| metric.code().bytes().fold(0x811c_9dc5, mix));
+        name.to_le_bytes()
+    }
+}
+
+impl Serialize for SavedMetric {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.name().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SavedMetric {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SavedMetric, D::Error> {
+        static METRICS: OnceLock<FxHashMap<[u8; 4], SavedMetric>> = OnceLock::new();
+        let metrics = METRICS.get_or_init(|| {
+            let metrics = Catalogue::builtin().iter().map(|(metric, _)| Some(metric));
+            metrics.chain([None]).map(|metric| (SavedMetric(metric).name(), SavedMetric(metric))).collect()
+        });
+        let name = <[u8; 4]>::deserialize(deserializer)?;
+        metrics.get(&name).copied().ok_or_else(|| D::Error::custom("a metric that the catalogue lacks"))
+    }
+}
 
 /// A series as it was written, without its rules.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -86,16 +178,15 @@ fn last(points: &Points) -> Millis {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use schemas::{
-        Catalogue, Threshold,
+        Threshold,
         time::{HOUR, MINUTE},
     };
 
     use super::{
-        super::{
-            rule::threshold_code,
-            watch::{Cause, Told},
-        },
+        super::watch::{Cause, Told},
         *,
     };
 
@@ -126,8 +217,7 @@ mod tests {
             if let Some(watch) = series.watches().iter().find(in_force) {
                 return Rc::clone(&watch.rule);
             }
-            let metric = rule(side, 0.0).metric.unwrap();
-            Rc::new(Rule::out_of_force(threshold_code(metric, side), Some(metric), side))
+            Rc::new(out_of_force(rule(side, 0.0).metric, side))
         });
         assert_eq!(postcard::to_stdvec(&again).unwrap(), bytes, "the same is written again");
         again
@@ -162,6 +252,18 @@ mod tests {
             in_force[whole.watches().iter().filter(|watch| watch.enabled).count()] += 1;
         }
         assert!(told > 200 && in_force.iter().all(|n| *n > 200), "{told} told, {in_force:?}");
+    }
+
+    #[test]
+    fn metrics_differ_in_their_written_names() {
+        let metrics = Catalogue::builtin().iter().map(|(metric, _)| Some(metric)).chain([None]);
+        let names: BTreeMap<_, _> = metrics.map(|metric| (SavedMetric(metric).name(), metric)).collect();
+        assert_eq!(names.len(), Catalogue::builtin().iter().count() + 1);
+        for metric in names.into_values() {
+            let bytes = postcard::to_stdvec(&SavedMetric(metric)).unwrap();
+            assert_eq!((bytes.len(), postcard::from_bytes(&bytes)), (4, Ok(SavedMetric(metric))));
+        }
+        assert!(postcard::from_bytes::<SavedMetric>(&[1, 2, 3, 4]).is_err());
     }
 
     #[test]

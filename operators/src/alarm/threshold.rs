@@ -3,7 +3,7 @@
 //! Enters: a profile. Leaves: the rules for one of its objects.
 //! Guarantees: the most specific threshold of each (metric, side) wins, whatever their order.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use schemas::{Code, MetricId, Side, Threshold};
@@ -11,11 +11,18 @@ use schemas::{Code, MetricId, Side, Threshold};
 use super::rule::Rule;
 use crate::Profile;
 
+/// A rule, and the threshold that it follows from.
+#[derive(Debug)]
+struct Held {
+    threshold: Arc<Threshold>,
+    rule: Rc<Rule>,
+}
+
 /// The rules in force, each held once however many objects it applies to.
 #[derive(Debug, Default)]
 pub struct Rules {
     /// The newest rule of each threshold; replaced when the threshold changes, so it is bounded by the registry.
-    known: FxHashMap<(Code, MetricId, Side), Rc<Rule>>,
+    known: FxHashMap<(Code, MetricId, Side), Held>,
 }
 
 impl Rules {
@@ -24,7 +31,7 @@ impl Rules {
     /// The most specific threshold wins (device, facility, device type, facility kind); when that one is disabled or
     /// has no level, there is no rule.
     pub fn resolve(&mut self, profile: &Profile, device: &str) -> Vec<Rc<Rule>> {
-        let mut winners: Vec<(u8, &Threshold)> = Vec::new();
+        let mut winners: Vec<(u8, &Arc<Threshold>)> = Vec::new();
         for threshold in &profile.thresholds {
             let Some(rank) = profile.threshold_rank(threshold, device) else { continue };
             let same = |other: &Threshold| other.metric == threshold.metric && other.side == threshold.side;
@@ -39,14 +46,14 @@ impl Rules {
         winners.into_iter().map(|(_, threshold)| self.hold(threshold)).collect()
     }
 
-    fn hold(&mut self, threshold: &Threshold) -> Rc<Rule> {
-        let rule = Rule::of_threshold(threshold);
+    fn hold(&mut self, threshold: &Arc<Threshold>) -> Rc<Rule> {
         let key = (threshold.scope.clone(), threshold.metric, threshold.side);
         match self.known.get(&key) {
-            Some(known) if **known == rule => Rc::clone(known),
+            Some(held) if held.threshold == *threshold => Rc::clone(&held.rule),
             _ => {
-                let rule = Rc::new(rule);
-                self.known.insert(key, Rc::clone(&rule));
+                let rule = Rc::new(Rule::of_threshold(threshold));
+                let held = Held { threshold: Arc::clone(threshold), rule: Rc::clone(&rule) };
+                self.known.insert(key, held);
                 rule
             }
         }

@@ -1,6 +1,6 @@
 //! A map whose changes can be saved while it goes on changing.
 
-use std::{borrow::Borrow, collections::BTreeMap, hash::Hash};
+use std::{borrow::Borrow, collections::BTreeMap, hash::Hash, ops::Bound};
 
 use rustc_hash::FxHashMap;
 use serde::{Serialize, de::DeserializeOwned};
@@ -205,6 +205,17 @@ where
         K: Borrow<Q>,
     {
         self.restored.remove(key)
+    }
+
+    /// Takes what was restored under the keys from `first` on, as far as they belong together.
+    pub fn restored_from<Q: Ord + ?Sized>(&mut self, first: &Q, belongs: impl Fn(&K) -> bool) -> Vec<(K, F)>
+    where
+        K: Borrow<Q>,
+    {
+        let from = (Bound::Included(first), Bound::Unbounded);
+        let keys = self.restored.range::<Q, _>(from).map(|(key, _)| key).take_while(|key| belongs(key));
+        let keys: Vec<K> = keys.cloned().collect();
+        keys.into_iter().filter_map(|key| self.restored.remove_entry(key.borrow())).collect()
     }
 
     /// Takes everything that was restored and not asked for, sorted by key.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use operators::{
-    alarm::{AlarmedEpoch, OperationalFact, Operations},
+    alarm::{AlarmedEpoch, OperationalCondition, OperationalFact, Operations},
     model::DiagnosedEpoch,
 };
 use schemas::{AlarmTransition, Epoch};
@@ -59,7 +59,7 @@ impl<'s> AlarmTransitions<'s> for StreamVec<'s, Epoch, Tick> {
 fn fact(condition: &crate::binding::Condition) -> OperationalFact {
     OperationalFact {
         subject: condition.subject.clone(),
-        condition: "sink_down",
+        condition: OperationalCondition::SinkDown,
         active: condition.active,
         detail: condition.detail.clone(),
     }
