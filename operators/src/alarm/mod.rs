@@ -18,6 +18,8 @@ pub mod operations;
 #[cfg(test)]
 mod oracle;
 pub mod position;
+#[cfg(test)]
+mod resume;
 pub mod rule;
 pub mod saved;
 pub mod series;

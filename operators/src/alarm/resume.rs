@@ -1,0 +1,355 @@
+//! Alarms that are saved while they go on, lost and restored on other workers, against a run that nothing interrupts.
+
+use std::{cell::Cell, collections::BTreeMap, rc::Rc, sync::Arc};
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use schemas::{
+    AlarmTransition, Catalogue, Code, Device, Facility, FacilityKind, Flag, Millis, Side, TestSet, Threshold,
+    Transition,
+    time::{HOUR, MINUTE},
+};
+
+use super::{Alarms, alarms::AlarmSettings, transition::sort};
+use crate::{
+    Change, Checked, CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage,
+    durable::{self, Durable, RestoreError, Saved},
+};
+
+const START: Millis = 1_700_000_000_000;
+const FACILITIES: u8 = 6;
+/// Entries saved between two epochs.
+const SLICE: usize = 3;
+
+/// One report as it is made up.
+#[derive(Clone, Debug)]
+struct Sent {
+    facility: u8,
+    device: bool,
+    /// Minutes before the clock of its epoch at which it was measured, and received.
+    measured: i64,
+    received: i64,
+    temperature: f64,
+    fault: bool,
+    north: Option<f64>,
+    flag: Flag,
+    change: Change,
+}
+
+/// One epoch as it is made up, and what happens to the process after it.
+#[derive(Clone, Debug)]
+struct Made {
+    minutes: i64,
+    /// Facility and the variant of its profile; `None` when it is no longer registered.
+    registry: BTreeMap<u8, Option<u8>>,
+    sent: Vec<Sent>,
+    begin: bool,
+    /// The process is lost; how many workers there are afterwards.
+    lost: Option<usize>,
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let minutes = || prop_oneof![4 => Just(0), 2 => 1..8_i64, 1 => 8..100_i64];
+    let temperature = prop::sample::select(vec![20.0, 39.5, 50.0, 59.5, 60.0, 62.0, 66.0, 71.0, 78.0, 85.0]);
+    let north = prop::option::weighted(0.4, prop::sample::select(vec![43.9, 43.91, 43.95, 43.951]));
+    let flag = prop_oneof![6 => Just(Flag::Good), 1 => Just(Flag::Suspect), 1 => Just(Flag::Fail)];
+    let change =
+        prop_oneof![6 => Just(Change::New), 1 => Just(Change::Remarked), 1 => Just(Change::Corrected)];
+    let who = (0..FACILITIES, any::<bool>());
+    (who, minutes(), minutes(), temperature, any::<bool>(), north, flag, change).prop_map(
+        |((facility, device), measured, received, temperature, fault, north, flag, change)| Sent {
+            facility,
+            device,
+            measured,
+            received,
+            temperature,
+            fault,
+            north,
+            flag,
+            change,
+        },
+    )
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let minutes = prop_oneof![8 => 0..6_i64, 1 => 6..30_i64, 1 => 30..200_i64];
+    let variant = prop_oneof![7 => (0..30_u8).prop_map(Some), 1 => Just(None)];
+    let changes = prop_oneof![2 => Just(0), 1 => 1..3_usize];
+    let registry =
+        changes.prop_flat_map(move |n| prop::collection::btree_map(0..FACILITIES, variant.clone(), n));
+    let sent = prop::collection::vec(sent(), 0..10);
+    let lost = prop::option::weighted(0.12, 1..4_usize);
+    (minutes, registry, sent, prop::bool::weighted(0.3), lost)
+        .prop_map(|(minutes, registry, sent, begin, lost)| Made { minutes, registry, sent, begin, lost })
+}
+
+fn code(facility: u8) -> Code {
+    Code::from(format!("ST-{facility}"))
+}
+
+fn threshold(scope: &str, metric: &str, side: Side, levels: [Option<f64>; 3]) -> Arc<Threshold> {
+    Arc::new(Threshold {
+        scope: scope.into(),
+        metric: Catalogue::builtin().id(metric).unwrap(),
+        side,
+        level1: levels[0],
+        level2: levels[1],
+        level3: levels[2],
+        deadband: 0.5,
+        on_delay: 60,
+        off_delay: 120,
+        enabled: true,
+        advice: String::new(),
+    })
+}
+
+fn profile(facility: u8, variant: u8) -> Profile {
+    let own = code(facility);
+    let temperature = "secondary_supply_temp";
+    let hot = |scope: &str, level3| {
+        threshold(scope, temperature, Side::High, [Some(80.0), Some(70.0), Some(level3)])
+    };
+    let cold = threshold("station", temperature, Side::Low, [Some(25.0), None, Some(40.0)]);
+    let fault = threshold("station", "circulation_pump_fault", Side::High, [None, Some(1.0), None]);
+    let off = Arc::new(Threshold { enabled: false, ..(*hot(&own, 60.0)).clone() });
+    let thresholds = match variant % 5 {
+        0 => vec![hot("station", 60.0), fault],
+        1 => vec![hot(&own, 65.0), hot("station", 60.0), cold],
+        2 => vec![hot("station", 60.0), off, cold, fault],
+        3 => vec![],
+        _ => vec![hot("meter", 55.0), cold, hot("station", 60.0), fault],
+    };
+    let silent = ["600", "1200", "5400"][usize::from(variant % 3)];
+    let device = Device {
+        code: "M-1".into(),
+        facility: own.clone(),
+        kind: "meter".into(),
+        model: String::new(),
+        maker: String::new(),
+        installed: String::new(),
+        attributes: BTreeMap::new(),
+    };
+    Profile {
+        facility: Facility {
+            code: own,
+            kind: FacilityKind::Station,
+            name: "站".into(),
+            parent: None,
+            enterprise: None,
+            district: None,
+            longitude: Some(125.3),
+            latitude: [Some(43.9), Some(43.95), None][usize::from(variant / 7 % 3)],
+            heated_area: None,
+            attributes: BTreeMap::from([("offline_after".into(), silent.into())]),
+        },
+        devices: variant.is_multiple_of(2).then(|| (device.code.clone(), device)).into_iter().collect(),
+        scopes: Vec::new(),
+        thresholds,
+        households_below: if variant.is_multiple_of(4) { 700 } else { 900 },
+        area_below: 80_000.0,
+    }
+}
+
+fn change(facility: u8, variant: Option<u8>) -> ProfileChange {
+    let profile = variant.map(|variant| Arc::new(profile(facility, variant)));
+    ProfileChange { facility: code(facility), profile }
+}
+
+fn report(sent: &Sent, clock: Millis) -> CheckedReport {
+    let id = |code| Catalogue::builtin().id(code).unwrap();
+    let reading = |code, value| Checked {
+        metric: id(code),
+        value,
+        flag: sent.flag,
+        failed: TestSet::EMPTY,
+        change: sent.change,
+    };
+    let mut readings = smallvec::smallvec![
+        reading("secondary_supply_temp", sent.temperature),
+        reading("circulation_pump_fault", f64::from(u8::from(sent.fault))),
+    ];
+    if let Some(north) = sent.north {
+        readings.extend([reading("latitude", north), reading("longitude", 125.3)]);
+    }
+    let device = if sent.device { "M-1" } else { "" };
+    CheckedReport {
+        object: Rc::new(Object { facility: code(sent.facility), device: device.into() }),
+        observed_at: clock - sent.measured * MINUTE,
+        received_at: clock - sent.received * MINUTE,
+        readings,
+    }
+}
+
+/// The share of one worker in an epoch.
+fn share(number: usize, clock: Millis, made: &Made, worker: usize, workers: usize) -> CheckedEpoch {
+    let ours = |facility: u8| durable::holder(durable::shard(&code(facility)), workers) == worker;
+    let registry = made.registry.iter().filter(|(facility, _)| ours(**facility));
+    CheckedEpoch {
+        epoch: number as u64 + 1,
+        clock,
+        profiles: registry.map(|(facility, variant)| change(*facility, *variant)).collect(),
+        reports: made.sent.iter().filter(|s| ours(s.facility)).map(|s| report(s, clock)).collect(),
+        ..CheckedEpoch::default()
+    }
+}
+
+fn stages(workers: usize) -> Vec<Alarms> {
+    (0..workers).map(|_| Alarms::new(AlarmSettings { horizon: HOUR })).collect()
+}
+
+fn apply(stages: &mut [Alarms], number: usize, clock: Millis, made: &Made) -> (Vec<AlarmTransition>, u64) {
+    let workers = stages.len();
+    let (mut transitions, mut too_late) = (Vec::new(), 0);
+    for (worker, stage) in stages.iter_mut().enumerate() {
+        let output = stage.apply(&share(number, clock, made, worker, workers));
+        transitions.extend(output.transitions);
+        too_late += output.too_late;
+    }
+    sort(&mut transitions);
+    (transitions, too_late)
+}
+
+/// What was saved: the sections of each shard in their order, and after which epoch.
+#[derive(Default)]
+struct Checkpoints {
+    chains: BTreeMap<u16, Vec<Vec<u8>>>,
+    done: Option<usize>,
+    /// The one under way: after which epoch, and what each worker saved of it.
+    under_way: Option<(usize, Vec<(Saved, bool)>)>,
+}
+
+impl Checkpoints {
+    fn begin(&mut self, stages: &mut [Alarms], number: usize) {
+        stages.iter_mut().for_each(Alarms::begin);
+        let saved = self.under_way.take().map(|(_, saved)| saved.into_iter().map(|(saved, _)| saved));
+        let mut saved = saved.into_iter().flatten();
+        let saved = stages.iter().map(|_| (saved.next().unwrap_or_default(), false)).collect();
+        self.under_way = Some((number, saved));
+    }
+
+    fn save(&mut self, stages: &mut [Alarms]) {
+        let Some((number, saved)) = &mut self.under_way else { return };
+        for (stage, (saved, all)) in stages.iter_mut().zip(saved.iter_mut()) {
+            *all = stage.save(SLICE, saved);
+        }
+        if !saved.iter().all(|(_, all)| *all) {
+            return;
+        }
+        self.done = Some(*number);
+        let saved = self.under_way.take().into_iter().flat_map(|(_, saved)| saved);
+        for (shard, section) in saved.flat_map(|(saved, _)| saved.into_sections()) {
+            self.chains.entry(shard).or_default().push(section);
+        }
+    }
+
+    /// New stages from what was saved; every other time the chains are compacted before.
+    fn restore(&mut self, workers: usize) -> Vec<Alarms> {
+        self.under_way = None;
+        let mut stages = stages(workers);
+        for (shard, chain) in &mut self.chains {
+            if shard.is_multiple_of(2) {
+                *chain = vec![durable::compact(Alarms::STATE, chain).unwrap()];
+            }
+            for section in chain.iter() {
+                let stage = &mut stages[durable::holder(*shard, workers)];
+                stage.restore(*shard, Alarms::FORM, section).unwrap();
+            }
+        }
+        stages
+    }
+}
+
+/// How much of what matters happened in all runs.
+#[derive(Default)]
+struct Seen {
+    restored: Cell<usize>,
+    /// Transitions of episodes after a restart that were raised before it.
+    went_on: Cell<usize>,
+    retracted: Cell<usize>,
+    silent: Cell<usize>,
+    moved: Cell<usize>,
+    too_late: Cell<usize>,
+}
+
+fn count(cell: &Cell<usize>, by: usize) {
+    cell.set(cell.get() + by);
+}
+
+fn compare(run: &[Made], first: usize, seen: &Seen) {
+    let mut clocks = Vec::new();
+    run.iter().fold(START, |clock, made| {
+        clocks.push(clock + made.minutes * MINUTE);
+        clock + made.minutes * MINUTE
+    });
+    let mut whole = stages(1);
+    let all = run.iter().enumerate().map(|(number, made)| apply(&mut whole, number, clocks[number], made));
+    let all: Vec<_> = all.collect();
+
+    let mut torn = stages(first);
+    let mut checkpoints = Checkpoints::default();
+    let (mut number, mut losses, mut from) = (0, Vec::new(), None);
+    while number < run.len() {
+        let made = &run[number];
+        let told = apply(&mut torn, number, clocks[number], made);
+        assert_eq!(told, all[number], "epoch {number}, restored {from:?}");
+        if let Some(from) = from {
+            observe(&told, clocks[from], seen);
+        }
+        if made.begin {
+            checkpoints.begin(&mut torn, number);
+        }
+        checkpoints.save(&mut torn);
+        number += 1;
+        let Some(workers) = made.lost.filter(|_| !losses.contains(&number)) else { continue };
+        losses.push(number);
+        torn = checkpoints.restore(workers);
+        from = checkpoints.done;
+        number = from.map_or(0, |done| {
+            let mut registry = BTreeMap::new();
+            run[..=done].iter().for_each(|made| registry.extend(made.registry.clone()));
+            registry.retain(|_, variant| variant.is_some());
+            let again = Made { minutes: 0, registry, sent: Vec::new(), begin: false, lost: None };
+            let told = apply(&mut torn, done, clocks[done], &again);
+            assert_eq!(told, (Vec::new(), 0), "nothing is told by the epoch {done} that was restored");
+            count(&seen.restored, 1);
+            done + 1
+        });
+    }
+}
+
+fn observe((transitions, too_late): &(Vec<AlarmTransition>, u64), restored_at: Millis, seen: &Seen) {
+    for t in transitions.iter().filter(|t| t.sequence > 1 && t.raised_at <= restored_at) {
+        count(&seen.went_on, 1);
+        count(&seen.retracted, usize::from(t.transition == Transition::Retracted));
+        count(&seen.silent, usize::from(t.rule == "communication_lost"));
+        count(&seen.moved, usize::from(t.rule == "device_moved"));
+    }
+    count(&seen.too_late, *too_late as usize);
+}
+
+#[test]
+fn restored_alarms_go_on_as_if_nothing_had_happened() {
+    let seen = Seen::default();
+    let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
+    let runs = (prop::collection::vec(made(), 1..60), 1..4_usize);
+    let result = runner.run(&runs, |(run, first)| {
+        compare(&run, first, &seen);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    let seen = [seen.restored, seen.went_on, seen.retracted, seen.silent, seen.moved, seen.too_late];
+    let seen = seen.map(Cell::into_inner);
+    assert!(seen.iter().zip([200, 1_000, 50, 50, 20, 50]).all(|(n, least)| *n > least), "{seen:?}");
+}
+
+#[test]
+fn another_form_is_refused() {
+    let error = Alarms::default().restore(0, 2, &[]).unwrap_err();
+    assert_eq!(error, RestoreError::UnknownForm { state: "alarm", found: 2, known: 1 });
+    let error = Alarms::default().restore(0, 1, &[1, 0, 0]).unwrap_err();
+    assert!(error.to_string().contains("the saved state of alarm cannot be read"), "{error}");
+}
