@@ -220,13 +220,6 @@ impl Object {
         self.series.clear();
     }
 
-    /// Whether [`Object::forget`] would forget anything.
-    pub(super) fn reaches_behind(&self, floor: Millis) -> bool {
-        self.doubts.first().is_some_and(|doubt| doubt.at < floor)
-            || self.beats.has_two_before(floor)
-            || self.series.iter().any(|series| series.points.has_two_before(floor))
-    }
-
     /// Forgets what lies in closed hours.
     pub(super) fn forget(&mut self, floor: Millis) {
         self.beats.forget_before_but_one(floor);

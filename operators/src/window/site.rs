@@ -230,11 +230,11 @@ impl Site {
         }
     }
 
-    /// Whether closing by this horizon would change anything.
+    /// Whether closing by this horizon would change anything. Whatever an object holds lies in an hour that was open
+    /// since, but for the one point per series that stays.
     pub(super) fn reaches_behind(&self, horizon: Horizon) -> bool {
         self.hours.first().is_some_and(|hour| hour.start < horizon.hour)
             || self.days.first().is_some_and(|day| day.start < horizon.day)
-            || self.objects.iter().any(|object| object.reaches_behind(horizon.hour))
     }
 
     /// Retracts and forgets what is closed.

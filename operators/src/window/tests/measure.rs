@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::durable::{Durable, Saved};
 
 const METRICS: [&str; 10] = [
     "primary_supply_temp",
@@ -58,6 +59,16 @@ fn measure(name: &str, facilities: usize, hours: i64, profile: impl Fn(usize) ->
         readings += facilities * metrics.len();
     }
     let (bytes, series) = run.footprint();
+    let start = Instant::now();
+    let mut saved = Saved::default();
+    run.begin();
+    while !run.save(usize::MAX, &mut saved) {}
+    eprintln!(
+        "{name}: saved {} bytes per facility, {} per series with {hours} hours of points, {:.1} µs per facility",
+        saved.bytes() / facilities,
+        saved.bytes() / series,
+        start.elapsed().as_secs_f64() * 1e6 / facilities as f64,
+    );
     eprintln!(
         "{name}: {:.2} million readings/s, {:.0} ns per report, longest epoch {:.0} ms, {} bytes per facility, {} per series",
         readings as f64 / seconds / 1e6,
@@ -71,11 +82,21 @@ fn measure(name: &str, facilities: usize, hours: i64, profile: impl Fn(usize) ->
 #[test]
 #[ignore = "a measurement"]
 fn stations_and_rooms() {
+    measured(2_000, 10_000, 9);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn saved_bytes() {
+    [1, 2, 9].into_iter().for_each(|hours| measured(100, 100, hours));
+}
+
+fn measured(stations: usize, rooms: usize, hours: i64) {
     let above = |n: usize| {
         vec![city(), scope(ScopeKind::Enterprise, &format!("E-{}", n % 70)), scope(ScopeKind::District, "D")]
     };
     let station = |n: usize| facility(&format!("ST-{n:05}"), FacilityKind::Station, 1e4, above(n));
-    measure("stations, 10 metrics", 2_000, 9, station, &METRICS);
+    measure("stations, 10 metrics", stations, hours, station, &METRICS);
     let room = |n: usize| {
         with_device(
             facility(&format!("HH-{n:06}"), FacilityKind::Household, 80.0, above(n)),
@@ -83,5 +104,5 @@ fn stations_and_rooms() {
             60,
         )
     };
-    measure("rooms, a report a minute", 10_000, 9, room, &["room_temp", "room_humidity"]);
+    measure("rooms, a report a minute", rooms, hours, room, &["room_temp", "room_humidity"]);
 }
