@@ -199,7 +199,12 @@ fn describe(fact: &OperationalFact, told: &Told) -> AlarmTransition {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
+
+    use super::{
+        super::resume::{hex, unhex},
+        *,
+    };
 
     fn fact(active: bool, detail: &str) -> OperationalFact {
         OperationalFact {
@@ -240,5 +245,97 @@ mod tests {
         assert_eq!(seen[0].3, seen[2].3);
         assert_ne!(seen[0].3, seen[3].3, "another episode has another name");
         assert_eq!(operations.entries(), 1);
+    }
+
+    #[test]
+    fn conditions_are_known_by_their_codes() {
+        for condition in OperationalCondition::ALL {
+            assert_eq!(OperationalCondition::of(condition.code()), Some(*condition));
+            assert!((1..=3).contains(&condition.level()) && !condition.advice().is_empty());
+        }
+        assert_eq!(OperationalCondition::of("sink_up"), None);
+        let fact = OperationalFact { condition: OperationalCondition::ClockSkew, ..fact(true, "3 s") };
+        let told = Operations::default().apply(1_000, &[fact]);
+        assert_eq!((told[0].rule.as_str(), told[0].level, told[0].peak_level), ("clock_skew", 2, 2));
+        assert!(told[0].advice.contains("NTP"), "{}", told[0].advice);
+    }
+
+    /// Seconds that pass, facts, whether a checkpoint begins, whether the process is lost.
+    type Made = (i64, Vec<OperationalFact>, bool, bool);
+
+    fn made() -> impl Strategy<Value = Made> {
+        let subject = prop::sample::select(vec!["clickhouse", "kafka", "exchange"]);
+        let condition = prop::sample::select(OperationalCondition::ALL);
+        let detail = prop::sample::select(vec!["503", "timeout"]);
+        let fact =
+            (subject, condition, any::<bool>(), detail).prop_map(|(subject, condition, active, detail)| {
+                OperationalFact { subject: subject.to_owned(), condition, active, detail: detail.to_owned() }
+            });
+        let facts = prop::collection::vec(fact, 0..8);
+        (0..3_i64, facts, prop::bool::weighted(0.3), prop::bool::weighted(0.2))
+    }
+
+    proptest! {
+        #[test]
+        fn restored_conditions_go_on_as_if_nothing_had_happened(
+            run in prop::collection::vec(made(), 1..40)
+        ) {
+            let clocks: Vec<Millis> =
+                run.iter().scan(0, |clock, made| { *clock += made.0 * 1_000; Some(*clock) }).collect();
+            let mut whole = Operations::default();
+            let all: Vec<_> = run.iter().zip(&clocks).map(|(made, clock)| whole.apply(*clock, &made.1)).collect();
+
+            let (mut torn, mut chain, mut done) = (Operations::default(), Vec::new(), None);
+            let (mut under_way, mut saved) = (None, Saved::default());
+            let (mut number, mut losses) = (0, 0);
+            while number < run.len() {
+                let (_, facts, begin, lost) = &run[number];
+                prop_assert_eq!(&torn.apply(clocks[number], facts), &all[number]);
+                if *begin {
+                    torn.begin();
+                    under_way = Some(number);
+                }
+                if torn.save(2, &mut saved) && under_way.is_some() {
+                    done = under_way.take();
+                    chain.extend(std::mem::take(&mut saved).into_sections());
+                }
+                number += 1;
+                if *lost && losses < number {
+                    losses = number;
+                    (torn, under_way, saved) = (Operations::default(), None, Saved::default());
+                    for (shard, section) in &chain {
+                        torn.restore(*shard, Operations::FORM, section).unwrap();
+                    }
+                    if let Some(done) = done {
+                        prop_assert_eq!(torn.apply(clocks[done], &[]), vec![]);
+                    }
+                    number = done.map_or(0, |done| done + 1);
+                }
+            }
+        }
+    }
+
+    /// A section as form 1 wrote it. It stays as it is: what was saved must be readable for ever.
+    const FORM_1: &str = "\
+        0c0000000a636c69636b686f757365002b00000000a01f01a01fa01f00000000000000f03f000000000000f03f000000\
+        000000f03fa01f01010403353033";
+
+    #[test]
+    fn a_section_of_form_1_goes_on() {
+        let mut operations = Operations::default();
+        operations.apply(2_000, &[fact(true, "503")]);
+        operations.begin();
+        let mut saved = Saved::default();
+        operations.save(usize::MAX, &mut saved);
+        let section = saved.into_sections().remove(&GLOBAL).unwrap();
+        assert_eq!(hex(&section), FORM_1, "if the form has changed on purpose, it needs a new number");
+
+        let mut restored = Operations::default();
+        restored.restore(GLOBAL, 1, &unhex(FORM_1)).unwrap();
+        assert_eq!(restored.apply(2_000, &[]), []);
+        let cleared = restored.apply(9_000, &[fact(false, "")]);
+        assert_eq!(cleared, operations.apply(9_000, &[fact(false, "")]));
+        assert_eq!((cleared[0].sequence, cleared[0].raised_at), (2, 2_000));
+        assert!(restored.restore(GLOBAL, 2, &section).is_err(), "a form of a later version");
     }
 }

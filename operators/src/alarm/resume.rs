@@ -353,3 +353,106 @@ fn another_form_is_refused() {
     let error = Alarms::default().restore(0, 1, &[1, 0, 0]).unwrap_err();
     assert!(error.to_string().contains("the saved state of alarm cannot be read"), "{error}");
 }
+
+/// What the epochs of the example tell: an episode that stands, a rule that left after telling, a device that moved, a
+/// silence that ended, a reading that was taken back.
+fn example() -> Vec<Made> {
+    let made = |minutes, variant: Option<u8>, sent| Made {
+        minutes,
+        registry: variant.into_iter().map(|variant| (1, Some(variant))).collect(),
+        sent,
+        begin: false,
+        lost: None,
+    };
+    let sent = |device, temperature, north| Sent {
+        facility: 1,
+        device,
+        measured: 0,
+        received: 0,
+        temperature,
+        fault: false,
+        north,
+        flag: Flag::Good,
+        change: Change::New,
+    };
+    let unusable = Sent { flag: Flag::Fail, change: Change::Remarked, ..sent(false, 20.0, None) };
+    let late = Sent { measured: 3, ..sent(false, 50.0, None) };
+    vec![
+        made(1, Some(4), vec![sent(false, 20.0, None), sent(true, 56.0, Some(43.95))]),
+        made(2, None, vec![sent(false, 20.5, None), sent(true, 57.25, Some(43.95))]),
+        made(30, None, vec![sent(false, 20.0, None), sent(true, 71.0, Some(43.95))]),
+        made(0, Some(0), vec![unusable]),
+        // From here on after the restart.
+        made(1, Some(4), vec![late, sent(false, 19.0, None)]),
+        made(1, Some(3), vec![sent(true, 50.0, Some(43.9))]),
+        made(100, Some(4), vec![]),
+    ]
+}
+
+/// A section as form 1 wrote it. It stays as it is: what was saved must be readable for ever.
+const FORM_1: &str = "\
+    090000000453542d31034d2d312c020000c0c9b2fef962c0f99c80fa620104c0f99c80fa6202c09cc1fef962c0dad3fff962\
+    01c0f99c80fa6200000000000034400000000000003e400000000000003e40c0f99c80fa620303000300000000c0c9b2fef9\
+    620000000000b8b540c0f99c80fa6280dddb01f0560000000000b8b5400be080d30e00e0808acd0100030000010100010203\
+    0100c0c9b2fef962c09cc1fef962000000000000b8b5400000000000b8b5400000000000b8b540c0c9b2fef9620202c0c9b2\
+    fef962c09cc1fef962000000000000b8b5400000000000b8b5400000000000b8b540c0c9b2fef96202020100c09cc1fef962\
+    01c0c9b2fef962c09cc1fef962000000000000b8b5400000000000b8b5400000000000b8b540c0c9b2fef962020200e08c7e\
+    9dc0c9b2fef9620000000000004c40c0f99c80fa6280dddb018c0b0000000000c0514013e180d30e0000000000a04c40e080\
+    8acd0192020301000201000102010000c0f99c80fa62c0f99c80fa62000000000000c051400000000000c051400000000000\
+    c05140c0f99c80fa620202c0f99c80fa62c0f99c80fa62000000000000c051400000000000c051400000000000c05140c0f9\
+    9c80fa6202020105c0f99c80fa6203c0c9b2fef96280f3b9fef962000000000000004c400000000000c051400000000000c0\
+    5140c0f99c80fa6202020302000000842a0339c0c9b2fef9620000000000000000c0f99c80fa6280dddb0100000000000000\
+    00000be080d30e00e0808acd01000300000101000000060000000453542d3100f6000000c0c9b2fef962c0f99c80fa620104\
+    c0f99c80fa6202c09cc1fef962c0dad3fff96201c0f99c80fa6200000000000034400000000000003e400000000000003e40\
+    c0f99c80fa6202020002e08c7e9dc0c9b2fef9620000000000003440c09cc1fef96280d30e9a03000000000080344005e080\
+    d30e0a020180dddb0102010000000200000104c0f99c80fa6202c0c9b2fef96280f3b9fef96201c0f99c80fa620000000000\
+    00344000000000008034400000000000003440c0c9b2fef962010103842a0339c0c9b2fef9620000000000000000c09cc1fe\
+    f96280d30e00000000000000000005e080d30e00020080dddb010101000000";
+
+#[test]
+fn a_section_of_form_1_goes_on() {
+    let run = example();
+    let clocks: Vec<Millis> = run
+        .iter()
+        .scan(START, |clock, made| {
+            *clock += made.minutes * MINUTE;
+            Some(*clock)
+        })
+        .collect();
+    let mut whole = stages(1);
+    let told: Vec<_> = (0..run.len())
+        .map(|number| {
+            let told = apply(&mut whole, number, clocks[number], &run[number]);
+            if number == 3 {
+                whole[0].begin();
+                let mut saved = Saved::default();
+                assert!(whole[0].save(usize::MAX, &mut saved));
+                let section = saved.into_sections().remove(&durable::shard(&code(1))).unwrap();
+                assert_eq!(
+                    hex(&section),
+                    FORM_1,
+                    "if the form has changed on purpose, it needs a new number"
+                );
+            }
+            told
+        })
+        .collect();
+    let mut restored = stages(1);
+    restored[0].restore(durable::shard(&code(1)), 1, &unhex(FORM_1)).unwrap();
+    let again = Made { sent: Vec::new(), ..run[3].clone() };
+    assert_eq!(apply(&mut restored, 3, clocks[3], &again), (Vec::new(), 0));
+    for number in 4..run.len() {
+        let now = apply(&mut restored, number, clocks[number], &run[number]);
+        assert_eq!(now, told[number]);
+        assert!(!now.0.is_empty(), "epoch {number} tells something");
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+}
