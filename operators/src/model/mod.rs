@@ -6,6 +6,9 @@
 
 pub mod diagnosis;
 pub mod energy_signature;
+#[cfg(test)]
+mod restarts;
+mod saved;
 pub mod station;
 pub mod supply;
 #[cfg(test)]

@@ -4,11 +4,12 @@ use schemas::{
     Millis,
     time::{DAY, HOUR},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     diagnosis::{Diagnosis, StationHour, SupplySettings, SupplyState},
     energy_signature::{Design, Sample, Signature, median},
+    saved::{self, SavedStation},
 };
 use crate::alarm::watch::Cause;
 
@@ -21,8 +22,8 @@ const HABIT_DAYS: (i32, usize) = (14, 5);
 const SMOOTHINGS: [u8; 5] = [1, 3, 6, 12, 24];
 
 /// One remembered hour, 16 bytes. Absent values are NaN.
-#[derive(Clone, Copy, Debug)]
-struct Hour {
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Hour {
     /// Hours since 1970.
     number: i32,
     heat_kw: f32,
@@ -44,11 +45,14 @@ pub struct Learnt {
 }
 
 /// The hours of one station and what was learnt from them.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct StationState {
+    /// Follows from the registry.
+    #[serde(skip)]
     design: Design,
     /// By number.
     hours: Vec<Hour>,
+    #[serde(serialize_with = "saved::learnt")]
     learnt: Option<Learnt>,
     /// Per hour of the day (UTC), what the station habitually supplies by what the signature says.
     habit: [f32; 24],
@@ -61,6 +65,18 @@ impl StationState {
     #[must_use]
     pub fn new(design: Design) -> StationState {
         StationState { design, hours: Vec::new(), learnt: None, habit: [1.0; 24], fresh: 0 }
+    }
+
+    /// A station as it was saved.
+    #[must_use]
+    pub fn resume(saved: SavedStation, design: Design) -> StationState {
+        let SavedStation { hours, learnt, habit, fresh } = saved;
+        let learnt = learnt.map(|(version, smoothing_hours, signature)| Learnt {
+            version,
+            smoothing_hours,
+            signature,
+        });
+        StationState { design, hours, learnt, habit, fresh }
     }
 
     /// Takes what the registry now says of the design; used from the next fit on.

@@ -9,14 +9,16 @@
 //! The outdoor temperature is smoothed over as many hours as the station's own history says that it follows (its
 //! controller and the inertia of its buildings): of 1, 3, 6, 12 and 24 h the one that explains the heat best.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use schemas::{AlarmTransition, Code, FacilityKind, Millis, Side, registry::attribute, time::HOUR};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
     diagnosis::{DiagnosedEpoch, Diagnosis, HoursEpoch, StationHour, SupplySettings, SupplyState},
     energy_signature::Design,
+    saved::SavedWatched,
     station::StationState,
 };
 use crate::{
@@ -28,6 +30,7 @@ use crate::{
         transition::{Concern, describe_readings, sort},
         watch::{Cause, Told},
     },
+    durable::{Keyed, shard},
 };
 
 /// Rule code: less heat than the weather asks for.
@@ -37,8 +40,10 @@ pub const OVER_SUPPLY: &str = "over_supply";
 /// Outdoor temperature that the design load is for, unless the attribute `design_temp` says otherwise, °C.
 pub const DESIGN_OUTDOOR_TEMP: f64 = -20.0;
 
-#[derive(Debug)]
-struct Watched {
+/// What follows from the profile is not saved.
+#[derive(Debug, Serialize)]
+pub(super) struct Watched {
+    #[serde(skip)]
     profile: Arc<Profile>,
     station: StationState,
     /// Supplied by expected, in %, at the end of the hour.
@@ -50,7 +55,7 @@ struct Watched {
 pub struct Supply {
     settings: SupplySettings,
     rules: [Rc<Rule>; 2],
-    stations: BTreeMap<Code, Watched>,
+    pub(super) stations: Keyed<Code, Watched, SavedWatched>,
 }
 
 impl Stage for Supply {
@@ -64,6 +69,8 @@ impl Stage for Supply {
         for change in &input.profiles {
             self.register(change, input.clock, &mut output.transitions);
         }
+        // The first epoch names every registered station: what was saved of others is gone.
+        drop(self.stations.all_restored());
         for hour in &input.hours {
             self.judge(hour, &mut output);
         }
@@ -73,7 +80,7 @@ impl Stage for Supply {
 
     /// Hours remembered.
     fn entries(&self) -> usize {
-        self.stations.values().map(|watched| watched.station.len()).sum()
+        self.stations.iter().map(|(_, _, watched)| watched.station.len()).sum()
     }
 }
 
@@ -81,7 +88,7 @@ impl Supply {
     /// The model before its first hour.
     #[must_use]
     pub fn new(settings: SupplySettings) -> Supply {
-        Supply { settings, rules: rules().map(Rc::new), stations: BTreeMap::new() }
+        Supply { settings, rules: rules().map(Rc::new), stations: Keyed::new(|station| shard(station)) }
     }
 
     fn register(&mut self, change: &ProfileChange, clock: Millis, out: &mut Vec<AlarmTransition>) {
@@ -95,19 +102,35 @@ impl Supply {
             return;
         };
         let design = design(profile);
-        if let Some(watched) = self.stations.get_mut(&change.facility) {
+        let known = self.stations.number(&change.facility);
+        if let Some(watched) = known.and_then(|number| self.stations.get_mut(number)) {
             watched.profile = Arc::clone(profile);
             watched.station.redesign(design);
             return;
         }
-        let mut ratios = Series::new(1);
-        ratios.watch(&self.rules, clock, &mut Vec::new());
-        let watched = Watched { profile: Arc::clone(profile), station: StationState::new(design), ratios };
+        let (station, ratios) = match self.stations.restored(&change.facility) {
+            Some(SavedWatched { station, ratios }) => {
+                (StationState::resume(station, design), ratios.resume(|side| self.rule(side)))
+            }
+            None => {
+                let mut ratios = Series::new(1);
+                ratios.watch(&self.rules, clock, &mut Vec::new());
+                (StationState::new(design), ratios)
+            }
+        };
+        let watched = Watched { profile: Arc::clone(profile), station, ratios };
         self.stations.insert(change.facility.clone(), watched);
     }
 
+    /// The rule over a side of the ratio.
+    fn rule(&self, side: Side) -> Rc<Rule> {
+        let [under, over] = &self.rules;
+        Rc::clone(if side == Side::Low { under } else { over })
+    }
+
     fn judge(&mut self, hour: &StationHour, output: &mut DiagnosedEpoch) {
-        let Some(watched) = self.stations.get_mut(&hour.facility) else { return };
+        let known = self.stations.number(&hour.facility);
+        let Some(watched) = known.and_then(|number| self.stations.get_mut(number)) else { return };
         let cause = watched.station.put(hour, &self.settings);
         let diagnosis = watched.station.diagnose(hour, &self.settings);
         let judged = diagnosis.ratio.filter(|_| diagnosis.state != SupplyState::Unknown);

@@ -7,9 +7,9 @@ use schemas::{AlarmState, AlarmTransition, Facility, FacilityKind, Millis, time:
 use super::{DiagnosedEpoch, HoursEpoch, StationHour, Supply, SupplySettings, SupplyState};
 use crate::{Profile, ProfileChange, Stage};
 
-const START: Millis = 1_705_276_800_000;
+pub const START: Millis = 1_705_276_800_000;
 
-fn profile(code: &str, design_load_kw: Option<f64>) -> ProfileChange {
+pub fn profile(code: &str, design_load_kw: Option<f64>) -> ProfileChange {
     let attributes =
         design_load_kw.map(|kw| ("design_load".to_owned(), kw.to_string())).into_iter().collect();
     let facility = Facility {

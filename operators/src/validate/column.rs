@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     mark::Mark,
     neighbours::State,
-    restored::{self, RestoredColumn},
     rule::Rule,
+    saved::{self, RestoredColumn},
     values::Values,
 };
 
@@ -15,7 +15,7 @@ use super::{
 #[derive(Debug, Serialize)]
 pub struct Column {
     /// The metric.
-    #[serde(serialize_with = "restored::metric")]
+    #[serde(serialize_with = "saved::metric")]
     pub metric: MetricId,
     /// The range that the registry gives for the object, where it gives one.
     #[serde(skip)]

@@ -27,9 +27,9 @@ mod object;
 mod oracle;
 #[cfg(test)]
 mod restarts;
-mod restored;
 mod rows;
 mod rule;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -42,7 +42,7 @@ use std::sync::Arc;
 use schemas::{Catalogue, Code, Millis, Reason, time};
 use serde::Serialize;
 
-use self::{object::Series, restored::RestoredPlace, rule::Rule, work::Work};
+use self::{object::Series, rule::Rule, saved::RestoredPlace, work::Work};
 use crate::{
     durable::{Keyed, shard},
     flow::{CheckedEpoch, Object, Observation, ObservedEpoch},

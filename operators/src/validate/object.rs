@@ -14,9 +14,9 @@ use super::{
     column::Column,
     mark::Mark,
     neighbours::{Point, step},
-    restored::{self, RestoredSeries},
     rows::{Row, Rows},
     rule::{self, Rule},
+    saved::{self, RestoredSeries},
     work::Work,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 /// The recent reports of one object: rows of times, sorted, and one column per metric.
 #[derive(Debug, Serialize)]
 pub struct Series {
-    #[serde(serialize_with = "restored::device")]
+    #[serde(serialize_with = "saved::device")]
     pub(super) object: Rc<Object>,
     pub(super) rows: Rows,
     pub(super) columns: Vec<Column>,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
-use super::restored;
+use super::saved;
 
 /// When a report was measured and when it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,11 +23,11 @@ pub enum Rows {
     /// Milliseconds since the base, and from measuring to arrival.
     Near {
         base: Millis,
-        #[serde(deserialize_with = "restored::cells")]
+        #[serde(deserialize_with = "saved::cells")]
         cells: VecDeque<(u32, i32)>,
     },
     /// The rows as they are.
-    Far(#[serde(deserialize_with = "restored::cells")] VecDeque<Row>),
+    Far(#[serde(deserialize_with = "saved::cells")] VecDeque<Row>),
 }
 
 fn near(base: Millis, row: Row) -> Option<(u32, i32)> {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::restored;
+use super::saved;
 
 /// Cells of one metric; a cell may be empty.
 #[derive(Debug, Serialize, Deserialize)]
@@ -17,14 +17,14 @@ pub enum Values {
     /// Distances of 4 bytes.
     Four(Packed<i32>),
     /// Values; empty cells are NaN.
-    Eight(#[serde(deserialize_with = "restored::cells")] VecDeque<f64>),
+    Eight(#[serde(deserialize_with = "saved::cells")] VecDeque<f64>),
 }
 
 /// Distances from a base.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Packed<T> {
     base: i64,
-    #[serde(deserialize_with = "restored::cells", bound(deserialize = "T: Deserialize<'de>"))]
+    #[serde(deserialize_with = "saved::cells", bound(deserialize = "T: Deserialize<'de>"))]
     cells: VecDeque<T>,
 }
 
