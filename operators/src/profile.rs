@@ -1,8 +1,8 @@
 //! Everything the registry says about one facility, joined by the dataflow and sent to the worker that holds it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use schemas::{Code, Device, Facility, Scope, Threshold, time::SECOND};
+use schemas::{Code, Device, Facility, Scope, SortedMap, Threshold, time::SECOND};
 use serde::{Deserialize, Serialize};
 
 /// A facility with all that its stages need to know.
@@ -11,7 +11,7 @@ pub struct Profile {
     /// The facility itself.
     pub facility: Facility,
     /// Its devices by code.
-    pub devices: BTreeMap<Code, Device>,
+    pub devices: SortedMap<Code, Device>,
     /// The scopes its data rolls up to, sorted: facilities above it that are scopes, its enterprise, its district
     /// and every district above, the topmost as city. The facility itself is among them when its kind is a scope.
     pub scopes: Vec<Scope>,

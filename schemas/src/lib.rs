@@ -18,6 +18,7 @@ pub mod registry;
 pub mod registry_files;
 pub mod reject;
 pub mod report;
+pub mod sorted_map;
 pub mod time;
 pub mod topic;
 
@@ -28,10 +29,12 @@ pub use metric::{Catalogue, Metric, MetricId, MetricKind};
 pub use quality::{Flag, QualityTest, TestSet};
 pub use reading::Reading;
 pub use registry::{
-    Device, District, Enterprise, Facility, FacilityKind, RegistryEntry, RegistryKey, Side, Threshold,
+    Attributes, Device, District, Enterprise, Facility, FacilityKind, RegistryEntry, RegistryKey, Side,
+    Threshold,
 };
 pub use reject::{Reason, Reject, Stage};
 pub use report::{RawReading, RawValue, Report, ReportView};
+pub use sorted_map::SortedMap;
 pub use time::Millis;
 pub use topic::{KafkaSettings, Topic};
 

@@ -1,10 +1,11 @@
 //! The registry: what exists, where it stands in the topology, and its limits. Every change is data.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, MetricId, ScopeKind, kpi::named};
+use crate::{Code, MetricId, ScopeKind, SortedMap, kpi::named};
+
+/// Further columns of an entry by name.
+pub type Attributes = SortedMap<Code, Code>;
 
 named! {
     /// What a facility is.
@@ -95,7 +96,7 @@ pub struct Facility {
     pub heated_area: Option<f64>,
     /// Further attributes by the name of their column, such as `interval` (s between reports), `standard_temp` (°C),
     /// `design_load` (kW), `offline_after` (s). See [`attribute`].
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: Attributes,
 }
 
 /// A device of a facility.
@@ -115,7 +116,7 @@ pub struct Device {
     /// Date of installation, as written.
     pub installed: String,
     /// Further attributes by the name of their column, as for a facility.
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: Attributes,
 }
 
 named! {
@@ -206,7 +207,7 @@ pub mod attribute {
 
     /// The attribute as a number, where it is one.
     #[must_use]
-    pub fn number(attributes: &std::collections::BTreeMap<String, String>, name: &str) -> Option<f64> {
+    pub fn number(attributes: &super::Attributes, name: &str) -> Option<f64> {
         attributes.get(name)?.trim().parse().ok()
     }
 }

@@ -156,7 +156,7 @@ fn registry() -> Vec<RegistryEntry> {
         longitude: Some(125.3),
         latitude: Some(43.9),
         heated_area: Some(120_000.0),
-        attributes: [("interval".to_owned(), "60".to_owned())].into(),
+        attributes: [("interval".into(), "60".into())].into(),
     };
     vec![
         RegistryEntry::District(District {

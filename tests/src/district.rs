@@ -1,8 +1,6 @@
 //! A small district by hand, for scenarios that need to know every value: one city, one enterprise, stations that report
 //! every minute.
 
-use std::collections::BTreeMap;
-
 use connectors::Outgoing;
 use schemas::{
     Code, District, Enterprise, Facility, FacilityKind, Millis, RawReading, RawValue, RegistryEntry, Report,
@@ -38,10 +36,7 @@ pub fn station(number: usize, heated_area: f64) -> Outgoing {
         longitude: Some(125.3),
         latitude: Some(43.9),
         heated_area: Some(heated_area),
-        attributes: attributes
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into_iter()
-            .collect::<BTreeMap<_, _>>(),
+        attributes: attributes.map(|(name, value)| (name.into(), value.into())).into_iter().collect(),
     }))
 }
 

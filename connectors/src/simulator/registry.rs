@@ -1,10 +1,8 @@
 //! The registry of a simulated city: a plan in, registry entries out, parents before children.
 
-use std::collections::BTreeMap;
-
 use schemas::{
-    Catalogue, Code, Device, District, Enterprise, Facility, FacilityKind, RegistryEntry, Side, Threshold,
-    registry::attribute,
+    Attributes, Catalogue, Code, Device, District, Enterprise, Facility, FacilityKind, RegistryEntry, Side,
+    Threshold, registry::attribute,
 };
 
 use super::{
@@ -26,10 +24,8 @@ pub fn registry(plan: &Plan) -> Vec<RegistryEntry> {
     entries
 }
 
-type Attributes = BTreeMap<String, String>;
-
 fn attributes<const N: usize>(pairs: [(&str, String); N]) -> Attributes {
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
 /// Interval, offline delay and arrival delay of an object that reports every `interval` minutes and whose reports
@@ -62,7 +58,7 @@ fn facility(code: Code, kind: FacilityKind, place: Place<'_>) -> RegistryEntry {
         longitude: Some(place.site.longitude),
         latitude: Some(place.site.latitude),
         heated_area: place.area,
-        attributes: place.attributes.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect(),
+        attributes: place.attributes.iter().map(|(n, v)| ((*n).into(), v.into())).collect(),
     })
 }
 
@@ -241,7 +237,7 @@ fn clean_devices(layout: &Layout, entries: &mut Vec<RegistryEntry>) {
         ));
         let mut attributes = attributes(pace(layout.plan.intervals.clean_device, 0));
         let transformer = layout::transformer_code(clean / DEVICES_PER_TRANSFORMER);
-        attributes.insert("transformer".to_owned(), transformer.to_string());
+        attributes.insert("transformer".into(), transformer.to_string().into());
         entries.push(RegistryEntry::Device(Device {
             code: layout::device_code(clean),
             facility: code,

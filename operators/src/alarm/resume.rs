@@ -129,7 +129,7 @@ fn profile(facility: u8, variant: u8) -> Profile {
         model: String::new(),
         maker: String::new(),
         installed: String::new(),
-        attributes: BTreeMap::new(),
+        attributes: [].into(),
     };
     Profile {
         facility: Facility {
@@ -142,7 +142,7 @@ fn profile(facility: u8, variant: u8) -> Profile {
             longitude: Some(125.3),
             latitude: [Some(43.9), Some(43.95), None][usize::from(variant / 7 % 3)],
             heated_area: None,
-            attributes: BTreeMap::from([("offline_after".into(), silent.into())]),
+            attributes: [("offline_after".into(), silent.into())].into(),
         },
         devices: variant.is_multiple_of(2).then(|| (device.code.clone(), device)).into_iter().collect(),
         scopes: Vec::new(),

@@ -11,7 +11,7 @@ pub const START: Millis = 1_705_276_800_000;
 
 pub fn profile(code: &str, design_load_kw: Option<f64>) -> ProfileChange {
     let attributes =
-        design_load_kw.map(|kw| ("design_load".to_owned(), kw.to_string())).into_iter().collect();
+        design_load_kw.map(|kw| ("design_load".into(), kw.to_string().into())).into_iter().collect();
     let facility = Facility {
         code: code.into(),
         kind: FacilityKind::Station,
@@ -26,7 +26,7 @@ pub fn profile(code: &str, design_load_kw: Option<f64>) -> ProfileChange {
     };
     let profile = Profile {
         facility,
-        devices: BTreeMap::new(),
+        devices: [].into(),
         scopes: Vec::new(),
         thresholds: Vec::new(),
         households_below: 700,

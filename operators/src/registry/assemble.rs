@@ -9,7 +9,7 @@ use std::{
 };
 
 use schemas::{
-    Code, Device, Epoch, Facility, FacilityKind, MetricId, Scope, ScopeKind, Side, Threshold,
+    Code, Device, Epoch, Facility, FacilityKind, MetricId, Scope, ScopeKind, Side, SortedMap, Threshold,
     registry_files::builtin_thresholds,
 };
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ type Rules = BTreeMap<(MetricId, Side), Arc<Threshold>>;
 struct Profiles {
     held: BTreeMap<Code, Held>,
     /// Devices of facilities that are not registered.
-    orphans: BTreeMap<Code, BTreeMap<Code, Device>>,
+    orphans: BTreeMap<Code, SortedMap<Code, Device>>,
     /// By scope; the registry's where it has one under a key, else the built-in.
     rules: BTreeMap<Code, Rules>,
     /// Metric, side and scope of the registry's thresholds, to find them by key when they are removed.
@@ -202,7 +202,7 @@ impl Profiles {
             Some(device) => drop(devices.insert(code, device)),
             None => drop(devices.remove(&code)),
         }
-        if self.orphans.get(facility).is_some_and(BTreeMap::is_empty) {
+        if self.orphans.get(facility).is_some_and(SortedMap::is_empty) {
             self.orphans.remove(facility);
         }
     }

@@ -138,7 +138,7 @@ fn oracle(entries: &BTreeMap<Code, RegistryEntry>) -> BTreeMap<Code, Profile> {
             let kind = if next(&district).is_none() { ScopeKind::City } else { ScopeKind::District };
             scopes.insert(Scope { kind, code: district });
         }
-        let devices: BTreeMap<Code, Device> =
+        let devices: schemas::SortedMap<Code, Device> =
             devices.iter().filter(|d| d.facility == *code).map(|d| (d.code.clone(), d.clone())).collect();
         let mut thresholds: Vec<Arc<Threshold>> = rules
             .values()
@@ -211,7 +211,7 @@ fn facility(code: &str, kind: FacilityKind, parent: Option<&str>, area: Option<f
         longitude: None,
         latitude: None,
         heated_area: area,
-        attributes: BTreeMap::new(),
+        attributes: [].into(),
     }
 }
 
@@ -235,7 +235,7 @@ fn device(code: &str, facility: &str, kind: &str) -> RegistryEntry {
         model: String::new(),
         maker: String::new(),
         installed: String::new(),
-        attributes: BTreeMap::new(),
+        attributes: [].into(),
     })
 }
 
@@ -455,7 +455,7 @@ fn a_city_fits() {
         for household in 0..HOUSEHOLDS {
             let (code, parent) = (format!("H-{household:07}"), format!("B-{:06}", household % 8_000));
             let mut entry = facility(&code, FacilityKind::Household, Some(&parent), Some(80.0));
-            entry.attributes.insert("interval".to_owned(), "600".to_owned());
+            entry.attributes.insert("interval".into(), "600".into());
             send(RegistryEntry::Facility(entry), &mut input);
         }
         let step = |epoch: Epoch, input: &mut InputHandle<_, _>, worker: &mut timely::worker::Worker| {

@@ -1,6 +1,6 @@
 //! The stage as a whole: what enters and what leaves.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use schemas::{Catalogue, Device, Facility, FacilityKind, MetricId, Millis, Reason, time};
 
@@ -18,10 +18,10 @@ pub fn id(code: &str) -> MetricId {
 }
 
 /// `attributes` as `name=value` separated by spaces.
-fn attributes(text: &str) -> BTreeMap<String, String> {
+fn attributes(text: &str) -> schemas::Attributes {
     text.split_whitespace()
         .map(|pair| pair.split_once('=').unwrap())
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .map(|(name, value)| (name.into(), value.into()))
         .collect()
 }
 
@@ -50,7 +50,7 @@ pub fn registered(facility: &str, device: &str) -> ProfileChange {
     };
     let profile = Profile {
         facility: station,
-        devices: BTreeMap::from([("D-1".into(), pump)]),
+        devices: [("D-1".into(), pump)].into(),
         scopes: Vec::new(),
         thresholds: Vec::new(),
         households_below: 0,

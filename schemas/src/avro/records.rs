@@ -54,7 +54,7 @@ impl Record for Event {
         out.put_long(self.at);
         out.put_long(self.received_at);
         out.put_str(&self.origin);
-        out.put_map(&self.fields);
+        out.put_map(self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         Ok(())
     }
 

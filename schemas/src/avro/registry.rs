@@ -6,8 +6,8 @@ use super::{
     wire::{Cursor, Put},
 };
 use crate::{
-    Catalogue, Device, District, Enterprise, Error, Facility, FacilityKind, RegistryEntry, Side, Threshold,
-    Topic,
+    Attributes, Catalogue, Device, District, Enterprise, Error, Facility, FacilityKind, RegistryEntry, Side,
+    Threshold, Topic,
 };
 
 impl Record for RegistryEntry {
@@ -38,7 +38,7 @@ impl Record for RegistryEntry {
                 out.put_str(&device.model);
                 out.put_str(&device.maker);
                 out.put_str(&device.installed);
-                out.put_map(&device.attributes);
+                out.put_map(texts(&device.attributes));
             }
             RegistryEntry::Threshold(threshold) => {
                 let metric = metric_code(Self::TOPIC, threshold.metric)?;
@@ -69,7 +69,7 @@ impl Record for RegistryEntry {
                 model: cursor.string("model")?,
                 maker: cursor.string("maker")?,
                 installed: cursor.string("installed")?,
-                attributes: cursor.map("attributes")?,
+                attributes: attributes(&mut cursor)?,
             }),
             _ => RegistryEntry::Threshold(threshold(&mut cursor)?),
         };
@@ -88,7 +88,7 @@ fn put_facility(facility: &Facility, out: &mut Vec<u8>) {
     for number in [facility.longitude, facility.latitude, facility.heated_area] {
         out.put_option(number, Put::put_double);
     }
-    out.put_map(&facility.attributes);
+    out.put_map(texts(&facility.attributes));
 }
 
 fn facility(cursor: &mut Cursor<'_>) -> Result<Facility, Error> {
@@ -102,8 +102,17 @@ fn facility(cursor: &mut Cursor<'_>) -> Result<Facility, Error> {
         longitude: cursor.option("longitude", |cursor| cursor.double("longitude"))?,
         latitude: cursor.option("latitude", |cursor| cursor.double("latitude"))?,
         heated_area: cursor.option("heated_area", |cursor| cursor.double("heated_area"))?,
-        attributes: cursor.map("attributes")?,
+        attributes: attributes(cursor)?,
     })
+}
+
+fn texts(attributes: &Attributes) -> impl ExactSizeIterator<Item = (&str, &str)> {
+    attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+fn attributes(cursor: &mut Cursor<'_>) -> Result<Attributes, Error> {
+    let texts = cursor.map("attributes")?;
+    Ok(texts.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
 }
 
 fn put_threshold(threshold: &Threshold, metric: &str, out: &mut Vec<u8>) {

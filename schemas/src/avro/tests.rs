@@ -73,7 +73,7 @@ fn facility() -> Facility {
         longitude: Some(125.3),
         latitude: Some(43.9),
         heated_area: Some(50_000.0),
-        attributes: [("interval".to_owned(), "60".to_owned())].into(),
+        attributes: [("interval".into(), "60".into())].into(),
     }
 }
 
@@ -98,7 +98,7 @@ fn entries() -> Vec<RegistryEntry> {
         model: "M".into(),
         maker: "甲".into(),
         installed: "2021-10".into(),
-        attributes: BTreeMap::new(),
+        attributes: [].into(),
     };
     vec![
         RegistryEntry::District(District {

@@ -236,8 +236,8 @@ pub(super) trait Put {
         }
     }
 
-    fn put_map(&mut self, map: &BTreeMap<String, String>) {
-        if !map.is_empty() {
+    fn put_map<'a>(&mut self, map: impl ExactSizeIterator<Item = (&'a str, &'a str)>) {
+        if map.len() > 0 {
             self.put_long(map.len() as i64);
             for (key, value) in map {
                 self.put_str(key);

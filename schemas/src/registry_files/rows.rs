@@ -155,9 +155,9 @@ impl Cells<'_> {
         found
     }
 
-    fn attributes(&self) -> std::collections::BTreeMap<String, String> {
+    fn attributes(&self) -> crate::Attributes {
         let cells = self.table.attributes(self.row, self.form);
-        cells.map(|(name, cell)| (name.to_owned(), cell.to_owned())).collect()
+        cells.map(|(name, cell)| (name.into(), cell.into())).collect()
     }
 
     /// Longitude and latitude in WGS-84; a pair given in GCJ-02 is converted.

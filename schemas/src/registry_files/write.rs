@@ -47,7 +47,7 @@ fn facilities(directory: &Path, registry: &Registry) -> io::Result<()> {
     let fixed =
         ["code", "kind", "name", "parent", "enterprise", "district", "longitude", "latitude", "heated_area"];
     let attributes: BTreeSet<&str> =
-        registry.facilities().flat_map(|f| f.attributes.keys()).map(String::as_str).collect();
+        registry.facilities().flat_map(|f| f.attributes.keys()).map(Code::as_str).collect();
     let header: Vec<&str> = fixed.into_iter().chain(attributes.iter().copied()).collect();
     let row = |f: &Facility| {
         let mut row = vec![
@@ -61,7 +61,11 @@ fn facilities(directory: &Path, registry: &Registry) -> io::Result<()> {
             number(f.latitude),
             number(f.heated_area),
         ];
-        row.extend(attributes.iter().map(|name| f.attributes.get(*name).cloned().unwrap_or_default()));
+        row.extend(
+            attributes
+                .iter()
+                .map(|name| f.attributes.get(*name).map(ToString::to_string).unwrap_or_default()),
+        );
         row
     };
     file(directory, "facilities.csv", &header, registry.facilities().map(row))
@@ -70,7 +74,7 @@ fn facilities(directory: &Path, registry: &Registry) -> io::Result<()> {
 fn devices(directory: &Path, registry: &Registry) -> io::Result<()> {
     let fixed = ["code", "facility", "type", "model", "maker", "installed"];
     let attributes: BTreeSet<&str> =
-        registry.devices().flat_map(|d| d.attributes.keys()).map(String::as_str).collect();
+        registry.devices().flat_map(|d| d.attributes.keys()).map(Code::as_str).collect();
     let header: Vec<&str> = fixed.into_iter().chain(attributes.iter().copied()).collect();
     let row = |d: &Device| {
         let mut row = vec![
@@ -81,7 +85,11 @@ fn devices(directory: &Path, registry: &Registry) -> io::Result<()> {
             d.maker.clone(),
             d.installed.clone(),
         ];
-        row.extend(attributes.iter().map(|name| d.attributes.get(*name).cloned().unwrap_or_default()));
+        row.extend(
+            attributes
+                .iter()
+                .map(|name| d.attributes.get(*name).map(ToString::to_string).unwrap_or_default()),
+        );
         row
     };
     file(directory, "devices.csv", &header, registry.devices().map(row))

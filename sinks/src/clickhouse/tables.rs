@@ -250,7 +250,7 @@ fn dimension(kind: &str, entries: &[Entry<'_>], epoch: Epoch) -> Option<(&'stati
     Some((table, columns))
 }
 
-fn pairs(map: Option<&BTreeMap<String, String>>) -> impl Iterator<Item = (&str, &str)> {
+fn pairs(map: Option<&schemas::Attributes>) -> impl Iterator<Item = (&str, &str)> {
     map.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()))
 }
 

@@ -300,7 +300,7 @@ mod tests {
                 longitude: Some(125.3),
                 latitude: None,
                 heated_area: Some(12_000.0),
-                attributes: [("design_load".to_owned(), "650".to_owned())].into(),
+                attributes: [("design_load".into(), "650".into())].into(),
             }),
         ];
         entries.into_iter().map(|entry| (entry.key(), entry)).collect()

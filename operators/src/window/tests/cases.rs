@@ -85,7 +85,7 @@ fn a_change_of_scope_and_area_moves_open_windows() {
 fn a_change_of_standard_temperature_is_applied_backwards() {
     let room = |standard: &str| {
         let mut profile = facility("HH-1", FacilityKind::Household, 80.0, vec![]);
-        profile.facility.attributes.insert("standard_temp".to_owned(), standard.to_owned());
+        profile.facility.attributes.insert("standard_temp".into(), standard.into());
         register(profile)
     };
     let mut run = Run::in_china();

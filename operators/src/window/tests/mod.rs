@@ -40,9 +40,9 @@ fn facility(code: &str, kind: FacilityKind, area: f64, scopes: Vec<Scope>) -> Pr
             longitude: None,
             latitude: None,
             heated_area: Some(area),
-            attributes: BTreeMap::from([("interval".to_owned(), "60".to_owned())]),
+            attributes: [("interval".into(), "60".into())].into(),
         },
-        devices: BTreeMap::new(),
+        devices: [].into(),
         scopes,
         thresholds: Vec::new(),
         households_below: 0,
@@ -52,7 +52,7 @@ fn facility(code: &str, kind: FacilityKind, area: f64, scopes: Vec<Scope>) -> Pr
 
 fn with_device(mut profile: Profile, device: &str, interval: u32) -> Profile {
     profile.facility.attributes.clear();
-    let attributes = BTreeMap::from([("interval".to_owned(), interval.to_string())]);
+    let attributes = schemas::Attributes::from([("interval".into(), interval.to_string().into())]);
     profile.devices.insert(
         Code::from(device),
         Device {

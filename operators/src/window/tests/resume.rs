@@ -69,9 +69,9 @@ fn random_profile(dice: &mut Dice, facility_number: usize) -> Profile {
     scopes.sort();
     let mut profile = facility(code, kind, 100.0 * (1 + dice.below(3)) as f64, scopes);
     let interval = [60, 600][dice.below(2) as usize];
-    profile.facility.attributes.insert("interval".to_owned(), interval.to_string());
+    profile.facility.attributes.insert("interval".into(), interval.to_string().into());
     if dice.one_in(3) {
-        profile.facility.attributes.insert("standard_temp".to_owned(), (18 + dice.below(2)).to_string());
+        profile.facility.attributes.insert("standard_temp".into(), (18 + dice.below(2)).to_string().into());
     }
     if dice.one_in(4) {
         profile.facility.attributes.remove("interval");
