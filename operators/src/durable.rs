@@ -144,6 +144,11 @@ impl Saved {
         }
     }
 
+    /// Takes a shard out.
+    pub fn remove(&mut self, shard: u16) {
+        self.sections.remove(&shard);
+    }
+
     /// The sections by shard.
     #[must_use]
     pub fn into_sections(self) -> BTreeMap<u16, Vec<u8>> {

@@ -20,11 +20,14 @@ use timely::dataflow::{
 use crate::ProfileChange;
 
 mod assemble;
+mod kept;
 mod topology;
 mod upsert;
 
 #[cfg(test)]
 mod tests;
+
+pub use self::kept::KeptRegistry;
 
 /// One record of the registry topic: its key (`kind/code`), the entry (`None` removes it), and where it lies
 /// (partition, offset).

@@ -18,9 +18,10 @@
 use std::sync::Arc;
 
 use operators::{
-    alarm::Alarms,
+    Durable,
+    alarm::{Alarms, Operations},
     model::{Supply, SupplySettings},
-    registry::JoinRegistry,
+    registry::{JoinRegistry, KeptRegistry},
     validate::Validate,
     window::Window,
 };
@@ -31,25 +32,39 @@ use timely::dataflow::{
 };
 
 use crate::{
+    Error,
     config::Config,
     control::Control,
     flow::{
-        alarms::AlarmTransitions,
+        alarms::{AlarmTransitions, Operational},
         bind::{Minter, bind},
         block::Blocks,
-        clock::Clocked,
+        clock::{Clock, Clocked},
         decode::Decode,
         deliver::Deliver,
         hours::Hours,
         read::Read,
+        registry::Kept,
         rejects::{Rejected, Stamped},
         revise::RollUp,
+        saving::Recovery,
         stages::Staged,
         tables,
         validate::Validated,
     },
     outlets::Outlets,
 };
+
+/// The states that checkpoints hold.
+pub const STATES: &[&str] = &[
+    KeptRegistry::STATE,
+    Clock::STATE,
+    Validate::STATE,
+    Window::STATE,
+    Alarms::STATE,
+    Supply::STATE,
+    Operations::STATE,
+];
 
 /// What every worker needs to build its share.
 pub struct Parts {
@@ -61,35 +76,42 @@ pub struct Parts {
     pub outlets: Outlets,
     /// Stop signals.
     pub control: Arc<Control>,
+    /// Where states come from and go to.
+    pub recovery: Recovery,
 }
 
 /// Builds the dataflow of one worker. `delivered` follows what every sink has acknowledged, `stored` ClickHouse.
+///
+/// # Errors
+/// When the state of the checkpoint cannot be read.
 pub fn build(
     scope: Scope<'_, Epoch>,
     parts: &Parts,
     minter: Option<Minter>,
     delivered: &ProbeHandle<Epoch>,
     stored: &ProbeHandle<Epoch>,
-) {
-    let Parts { config, codec, outlets, control } = parts;
+) -> Result<(), Error> {
+    let Parts { config, codec, outlets, control, recovery } = parts;
     let (kafka, pipeline, rules) = (&config.kafka, &config.pipeline, &config.rules);
-    let group = pipeline.block_epochs;
+    let (group, start) = (pipeline.block_epochs, recovery.epoch());
 
     // What comes in.
     let bindings = bind(scope, minter, delivered.clone());
     let decoded =
         bindings.clone().broadcast().read(kafka, &pipeline.name, Arc::clone(control)).decode(codec, kafka);
-    let ticks = bindings.clocked(decoded.marks, pipeline.clock);
-    let (profiles, conflicts) = decoded.registry.clone().join_registry();
+    let ticks = bindings.clocked(decoded.marks, pipeline.clock, recovery)?;
+    let (profiles, conflicts) = decoded.registry.clone().kept(recovery)?.join_registry();
 
     // What is computed.
     let validate = Validate::new(&kafka.topic(schemas::Topic::Reports), rules.memory());
-    let checked = decoded.observations.validate(profiles, ticks.clone(), validate);
-    let windowed = checked.clone().stage(Window::new(rules.calendar()));
-    let alarmed = checked.clone().stage(Alarms::new(rules.alarms()));
-    let diagnosed = windowed.clone().hours(checked.clone()).stage(Supply::new(SupplySettings::default()));
+    let checked = decoded.observations.validate(profiles, ticks.clone(), validate, recovery)?;
+    let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery)?;
+    let alarmed = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?;
+    let supply = Supply::new(SupplySettings::default());
+    let diagnosed = windowed.clone().hours(checked.clone()).stage(supply, recovery)?;
     let revised = windowed.roll_up(group);
-    let alarms = alarmed.transitions().concat(diagnosed.transitions()).concat(ticks.clone().transitions());
+    let alarms =
+        alarmed.transitions().concat(diagnosed.transitions()).concat(ticks.clone().operations(recovery)?);
     let rejects = scope.concatenate([decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()]);
 
     // What goes out: alarms with every epoch, the rest in groups of epochs.
@@ -104,8 +126,10 @@ pub fn build(
     let to_store = scope.concatenate(stored_blocks).concat(readings).concat(quality);
     let to_kafka = scope.concatenate([&alarms, &rejects, &kpis].map(Clone::clone)).exchange(|_| 0);
     let to_province = scope.concatenate([alarms, kpis, registry]).exchange(|_| 0);
-    let store = to_store.deliver("deliver to clickhouse", outlets.clickhouse_has, outlets.to_clickhouse());
-    let said = to_kafka.deliver("deliver to kafka", outlets.kafka_has, outlets.to_kafka());
-    let told = to_province.deliver("deliver to the exchange", 0, outlets.to_exchange());
+    let store =
+        to_store.deliver("deliver to clickhouse", outlets.clickhouse_has.max(start), outlets.to_clickhouse());
+    let said = to_kafka.deliver("deliver to kafka", outlets.kafka_has.max(start), outlets.to_kafka());
+    let told = to_province.deliver("deliver to the exchange", start, outlets.to_exchange());
     scope.concatenate([store.probe_with(stored), said, told]).probe_with(delivered);
+    Ok(())
 }

@@ -57,6 +57,12 @@ pub enum Error {
         "the sinks did not take everything within {0:?}: what they lack is offered again at the next start"
     )]
     Undrained(std::time::Duration),
+    /// The place in a cluster does not fit.
+    #[error("cluster: {0}")]
+    Cluster(String),
+    /// What a checkpoint holds of a state cannot be used.
+    #[error(transparent)]
+    Restore(#[from] operators::durable::RestoreError),
     /// A sink cannot go on.
     #[error(transparent)]
     Sink(#[from] sinks::Error),

@@ -6,6 +6,7 @@
 mod binding;
 #[allow(dead_code, reason = "the dataflow is about to use all of it")]
 mod checkpoint;
+mod cluster;
 mod command;
 mod config;
 mod control;

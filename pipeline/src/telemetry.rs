@@ -67,6 +67,12 @@ metric! {
         vec![0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]))
 }
 metric! {
+    /// How long one slice of saving a state held its operator.
+    CHECKPOINT_PAUSE: Histogram = register_histogram!(histogram_opts!(
+        "nuanliu_checkpoint_pause_seconds", "Time for which saving a state held an operator in one go",
+        vec![0.000_1, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]))
+}
+metric! {
     /// Records of a partition that are not bound yet.
     LAG: IntGaugeVec = register_int_gauge_vec!(
         "nuanliu_lag_records", "Records of an input partition that no epoch has bound yet", &["topic", "partition"])

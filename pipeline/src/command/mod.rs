@@ -16,7 +16,6 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    checkpoint::Start,
     config::{self, Config, Invalid},
     telemetry,
 };
@@ -39,14 +38,15 @@ pub struct CommandLine {
 enum Command {
     /// Run the dataflow: Kafka in; readings, KPIs and alarms out.
     #[command(
-        after_help = "Examples:\n  nuanliu run --config nuanliu.toml\n  nuanliu run --from 4799\n  nuanliu run --take-over"
+        after_help = "Examples:\n  nuanliu run --config nuanliu.toml\n  nuanliu run --from 4799\n  nuanliu run --take-over\n  nuanliu run -n 2 -p 0 -h hosts.txt",
+        disable_help_flag = true
     )]
     Run(run::Arguments),
     /// Run the connectors: HTTP and MQTT in, Kafka out.
     #[command(after_help = "Example:\n  nuanliu connect --config nuanliu.toml")]
     Connect,
     /// Run connectors and dataflow in one process.
-    #[command(after_help = "Example:\n  nuanliu all --config nuanliu.toml")]
+    #[command(after_help = "Example:\n  nuanliu all --config nuanliu.toml", disable_help_flag = true)]
     All(run::Arguments),
     /// Check configuration, catalogues and registry, and unless --offline the services. Exit code 78 when wrong.
     #[command(after_help = "Examples:\n  nuanliu check\n  nuanliu check --offline --registry registry/")]
@@ -124,15 +124,9 @@ fn wrong(problems: &Invalid) -> ExitCode {
 
 fn dispatch(command: Command, config: Config) -> anyhow::Result<()> {
     match command {
-        Command::Run(start) => {
-            run::run(&config, run::Parts { dataflow: true, connectors: false, start: start.start() })
-        }
-        Command::Connect => {
-            run::run(&config, run::Parts { dataflow: false, connectors: true, start: Start::default() })
-        }
-        Command::All(start) => {
-            run::run(&config, run::Parts { dataflow: true, connectors: true, start: start.start() })
-        }
+        Command::Run(arguments) => run::run(&config, &run::Parts::of(&arguments, false)?),
+        Command::Connect => run::run(&config, &run::Parts::connectors()),
+        Command::All(arguments) => run::run(&config, &run::Parts::of(&arguments, true)?),
         Command::Check(arguments) => check::run(&config, &arguments),
         Command::Migrate => migrate::run(&config),
         Command::Registry(command) => registry::run(&config, command),

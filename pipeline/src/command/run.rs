@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use schemas::{Epoch, avro::Codec};
 use sinks::{clickhouse::ClickHouse, kafka::Kafka};
 use timely::dataflow::ProbeHandle;
@@ -15,17 +15,21 @@ use crate::{
     Error,
     binding::{Binding, BindingLog},
     checkpoint::{Checkpoints, Identity, Opened, Start},
+    cluster::{self, Cluster},
     config::Config,
     control::Control,
     dataflow,
-    flow::bind::{Minter, Pace},
+    flow::{
+        bind::{Minter, Pace},
+        saving::Recovery,
+    },
     kafka::Watermarks,
     outlets::{Outlets, Sinks},
     progress::Progress,
 };
 
 /// Which parts run in this process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Parts {
     /// The dataflow.
     pub dataflow: bool,
@@ -33,11 +37,15 @@ pub struct Parts {
     pub connectors: bool,
     /// From where the dataflow goes on.
     pub start: Start,
+    /// The place of this process among those that run the dataflow.
+    pub cluster: Cluster,
 }
 
-/// From where the dataflow goes on.
-#[derive(Clone, Copy, Debug, Args)]
+/// From where the dataflow goes on, and with whom.
+#[derive(Clone, Debug, Args)]
 pub struct Arguments {
+    #[command(flatten)]
+    cluster: cluster::Arguments,
     /// Go back to the checkpoint of this epoch, instead of the newest (see `nuanliu checkpoints list`). What was read
     /// after it is read again from the same offsets; later checkpoints are not used any more.
     #[arg(long, value_name = "EPOCH")]
@@ -45,13 +53,25 @@ pub struct Arguments {
     /// Go on although another process holds the state, because it hangs. It can write nothing any more.
     #[arg(long)]
     take_over: bool,
+    /// Print help.
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
 }
 
-impl Arguments {
-    /// The same as a value.
+impl Parts {
+    /// The dataflow, with or without the connectors.
+    ///
+    /// # Errors
+    /// When the place in the cluster does not fit.
+    pub fn of(arguments: &Arguments, connectors: bool) -> Result<Parts, Error> {
+        let start = Start { from: arguments.from, take_over: arguments.take_over };
+        Ok(Parts { dataflow: true, connectors, start, cluster: arguments.cluster.cluster()? })
+    }
+
+    /// The connectors alone.
     #[must_use]
-    pub fn start(self) -> Start {
-        Start { from: self.from, take_over: self.take_over }
+    pub fn connectors() -> Parts {
+        Parts { dataflow: false, connectors: true, start: Start::default(), cluster: Cluster::default() }
     }
 }
 
@@ -59,7 +79,7 @@ impl Arguments {
 ///
 /// # Errors
 /// Why it could not start, or had to stop.
-pub fn run(config: &Config, parts: Parts) -> anyhow::Result<()> {
+pub fn run(config: &Config, parts: &Parts) -> anyhow::Result<()> {
     let control = Arc::new(Control::default());
     let runtime = super::runtime()?;
     runtime.spawn(stop_on_signal(Arc::clone(&control)));
@@ -72,7 +92,7 @@ pub fn run(config: &Config, parts: Parts) -> anyhow::Result<()> {
 /// Why it could not start, or had to stop.
 pub fn run_until_stopped(
     config: &Config,
-    parts: Parts,
+    parts: &Parts,
     runtime: &tokio::runtime::Runtime,
     control: &Arc<Control>,
 ) -> anyhow::Result<()> {
@@ -84,7 +104,7 @@ pub fn run_until_stopped(
         .connectors
         .then(|| runtime.spawn(super::connect::serve(config.clone(), codec.clone(), Arc::clone(control))));
     if parts.dataflow {
-        run_dataflow(config, parts.start, codec, runtime, control)?;
+        run_dataflow(config, parts, codec, runtime, control)?;
     }
     if let Some(connecting) = connecting {
         if parts.dataflow {
@@ -109,36 +129,39 @@ async fn stop_on_signal(control: Arc<Control>) {
     control.drain();
 }
 
-/// The states that checkpoints hold.
-const STATES: &[&str] = &[];
-
 fn run_dataflow(
     config: &Config,
-    start: Start,
+    parts: &Parts,
     codec: Codec,
     runtime: &tokio::runtime::Runtime,
     control: &Arc<Control>,
 ) -> anyhow::Result<()> {
     let pipeline = &config.pipeline;
-    let identity =
-        Identity { pipeline: pipeline.name.clone(), prefix: config.kafka.prefix.clone(), states: STATES };
-    let Opened { checkpoints, log, recorded, .. } =
-        Checkpoints::open(&config.checkpoint, identity, &pipeline.state, start, control)?;
+    let identity = Identity {
+        pipeline: pipeline.name.clone(),
+        prefix: config.kafka.prefix.clone(),
+        states: dataflow::STATES,
+    };
+    let Opened { checkpoints, log, recorded, restored } =
+        Checkpoints::open(&config.checkpoint, identity, &pipeline.state, parts.start, control)?;
     let progress = Arc::new(Progress::open(&pipeline.state)?);
     let watermarks = Watermarks::follow(config.kafka.clone(), &pipeline.name, Arc::clone(control))?;
     let sinks = open_sinks(config, &codec, &progress, &watermarks)?;
     let outlets = Outlets::start(sinks, runtime.handle(), &progress, control)?;
     tracing::info!(
+        checkpoint = restored.as_ref().map_or(0, |restored| restored.epoch),
         replayed = recorded.len(),
         clickhouse = outlets.clickhouse_has,
         kafka = outlets.kafka_has,
         workers = pipeline.workers,
         "the dataflow starts"
     );
-    let minter = minter(config, log, recorded, watermarks, &outlets, &progress, control);
-    let parts = dataflow::Parts { config: config.clone(), codec, outlets, control: Arc::clone(control) };
-    let outlets = parts.outlets.clone();
-    let worked = work(parts, minter, &progress);
+    let recovery = Recovery { checkpoints: checkpoints.clone(), restored: restored.map(Arc::new) };
+    let minter = minter(config, (log, recorded), &recovery, watermarks, &outlets, &progress, control);
+    let share =
+        dataflow::Parts { config: config.clone(), codec, outlets, control: Arc::clone(control), recovery };
+    let outlets = share.outlets.clone();
+    let worked = work(share, &parts.cluster, minter, &progress);
     outlets.stop();
     worked?;
     checkpoints.finish();
@@ -162,8 +185,8 @@ fn open_sinks(
 
 fn minter(
     config: &Config,
-    log: BindingLog,
-    recorded: Vec<Binding>,
+    (log, recorded): (BindingLog, Vec<Binding>),
+    recovery: &Recovery,
     watermarks: Watermarks,
     outlets: &Outlets,
     progress: &Arc<Progress>,
@@ -171,7 +194,10 @@ fn minter(
 ) -> Minter {
     let pipeline = &config.pipeline;
     let outlets = outlets.clone();
+    let restored = recovery.restored.as_deref();
     Minter {
+        previous: restored.map(|restored| restored.binding.clone()),
+        active: restored.map(|restored| restored.active.clone()).unwrap_or_default(),
         recorded: recorded.into(),
         log,
         watermarks,
@@ -184,25 +210,36 @@ fn minter(
         },
         control: Arc::clone(control),
         progress: Arc::clone(progress),
+        checkpoints: recovery.checkpoints.clone(),
     }
 }
 
 /// Runs the workers until the dataflow has ended or has to.
-fn work(parts: dataflow::Parts, minter: Minter, progress: &Arc<Progress>) -> anyhow::Result<()> {
+fn work(
+    parts: dataflow::Parts,
+    cluster: &Cluster,
+    minter: Minter,
+    progress: &Arc<Progress>,
+) -> anyhow::Result<()> {
     let control = Arc::clone(&parts.control);
     let workers = parts.config.pipeline.workers;
     let patience = Duration::from_secs(parts.config.pipeline.drain_seconds);
     let minter = Mutex::new(Some(minter));
+    let checkpoints = parts.recovery.checkpoints.clone();
     let progress = Arc::clone(progress);
-    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+    let guards = timely::execute(cluster.timely(workers), move |worker| {
         let first = worker.index() == 0;
         let minter = first.then(|| minter.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten();
         let (delivered, stored) = (ProbeHandle::new(), ProbeHandle::new());
-        worker.dataflow(|scope| dataflow::build(scope, &parts, minter, &delivered, &stored));
+        let built = worker.dataflow(|scope| dataflow::build(scope, &parts, minter, &delivered, &stored));
+        if let Err(error) = built {
+            return control.fail(error);
+        }
         while worker.has_dataflows() && !control.finished() {
             worker.step_or_park(Some(Duration::from_millis(5)));
             if first {
                 progress.advance(first_open(&delivered), first_open(&stored));
+                checkpoints.delivered(first_open(&delivered));
                 if control.draining_for() > patience {
                     control.fail(Error::Undrained(patience));
                 }

@@ -16,7 +16,8 @@ use timely::{
     },
 };
 
-use super::clock::Tick;
+use super::{clock::Tick, saving::Recovery};
+use crate::Error;
 
 /// Gives alarm transitions.
 pub trait AlarmTransitions<'s> {
@@ -36,23 +37,42 @@ impl<'s> AlarmTransitions<'s> for StreamVec<'s, Epoch, Rc<DiagnosedEpoch>> {
     }
 }
 
-impl<'s> AlarmTransitions<'s> for StreamVec<'s, Epoch, Tick> {
-    /// Alarms about the platform: the conditions that the bindings recorded. Every worker has the ticks; the first
-    /// speaks for all.
-    fn transitions(self) -> StreamVec<'s, Epoch, AlarmTransition> {
+/// Alarms about the platform.
+pub trait Operational<'s> {
+    /// The transitions of the conditions that the bindings recorded. Every worker has the ticks; the first speaks for
+    /// all.
+    ///
+    /// # Errors
+    /// When the state of the checkpoint cannot be read.
+    fn operations(self, recovery: &Recovery) -> Result<StreamVec<'s, Epoch, AlarmTransition>, Error>;
+}
+
+impl<'s> Operational<'s> for StreamVec<'s, Epoch, Tick> {
+    fn operations(self, recovery: &Recovery) -> Result<StreamVec<'s, Epoch, AlarmTransition>, Error> {
         type Builder = CapacityContainerBuilder<Vec<AlarmTransition>>;
-        let first = self.scope().index() == 0;
-        self.unary::<Builder, _, _, _>(Pipeline, "operations", move |_, _| {
-            let mut operations = Operations::default();
+        let scope = self.scope();
+        let mut operations = Operations::default();
+        let mut saving = match scope.index() {
+            0 => Some(recovery.attach(&mut operations, (0, scope.peers()))?),
+            _ => None,
+        };
+        let start = recovery.epoch();
+        Ok(self.unary::<Builder, _, _, _>(Pipeline, "operations", move |_, info| {
+            let activator = scope.activator_for(info.address);
             move |input, output| {
+                let Some(saving) = &mut saving else { return input.for_each(|_, ticks| ticks.clear()) };
                 input.for_each(|time, ticks| {
-                    for tick in ticks.drain(..).filter(|_| first) {
+                    for tick in ticks.drain(..).filter(|tick| tick.epoch > start) {
                         let facts: Vec<OperationalFact> = tick.conditions.iter().map(fact).collect();
                         output.session(&time).give_iterator(operations.apply(tick.clock, &facts).into_iter());
+                        saving.applied(&mut operations, tick.epoch);
                     }
                 });
+                if saving.proceed(&mut operations) {
+                    activator.activate();
+                }
             }
-        })
+        }))
     }
 }
 

@@ -14,6 +14,7 @@ use timely::{
 
 use crate::{
     binding::{Binding, BindingLog, Condition, next},
+    checkpoint::Checkpoints,
     control::Control,
     kafka::Watermarks,
     progress::Progress,
@@ -36,6 +37,10 @@ pub struct Pace {
 
 /// Everything the minter looks at; only worker 0 has one.
 pub struct Minter {
+    /// The binding that the restored states stand at the end of.
+    pub previous: Option<Binding>,
+    /// The platform conditions that held then.
+    pub active: Vec<Condition>,
     /// Recorded bindings that are still to be replayed.
     pub recorded: VecDeque<Binding>,
     /// Where new bindings are written down.
@@ -50,6 +55,8 @@ pub struct Minter {
     pub control: Arc<Control>,
     /// Where bindings are noted until they are delivered.
     pub progress: Arc<Progress>,
+    /// The checkpoints, which begin with a binding.
+    pub checkpoints: Checkpoints,
 }
 
 /// The stream of bindings, each at its own epoch. A binding is durable before it leaves; recorded ones come first.
@@ -60,7 +67,7 @@ pub fn bind<'s>(
 ) -> StreamVec<'s, Epoch, Binding> {
     source::<_, CapacityContainerBuilder<Vec<Binding>>, _, _>(scope, "bind", move |capability, info| {
         let activator = scope.activator_for(info.address);
-        let mut running = minter.map(|minter| (capability.delayed(&1), Running::new(minter)));
+        let mut running = minter.map(Running::new).map(|state| (capability.delayed(&state.next()), state));
         move |output| {
             let Some((capability, state)) = running.as_mut() else { return };
             loop {
@@ -96,12 +103,18 @@ struct Running {
 }
 
 impl Running {
-    fn new(minter: Minter) -> Running {
-        Running { minter, previous: None, active: Vec::new(), beat: Instant::now() }
+    fn new(mut minter: Minter) -> Running {
+        let (previous, active) = (minter.previous.take(), std::mem::take(&mut minter.active));
+        Running { minter, previous, active, beat: Instant::now() }
+    }
+
+    /// The epoch that is bound next.
+    fn next(&self) -> Epoch {
+        self.previous.as_ref().map_or(1, |b| b.epoch + 1)
     }
 
     fn step(&mut self, delivered: &ProbeHandle<Epoch>) -> Step {
-        let epoch = self.previous.as_ref().map_or(1, |b| b.epoch + 1);
+        let epoch = self.next();
         let Pace { beat, in_flight, group, .. } = self.minter.pace;
         let behind = |epochs: u64| epoch > epochs && delivered.less_than(&(epoch - epochs));
         if self.minter.control.finished() {
@@ -118,15 +131,22 @@ impl Running {
             return Step::Done;
         }
         let caught_up = self.previous.as_ref().is_none_or(|b| b.ranges.iter().all(|r| r.caught_up));
+        // Epochs of a backlog are large: few of them may wait for the sinks. A change of conditions is let through.
+        if !caught_up && behind(in_flight.min(2 * group + 2)) && !draining {
+            if self.beat.elapsed() < beat || self.changed_conditions().is_empty() {
+                return Step::Wait(Duration::from_millis(1));
+            }
+            return self.mint(0);
+        }
         let due = if caught_up || behind(group + 2) { beat } else { Duration::ZERO };
         if !draining && self.beat.elapsed() < due {
             return Step::Wait(if caught_up { due - self.beat.elapsed() } else { Duration::from_millis(1) });
         }
-        self.beat = Instant::now();
         self.mint(if draining { 0 } else { self.minter.pace.records_per_partition })
     }
 
     fn mint(&mut self, records_per_partition: i64) -> Step {
+        self.beat = Instant::now();
         let watermarks = self.minter.watermarks.now();
         let binding = next(
             self.previous.as_ref(),
@@ -156,6 +176,7 @@ impl Running {
             }
         }
         self.minter.progress.bound(&binding);
+        self.minter.checkpoints.bound(&binding);
         self.previous = Some(binding.clone());
         Step::Bound(binding)
     }

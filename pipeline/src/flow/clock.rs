@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use operators::durable::{Durable, GLOBAL, RestoreError, Saved, known_form, read_section};
 use schemas::{Epoch, Millis, Topic};
 use serde::{Deserialize, Serialize};
 use timely::{
@@ -13,7 +14,11 @@ use timely::{
     },
 };
 
-use crate::binding::{Binding, Condition};
+use super::saving::Recovery;
+use crate::{
+    Error,
+    binding::{Binding, Condition},
+};
 
 /// Where the clock of an epoch comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -55,13 +60,21 @@ pub struct Clock {
     source: ClockSource,
     now: Millis,
     partitions: BTreeMap<i32, (Millis, Millis)>,
+    /// What a checkpoint under way has not taken yet.
+    saved: Saved,
 }
 
 impl Clock {
     /// A clock that has not started.
     #[must_use]
     pub fn new(source: ClockSource) -> Clock {
-        Clock { source, now: 0, partitions: BTreeMap::new() }
+        Clock { source, now: 0, partitions: BTreeMap::new(), saved: Saved::default() }
+    }
+
+    /// What it says at the end of an epoch.
+    #[must_use]
+    pub fn at(&self, epoch: Epoch) -> Tick {
+        Tick { epoch, clock: self.now, conditions: Vec::new() }
     }
 
     /// Moves on by one epoch. The clock never runs back.
@@ -90,41 +103,105 @@ impl Clock {
     }
 }
 
+/// Where the clock stands, as it is saved.
+type Form = (Millis, BTreeMap<i32, (Millis, Millis)>);
+
+impl Durable for Clock {
+    const STATE: &'static str = "clock";
+    const FORM: u16 = 1;
+
+    fn begin(&mut self) {
+        self.saved.put(GLOBAL, "", Some(&(self.now, &self.partitions)));
+    }
+
+    fn save(&mut self, _entries: usize, out: &mut Saved) -> bool {
+        out.append(&mut self.saved);
+        true
+    }
+
+    fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
+        known_form(Self::STATE, form, Self::FORM)?;
+        read_section::<String, Form>(Self::STATE, section, |_, restored| {
+            (self.now, self.partitions) = restored.unwrap_or_default();
+        })
+    }
+}
+
 /// Gives every worker the clock of every epoch.
 pub trait Clocked<'s> {
-    /// One [`Tick`] per epoch on every worker, from the bindings and the marks of what they released.
-    fn clocked(self, marks: StreamVec<'s, Epoch, Mark>, source: ClockSource) -> StreamVec<'s, Epoch, Tick>;
+    /// One [`Tick`] per epoch on every worker, from the bindings and the marks of what they released. After a restart
+    /// the first is that of the checkpoint's epoch.
+    ///
+    /// # Errors
+    /// When the state of the checkpoint cannot be read.
+    fn clocked(
+        self,
+        marks: StreamVec<'s, Epoch, Mark>,
+        source: ClockSource,
+        recovery: &Recovery,
+    ) -> Result<StreamVec<'s, Epoch, Tick>, Error>;
 }
 
 impl<'s> Clocked<'s> for StreamVec<'s, Epoch, Binding> {
-    fn clocked(self, marks: StreamVec<'s, Epoch, Mark>, source: ClockSource) -> StreamVec<'s, Epoch, Tick> {
+    fn clocked(
+        self,
+        marks: StreamVec<'s, Epoch, Mark>,
+        source: ClockSource,
+        recovery: &Recovery,
+    ) -> Result<StreamVec<'s, Epoch, Tick>, Error> {
         type Builder = CapacityContainerBuilder<Vec<Tick>>;
+        let scope = self.scope();
+        let mut clock = Clock::new(source);
+        // The first worker has the clock; the others only pass on what it says.
+        let mut saving = match scope.index() {
+            0 => Some(recovery.attach(&mut clock, (0, scope.peers()))?),
+            _ => None,
+        };
+        let start = recovery.epoch();
         let (first, also_first) = (Exchange::new(|_: &Binding| 0), Exchange::new(|_: &Mark| 0));
-        self.binary_frontier::<_, Builder, _, _, _, _>(marks, first, also_first, "clock", move |_, _| {
-            let mut clock = Clock::new(source);
-            let mut bindings = BTreeMap::new();
-            let mut marks: BTreeMap<Epoch, Vec<Mark>> = BTreeMap::new();
-            move |(bound, _), (marked, frontier), output| {
-                bound.for_each(|time, data| {
-                    bindings.extend(data.drain(..).map(|b| (b.epoch, (time.retain(0), b))));
-                });
-                marked.for_each(|_, data| {
-                    for mark in data.drain(..) {
-                        marks.entry(mark.epoch).or_default().push(mark);
+        let ticks = self.binary_frontier::<_, Builder, _, _, _, _>(
+            marks,
+            first,
+            also_first,
+            "clock",
+            move |capability, info| {
+                let activator = scope.activator_for(info.address);
+                let restored = start > 0 && saving.is_some();
+                let mut at_start = restored.then(|| capability.delayed(&start));
+                drop(capability);
+                let mut bindings = BTreeMap::new();
+                let mut marks: BTreeMap<Epoch, Vec<Mark>> = BTreeMap::new();
+                move |(bound, _), (marked, frontier), output| {
+                    if let Some(capability) = at_start.take() {
+                        output.session(&capability).give(clock.at(start));
                     }
-                });
-                while let Some(entry) = bindings.first_entry() {
-                    let epoch = *entry.key();
-                    if frontier.less_equal(&epoch) {
-                        break;
+                    bound.for_each(|time, data| {
+                        bindings.extend(data.drain(..).map(|b| (b.epoch, (time.retain(0), b))));
+                    });
+                    marked.for_each(|_, data| {
+                        for mark in data.drain(..) {
+                            marks.entry(mark.epoch).or_default().push(mark);
+                        }
+                    });
+                    while let Some(entry) = bindings.first_entry() {
+                        let epoch = *entry.key();
+                        if frontier.less_equal(&epoch) {
+                            break;
+                        }
+                        let (capability, binding) = entry.remove();
+                        let marks = marks.remove(&epoch).unwrap_or_default();
+                        output.session(&capability).give(clock.tick(&binding, &marks));
+                        if let Some(saving) = &mut saving {
+                            saving.applied(&mut clock, epoch);
+                        }
                     }
-                    let (capability, binding) = entry.remove();
-                    let marks = marks.remove(&epoch).unwrap_or_default();
-                    output.session(&capability).give(clock.tick(&binding, &marks));
+                    if saving.as_mut().is_some_and(|saving| saving.proceed(&mut clock)) {
+                        activator.activate();
+                    }
                 }
-            }
-        })
-        .broadcast()
+            },
+        );
+        Ok(ticks.broadcast())
     }
 }
 
@@ -165,6 +242,20 @@ mod tests {
             1_100,
             "never back"
         );
+    }
+
+    #[test]
+    fn a_restored_clock_goes_on() {
+        let mut clock = Clock::new(ClockSource::Wall);
+        clock.tick(&binding(1, 1_000, [false, true]), &[mark(0, 400, 0), mark(1, 900, 0)]);
+        clock.begin();
+        let mut saved = Saved::default();
+        assert!(clock.save(1, &mut saved));
+        let mut restored = Clock::new(ClockSource::Wall);
+        restored.restore(GLOBAL, 1, &saved.into_sections()[&GLOBAL]).unwrap();
+        assert_eq!(restored.at(1).clock, 400);
+        let next = binding(2, 1_100, [false, true]);
+        assert_eq!(restored.tick(&next, &[]), clock.tick(&next, &[]));
     }
 
     #[test]

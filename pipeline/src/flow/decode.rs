@@ -17,8 +17,7 @@ use timely::{
 use super::{clock::Mark, read::RecordBatch};
 use crate::telemetry;
 
-/// A registry record: key, entry or tombstone, and its place in the topic.
-pub type RegistryRecord = (Code, Option<RegistryEntry>, (i32, i64));
+pub use operators::registry::RegistryRecord;
 
 /// What decoding gives.
 pub struct Decoded<'s> {

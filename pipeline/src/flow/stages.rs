@@ -1,44 +1,76 @@
-//! Runs a pure stage on every epoch of a worker, in order.
+//! Runs a pure stage on every epoch of a worker, in order, and saves its state behind it.
 
 use std::rc::Rc;
 
-use operators::Stage;
+use operators::{CheckedEpoch, Durable, Stage, model::HoursEpoch};
 use schemas::Epoch;
 use timely::{
     container::CapacityContainerBuilder,
     dataflow::{StreamVec, channels::pact::Pipeline, operators::Operator},
 };
 
-use crate::telemetry::StateSize;
+use super::saving::Recovery;
+use crate::{Error, telemetry::StateSize};
+
+/// What says which epoch it is of.
+pub trait OfEpoch {
+    /// Number of the epoch.
+    fn epoch(&self) -> Epoch;
+}
+
+impl OfEpoch for CheckedEpoch {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
+
+impl OfEpoch for HoursEpoch {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
 
 /// Runs stages.
 pub trait Staged<'s, I> {
     /// Applies the stage to each epoch as it comes: the stages before emit them in order, one per epoch.
-    fn stage<S>(self, stage: S) -> StreamVec<'s, Epoch, Rc<S::Output>>
+    ///
+    /// # Errors
+    /// When the state of the checkpoint cannot be read.
+    fn stage<S>(self, stage: S, recovery: &Recovery) -> Result<StreamVec<'s, Epoch, Rc<S::Output>>, Error>
     where
-        S: Stage<Input = I>,
+        S: Stage<Input = I> + Durable,
         S::Output: 'static;
 }
 
-impl<'s, I: 'static> Staged<'s, I> for StreamVec<'s, Epoch, Rc<I>> {
-    fn stage<S>(self, mut stage: S) -> StreamVec<'s, Epoch, Rc<S::Output>>
+impl<'s, I: OfEpoch + 'static> Staged<'s, I> for StreamVec<'s, Epoch, Rc<I>> {
+    fn stage<S>(self, mut stage: S, recovery: &Recovery) -> Result<StreamVec<'s, Epoch, Rc<S::Output>>, Error>
     where
-        S: Stage<Input = I>,
+        S: Stage<Input = I> + Durable,
         S::Output: 'static,
     {
-        let worker = self.scope().index();
+        let scope = self.scope();
+        let worker = scope.index();
+        let mut saving = recovery.attach(&mut stage, (worker, scope.peers()))?;
+        let start = recovery.epoch();
         type Builder<T> = CapacityContainerBuilder<Vec<Rc<T>>>;
-        self.unary::<Builder<S::Output>, _, _, _>(Pipeline, S::NAME, move |_, _| {
+        Ok(self.unary::<Builder<S::Output>, _, _, _>(Pipeline, S::NAME, move |_, info| {
             let size = StateSize::of(S::NAME, worker);
+            let activator = scope.activator_for(info.address);
             move |input, output| {
                 input.for_each(|time, epochs| {
                     let mut session = output.session(&time);
                     for epoch in epochs.drain(..) {
                         session.give(Rc::new(stage.apply(&epoch)));
+                        if epoch.epoch() > start {
+                            saving.applied(&mut stage, epoch.epoch());
+                        }
                     }
                     size.set(stage.entries());
                 });
+                if saving.proceed(&mut stage) {
+                    activator.activate();
+                }
             }
-        })
+        }))
     }
 }

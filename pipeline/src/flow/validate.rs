@@ -16,8 +16,8 @@ use timely::{
     },
 };
 
-use super::{bucket, clock::Tick};
-use crate::telemetry::StateSize;
+use super::{bucket, clock::Tick, saving::Recovery};
+use crate::{Error, telemetry::StateSize};
 
 /// An epoch of one worker, shared by the stages behind.
 pub type SharedEpoch = Rc<CheckedEpoch>;
@@ -26,12 +26,16 @@ pub type SharedEpoch = Rc<CheckedEpoch>;
 pub trait Validated<'s> {
     /// Routes reports and registry changes to the worker that holds their facility, and once an epoch is complete
     /// applies it in the order (registry, partition, offset). Gives exactly one [`SharedEpoch`] per epoch and worker.
+    ///
+    /// # Errors
+    /// When the state of the checkpoint cannot be read.
     fn validate(
         self,
         profiles: StreamVec<'s, Epoch, ProfileChange>,
         ticks: StreamVec<'s, Epoch, Tick>,
         stage: Validate,
-    ) -> StreamVec<'s, Epoch, SharedEpoch>;
+        recovery: &Recovery,
+    ) -> Result<StreamVec<'s, Epoch, SharedEpoch>, Error>;
 }
 
 impl<'s> Validated<'s> for StreamVec<'s, Epoch, Observation> {
@@ -40,14 +44,19 @@ impl<'s> Validated<'s> for StreamVec<'s, Epoch, Observation> {
         profiles: StreamVec<'s, Epoch, ProfileChange>,
         ticks: StreamVec<'s, Epoch, Tick>,
         mut stage: Validate,
-    ) -> StreamVec<'s, Epoch, SharedEpoch> {
-        let worker = self.scope().index();
-        let mut builder = OperatorBuilder::new("validate".to_owned(), self.scope());
+        recovery: &Recovery,
+    ) -> Result<StreamVec<'s, Epoch, SharedEpoch>, Error> {
+        let scope = self.scope();
+        let worker = scope.index();
+        let mut saving = recovery.attach(&mut stage, (worker, scope.peers()))?;
+        let start = recovery.epoch();
+        let mut builder = OperatorBuilder::new("validate".to_owned(), scope);
         let mut reports = builder.new_input(self, Exchange::new(|o: &Observation| bucket(&o.facility)));
         let mut changes = builder.new_input(profiles, Exchange::new(|c: &ProfileChange| bucket(&c.facility)));
         let mut ticks = builder.new_input(ticks, Pipeline);
         let (output, stream) = builder.new_output::<Vec<SharedEpoch>>();
         let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<SharedEpoch>>>::from(output);
+        let activator = scope.activator_for(builder.operator_info().address);
         builder.build(move |_| {
             let mut gathered = Gathered::default();
             let size = StateSize::of(Validate::NAME, worker);
@@ -65,10 +74,16 @@ impl<'s> Validated<'s> for StreamVec<'s, Epoch, Observation> {
                 {
                     output.session(&capability).give(Rc::new(stage.apply(&epoch)));
                     size.set(stage.entries());
+                    if epoch.epoch > start {
+                        saving.applied(&mut stage, epoch.epoch);
+                    }
+                }
+                if saving.proceed(&mut stage) {
+                    activator.activate();
                 }
             }
         });
-        stream
+        Ok(stream)
     }
 }
 

@@ -18,7 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sinks::clickhouse::ClickHouse;
 
 use super::{migrate, run, simulate};
-use crate::{checkpoint::Start, config::Config, control::Control, flow::clock::ClockSource, telemetry};
+use crate::{config::Config, control::Control, flow::clock::ClockSource, telemetry};
 
 /// How long the connectors may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -68,8 +68,8 @@ pub fn run(config: Config, arguments: &Arguments) -> anyhow::Result<()> {
     let product = {
         let (config, control) = (config.clone(), Arc::clone(&control));
         std::thread::spawn(move || -> anyhow::Result<()> {
-            let parts = run::Parts { dataflow: true, connectors: true, start: Start::default() };
-            run::run_until_stopped(&config, parts, &super::runtime()?, &control)
+            let parts = run::Parts { dataflow: true, ..run::Parts::connectors() };
+            run::run_until_stopped(&config, &parts, &super::runtime()?, &control)
         })
     };
     let sent = runtime.block_on(feed(&config, &plan, faults.clone(), &control));
