@@ -158,9 +158,33 @@ const _: () = assert!(COUNT <= 64);
 
 /// The sums of one window. Only those that are not zero are stored, so equal facts are equal values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Facts {
     present: u64,
     values: Vec<i64>,
+}
+
+/// Facts as they are read, before it is certain that they are some.
+#[derive(Deserialize)]
+#[serde(rename = "Facts")]
+struct Written {
+    present: u64,
+    values: Vec<i64>,
+}
+
+impl TryFrom<Written> for Facts {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Facts, &'static str> {
+        let Written { present, values } = written;
+        if Component::ALL.len() < (64 - present.leading_zeros()) as usize {
+            return Err("facts hold a component that this version does not know");
+        }
+        if present.count_ones() as usize != values.len() || values.contains(&0) {
+            return Err("facts do not hold the components they name");
+        }
+        Ok(Facts { present, values })
+    }
 }
 
 impl Facts {
@@ -375,6 +399,17 @@ mod tests {
                 prop_assert_eq!(plus(&a, &b).get(*component), a.get(*component) + b.get(*component));
             }
         }
+    }
+
+    #[rstest::rstest]
+    #[case::fine(0b101, vec![7, -7], true)]
+    #[case::one_missing(0b101, vec![7], false)]
+    #[case::a_zero(0b101, vec![7, 0], false)]
+    #[case::unknown(1 << COUNT, vec![7], false)]
+    #[case::last(1 << (COUNT - 1), vec![7], true)]
+    fn only_facts_are_read(#[case] present: u64, #[case] values: Vec<i64>, #[case] fine: bool) {
+        let bytes = postcard::to_stdvec(&(present, values)).unwrap();
+        assert_eq!(postcard::from_bytes::<Facts>(&bytes).is_ok(), fine);
     }
 
     #[test]

@@ -82,6 +82,26 @@ fn a_change_of_scope_and_area_moves_open_windows() {
 }
 
 #[test]
+fn a_day_closes_though_no_hour_of_it_is_open() {
+    let unheard = |area| {
+        let mut profile = facility("ST-3", FacilityKind::Station, area, vec![city()]);
+        profile.facility.attributes.clear();
+        vec![register(profile)]
+    };
+    let mut run = Run::in_china();
+    run.epoch(START, unheard(1.0), vec![]);
+    run.epoch(START, unheard(2.0), vec![]);
+    assert_eq!(run.scope(&city(), Period::Hour, START).get(Component::RegistryChanges), 1);
+    run.epoch(START + 10 * HOUR, vec![], vec![]);
+    run.epoch(START + 10 * HOUR, vec![], vec![]);
+    let open: Vec<Period> = run.scopes.keys().map(|(_, period, _)| *period).collect();
+    assert_eq!(open, [Period::Day]);
+    run.epoch(START + 40 * HOUR, vec![], vec![]);
+    run.epoch(START + 40 * HOUR, vec![], vec![]);
+    assert_eq!(run.scopes, BTreeMap::new());
+}
+
+#[test]
 fn a_change_of_standard_temperature_is_applied_backwards() {
     let room = |standard: &str| {
         let mut profile = facility("HH-1", FacilityKind::Household, 80.0, vec![]);

@@ -308,7 +308,7 @@ fn add_chains(chains: &mut BTreeMap<u16, Vec<Vec<u8>>>, more: BTreeMap<u16, Vec<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_restart_changes_nothing(seed in any::<u64>()) {
         crashes(seed);
