@@ -147,6 +147,22 @@ fn an_alarm_that_stands_is_cleared_after_restarts() {
     never_show(&stage, &an_alarm(), &events, told);
 }
 
+/// Nights without heat become a habit, by which the hours after a restart are judged.
+#[test]
+fn a_habit_outlives_the_process() {
+    let patient = || Supply::new(SupplySettings::default());
+    let epoch = |number: i64| HoursEpoch {
+        epoch: number as u64,
+        clock: START + (number + 2) * HOUR,
+        profiles: if number == 0 { vec![change(1, 2)] } else { Vec::new() },
+        hours: vec![hour(1, number, if number % 24 < 6 { 2 } else { 10 })],
+    };
+    let epochs: Vec<_> = (0..8 * 24).map(epoch).collect();
+    let mut events = vec![Event::Quiet; 7 * 24];
+    events.extend([Event::Begin, Event::Save(9), Event::Crash(2)]);
+    never_show(&patient, &epochs, &events, told);
+}
+
 #[test]
 fn forms_of_other_versions_are_refused() {
     for form in [0, Supply::FORM + 1] {

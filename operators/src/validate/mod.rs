@@ -133,8 +133,9 @@ impl Validate {
     /// A facility becomes known, with what was restored of it.
     fn known(&mut self, facility: &Code, profile: &Arc<Profile>) -> u32 {
         let restored = self.facilities.restored(facility).unwrap_or_default();
-        let series = restored.series.into_iter();
-        let series = series.map(|series| Series::restored(series, facility, profile, &self.rules)).collect();
+        let mut series = Vec::with_capacity(restored.series.len());
+        let again = |restored| Series::restored(restored, facility, profile, &self.rules);
+        series.extend(restored.series.into_iter().map(again));
         let place = Place { profile: Arc::clone(profile), series };
         self.columns += place.columns();
         self.facilities.insert(facility.clone(), place)

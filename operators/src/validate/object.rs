@@ -65,13 +65,14 @@ impl Series {
     #[must_use]
     pub fn restored(restored: RestoredSeries, facility: &Code, profile: &Profile, rules: &[Rule]) -> Series {
         let object = Object { facility: facility.clone(), device: restored.device };
-        let columns = restored.columns.into_iter().filter_map(|column| {
+        let mut columns = Vec::with_capacity(restored.columns.len());
+        columns.extend(restored.columns.into_iter().filter_map(|column| {
             let metric = Catalogue::builtin().id(&column.metric)?;
             Some(Column::restored(column, metric, &rules[usize::from(metric.0)]))
-        });
+        }));
         Series {
             rows: restored.rows,
-            columns: columns.collect(),
+            columns,
             forgotten: restored.forgotten,
             touched: restored.touched,
             ..Series::new(object, profile)

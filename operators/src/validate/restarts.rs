@@ -234,6 +234,28 @@ fn what_is_no_longer_registered_is_not_restored() {
     assert_eq!(said, told(&stage().apply(&some_reports())), "as if it had never been there");
 }
 
+#[test]
+fn a_smaller_memory_holds_from_the_next_report_on() {
+    let rises: Vec<_> = (0..10).map(|n| (n * 5, 20.0 + 0.1 * n as f64)).collect();
+    let epoch = |clock: i64, observations| ObservedEpoch {
+        clock: START + clock * MINUTE,
+        profiles: if clock == 0 { vec![registered("", "")] } else { Vec::new() },
+        observations,
+        ..ObservedEpoch::default()
+    };
+    let mut large = Validate::new("heating.reports", Memory { reports: 63, ..MEMORY });
+    large.apply(&epoch(0, minutes("room_temp", &rises)));
+    let mut small = Validate::new("heating.reports", Memory { reports: 3, ..MEMORY });
+    for (shard, section) in sections(&mut large) {
+        small.restore(shard, 1, &section).unwrap();
+    }
+    assert_eq!(told(&small.apply(&epoch(0, Vec::new()))), []);
+    // The tenth reading is one of three that are remembered now, the seventh is not any more.
+    let output = small.apply(&epoch(1, minutes("room_temp", &[(50, 21.0), rises[9], rises[6]])));
+    let rejected: Vec<_> = output.rejects.iter().map(|reject| reject.reason).collect();
+    assert_eq!((output.reports.len(), rejected), (2, vec![Reason::Duplicate]));
+}
+
 /// Gives a stage the station `ST-1` with one report of one value, as another version may have written it.
 fn written(metric: &str, decimals: u8, value: i16) -> Validate {
     let rows = (0_u32, START, vec![(0_u32, 1500_i32)]);

@@ -132,6 +132,9 @@ where
 /// More cells than this are not believed before they are read.
 const MOST_ROOM: usize = 4096;
 
+/// Cells that grow begin with this room.
+const LEAST_ROOM: usize = 4;
+
 struct Cells<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Cells<T> {
@@ -143,10 +146,31 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Cells<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<VecDeque<T>, A::Error> {
         let room = sequence.size_hint().unwrap_or(0).min(MOST_ROOM);
-        let mut cells = VecDeque::with_capacity(if room == 0 { 0 } else { (room + 1).next_power_of_two() });
+        let room = if room == 0 { 0 } else { (room + 1).next_power_of_two().max(LEAST_ROOM) };
+        let mut cells = VecDeque::with_capacity(room);
         while let Some(cell) = sequence.next_element()? {
             cells.push_back(cell);
         }
         Ok(cells)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Read(#[serde(deserialize_with = "cells")] VecDeque<i16>);
+
+    #[test]
+    fn cells_that_are_read_have_the_room_of_those_that_grew() {
+        let mut grown: VecDeque<i16> = VecDeque::new();
+        for length in 0..200 {
+            let Read(mut read) = postcard::from_bytes(&postcard::to_stdvec(&grown).unwrap()).unwrap();
+            assert_eq!(read, grown);
+            grown.push_back(length);
+            read.push_back(length);
+            assert_eq!(read.capacity(), grown.capacity(), "{length} cells and one more");
+        }
     }
 }
