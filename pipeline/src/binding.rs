@@ -34,7 +34,7 @@ pub struct Range {
 /// A fact about the platform itself that was seen when the epoch was bound, such as a sink that does not answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// What it is about: a sink's name.
+    /// What it is about: a sink's name, or a kind of condition and its subject (see [`Condition::about`]).
     pub subject: String,
     /// Whether it holds now.
     pub active: bool,
@@ -70,7 +70,8 @@ pub struct Watermark {
 
 /// Decides the next binding. Pure: everything it depends on is an argument.
 ///
-/// The registry is read to its end before reports are: a report is judged by the registry that was there before it.
+/// The registry is read to its end before reports are: a report is judged by the registry that was there before it. A
+/// partition that is new is read from its beginning; one that the watermarks do not name for now keeps its place.
 #[must_use]
 pub fn next(
     previous: Option<&Binding>,
@@ -87,16 +88,25 @@ pub fn next(
     let registry_behind = watermarks
         .iter()
         .any(|mark| mark.topic == Topic::Registry && position(mark) + records_per_partition < mark.high);
-    let ranges = watermarks
+    let known =
+        |range: &Range| watermarks.iter().any(|m| (m.topic, m.partition) == (range.topic, range.partition));
+    let unseen = previous.iter().flat_map(|b| &b.ranges).filter(|range| !known(range)).map(|range| Range {
+        from: range.upto,
+        caught_up: false,
+        ..range.clone()
+    });
+    let mut ranges: Vec<Range> = watermarks
         .iter()
         .map(|mark| {
             let from = position(mark);
             let held_back = registry_behind && mark.topic != Topic::Registry;
             let room = if held_back { 0 } else { records_per_partition };
             let upto = mark.high.min(from + room).max(from);
-            Range { topic: mark.topic, partition: mark.partition, from, upto, caught_up: upto >= mark.high }
+            Range { topic: mark.topic, partition: mark.partition, from, upto, caught_up: upto == mark.high }
         })
+        .chain(unseen)
         .collect();
+    ranges.sort_by_key(|range| (range.topic, range.partition));
     Binding {
         epoch: previous.map_or(1, |b| b.epoch + 1),
         wall: previous.map_or(wall, |b| wall.max(b.wall)),
@@ -220,6 +230,22 @@ mod tests {
         assert_eq!((second.ranges[0].upto, second.ranges[1].upto), (0, 20));
         let third = next(Some(&second), &marks, 0, 10, vec![]);
         assert_eq!((third.ranges[0].upto, third.ranges[1].upto), (7, 30));
+    }
+
+    #[test]
+    fn partitions_come_and_may_be_out_of_sight_for_a_while() {
+        let one = [mark(Topic::Reports, 0, 0, 7)];
+        let two = [mark(Topic::Reports, 0, 0, 8), mark(Topic::Reports, 1, 2, 5)];
+        let places = |binding: &Binding| -> Vec<(i32, i64, i64, bool)> {
+            binding.ranges.iter().map(|r| (r.partition, r.from, r.upto, r.caught_up)).collect()
+        };
+        let first = next(None, &one, 0, 10, vec![]);
+        let second = next(Some(&first), &two, 0, 10, vec![]);
+        assert_eq!(places(&second), [(0, 7, 8, true), (1, 2, 5, true)]);
+        let third = next(Some(&second), &two[..1], 0, 10, vec![]);
+        assert_eq!(places(&third), [(0, 8, 8, true), (1, 5, 5, false)]);
+        let fourth = next(Some(&third), &two, 0, 10, vec![]);
+        assert_eq!(places(&fourth), [(0, 8, 8, true), (1, 5, 5, true)]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use operators::{alarm::alarms::AlarmSettings, validate::Memory, window::Calendar
 use schemas::{KafkaSettings, Millis, time};
 use serde::Deserialize;
 
-use crate::{checkpoint, flow::clock::ClockSource, telemetry::LogForm};
+use crate::{checkpoint, conditions::Limits, flow::clock::ClockSource, telemetry::LogForm};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,6 +43,9 @@ pub struct Config {
     /// Quality control, windows and alarms.
     #[serde(default)]
     pub rules: RuleSettings,
+    /// When the platform raises alarms about itself.
+    #[serde(default)]
+    pub operations: Limits,
     /// Logs and metrics.
     #[serde(default)]
     pub telemetry: TelemetrySettings,
@@ -229,6 +232,7 @@ pub fn validate(config: &Config) -> Vec<String> {
     let checkpoint = config.checkpoint.validate(pipeline.block_epochs);
     problems.extend(checkpoint.into_iter().map(|problem| format!("checkpoint.{problem}")));
     problems.extend(config.clickhouse.validate().into_iter().map(|problem| format!("clickhouse.{problem}")));
+    problems.extend(config.operations.validate().into_iter().map(|problem| format!("operations.{problem}")));
     let exchange = config.exchange.iter().flat_map(sinks::exchange::Settings::validate);
     problems.extend(exchange.map(|problem| format!("exchange.{problem}")));
     let http = config.http.as_ref().and_then(|http| http.validate().err());

@@ -1,12 +1,15 @@
 //! How a running pipeline is told to stop, and how it tells why it cannot go on.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use schemas::{Epoch, Millis};
 
 use crate::Error;
 
@@ -16,6 +19,8 @@ pub struct Control {
     draining: OnceLock<Instant>,
     finished: AtomicBool,
     failure: Mutex<Option<Error>>,
+    /// Newest append times by epoch, from the readers for the minter.
+    appended: Mutex<BTreeMap<Epoch, Millis>>,
 }
 
 impl Control {
@@ -52,6 +57,19 @@ impl Control {
     #[must_use]
     pub fn finished(&self) -> bool {
         self.finished.load(Ordering::SeqCst)
+    }
+
+    /// Notes when the brokers appended the newest record of an epoch.
+    pub fn note_appended(&self, epoch: Epoch, at: Millis) {
+        let mut appended = self.appended.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = appended.entry(epoch).or_insert(at);
+        *newest = at.max(*newest);
+    }
+
+    /// Gives the append times that were noted since the last call.
+    #[must_use]
+    pub fn take_appended(&self) -> BTreeMap<Epoch, Millis> {
+        std::mem::take(&mut *self.appended.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Why the pipeline failed, if it did.

@@ -52,6 +52,25 @@ pub enum Error {
     /// An input topic is absent.
     #[error("topic {0} does not exist: run `nuanliu migrate`")]
     NoTopic(String),
+    /// Records were gone before they were read.
+    #[error(
+        "input is missing: {0}: restore the topic or raise its retention.ms, or run with --accept-loss to go on behind \
+         the gap, which is recorded as the alarm data_lost"
+    )]
+    Lost(String),
+    /// The state directory does not know epochs whose outputs are published.
+    #[error(
+        "kafka holds outputs of pipeline {pipeline} up to epoch {committed}, but the state directory ends at epoch \
+         {bound}: it was lost or is an older copy; restore the newest one, or set another pipeline.name to begin anew"
+    )]
+    StateBehind {
+        /// The pipeline.
+        pipeline: String,
+        /// The last epoch whose outputs are published.
+        committed: Epoch,
+        /// The last epoch that is recorded.
+        bound: Epoch,
+    },
     /// The sinks did not take what was read.
     #[error(
         "the sinks did not take everything within {0:?}: what they lack is offered again at the next start"

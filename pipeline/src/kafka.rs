@@ -3,7 +3,7 @@
 use std::{
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -20,6 +20,10 @@ pub const INPUTS: &[Topic] = &[Topic::Registry, Topic::Reports, Topic::Events, T
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How often the ends of the partitions are asked for.
 const WATERMARK_PAUSE: Duration = Duration::from_millis(20);
+/// How often the partitions themselves are asked for.
+const PARTITIONS_PAUSE: Duration = Duration::from_secs(5);
+/// How long to wait after a question that was not answered.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// A consumer that is told what to read and never commits or joins a group by itself.
 ///
@@ -74,20 +78,29 @@ fn watermark(consumer: &BaseConsumer, name: &str, topic: Topic, partition: i32) 
     Ok(Watermark { topic, partition, low, high })
 }
 
+/// How far the topics reach, and how old that knowledge is.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The ends of every partition.
+    pub marks: Vec<Watermark>,
+    /// For how long the brokers have not answered.
+    pub age: Duration,
+}
+
 /// The watermarks, kept fresh by a thread of their own.
 #[derive(Clone, Debug)]
-pub struct Watermarks(Arc<Mutex<Vec<Watermark>>>);
+pub struct Watermarks(Arc<Mutex<(Vec<Watermark>, Instant)>>);
 
 impl Watermarks {
     /// Reads them once, then goes on in the background until the pipeline stops. While the brokers are away the last
-    /// known values stand: no new epoch reads anything.
+    /// known values stand: no new epoch reads anything. Partitions that are added are found within seconds.
     ///
     /// # Errors
     /// When they cannot be read the first time.
     pub fn follow(settings: KafkaSettings, group: &str, control: Arc<Control>) -> Result<Watermarks, Error> {
         let consumer = consumer(&settings, group)?;
         let marks = watermarks(&consumer, &settings)?;
-        let shared = Watermarks(Arc::new(Mutex::new(marks.clone())));
+        let shared = Watermarks(Arc::new(Mutex::new((marks.clone(), Instant::now()))));
         let fresh = shared.clone();
         thread::Builder::new()
             .name("watermarks".to_owned())
@@ -99,7 +112,14 @@ impl Watermarks {
     /// The latest values.
     #[must_use]
     pub fn now(&self) -> Vec<Watermark> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen().marks
+    }
+
+    /// The latest values with their age.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Seen { marks: seen.0.clone(), age: seen.1.elapsed() }
     }
 
     fn refresh(
@@ -109,15 +129,52 @@ impl Watermarks {
         settings: &KafkaSettings,
         control: &Control,
     ) {
+        let (mut listed, mut answering) = (Instant::now(), true);
         while !control.finished() {
-            for mark in &mut marks {
-                match watermark(consumer, &settings.topic(mark.topic), mark.topic, mark.partition) {
-                    Ok(fresh) => *mark = fresh,
-                    Err(error) => tracing::warn!(%error, "the ends of the topics are not known for now"),
+            let round = if listed.elapsed() >= PARTITIONS_PAUSE {
+                listed = Instant::now();
+                watermarks(consumer, settings).map(|fresh| adopt(&mut marks, fresh))
+            } else {
+                marks.iter_mut().try_for_each(|mark| {
+                    *mark = watermark(consumer, &settings.topic(mark.topic), mark.topic, mark.partition)?;
+                    Ok(())
+                })
+            };
+            match round {
+                Ok(()) => {
+                    *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (marks.clone(), Instant::now());
+                    if !answering {
+                        tracing::info!("the brokers say again how far the topics reach");
+                    }
+                    answering = true;
+                    thread::sleep(WATERMARK_PAUSE);
+                }
+                Err(error) => {
+                    if answering {
+                        tracing::warn!(%error, "the ends of the topics are not known for now: nothing new is read");
+                    }
+                    answering = false;
+                    thread::sleep(RETRY_PAUSE);
                 }
             }
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&marks);
-            thread::sleep(WATERMARK_PAUSE);
         }
     }
+}
+
+/// Takes fresh values. A partition that is not listed for now is kept as it was.
+fn adopt(marks: &mut Vec<Watermark>, fresh: Vec<Watermark>) {
+    for mark in fresh {
+        match marks.iter_mut().find(|known| (known.topic, known.partition) == (mark.topic, mark.partition)) {
+            Some(known) => *known = mark,
+            None => {
+                tracing::info!(
+                    topic = mark.topic.name(),
+                    partition = mark.partition,
+                    "a partition was added"
+                );
+                marks.push(mark);
+            }
+        }
+    }
+    marks.sort_by_key(|mark| (mark.topic, mark.partition));
 }

@@ -17,6 +17,7 @@ use crate::{
     Error,
     binding::{Binding, Range},
     telemetry,
+    watchdog::Stand,
 };
 
 /// How often the file is written.
@@ -38,6 +39,8 @@ struct Inner {
     /// The last epoch that was bound.
     bound: Epoch,
     stored: Epoch,
+    /// The first epochs that are not yet with every sink, and not yet in the store.
+    frontiers: (Epoch, Epoch),
     written: Option<Instant>,
 }
 
@@ -58,7 +61,14 @@ impl Progress {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
             Err(error) => return Err(Error::State { path, error }),
         };
-        let inner = Inner { open: VecDeque::new(), positions: Vec::new(), bound: 0, stored, written: None };
+        let inner = Inner {
+            open: VecDeque::new(),
+            positions: Vec::new(),
+            bound: 0,
+            stored,
+            frontiers: (0, 0),
+            written: None,
+        };
         Ok(Progress { path, inner: Mutex::new(inner) })
     }
 
@@ -95,9 +105,18 @@ impl Progress {
         self.lock().positions.clone()
     }
 
+    /// How far everything has come, for the watchdog.
+    #[must_use]
+    pub fn stand(&self) -> Stand {
+        let inner = self.lock();
+        let (delivered, stored) = inner.frontiers;
+        Stand { bound: inner.bound, delivered, stored }
+    }
+
     /// Takes note of frontiers: the first epochs that are not yet with every sink, and not yet in the store.
     pub fn advance(&self, delivered: Epoch, stored: Epoch) {
         let mut inner = self.lock();
+        inner.frontiers = (delivered, stored);
         while inner.open.front().is_some_and(|(epoch, ..)| *epoch < delivered) {
             let Some((epoch, bound, positions)) = inner.open.pop_front() else { break };
             telemetry::EPOCH_DELIVERED.set(epoch as i64);

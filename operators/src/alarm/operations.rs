@@ -58,6 +58,10 @@ conditions! {
     DiskNearlyFull => "disk_nearly_full", 2, "清理该磁盘或扩容，避免写入失败";
     /// Clocks disagree.
     ClockSkew => "clock_skew", 2, "检查各服务器的时间同步（NTP）服务";
+    /// The brokers do not answer.
+    SourceDown => "source_down", 1, "检查 Kafka 服务及其连接；恢复后自动继续处理，期间时钟停走，不误报离线";
+    /// Records were gone before they were read, and the operator accepted that.
+    DataLost => "data_lost", 1, "核对证据中的分区与偏移量，从上游补传该时段数据；延长主题保留时间";
 }
 
 impl OperationalCondition {

@@ -16,16 +16,20 @@ use crate::{
     binding::{Binding, BindingLog},
     checkpoint::{Checkpoints, Identity, Opened, Start},
     cluster::{self, Cluster},
+    conditions::Watch,
     config::Config,
     control::Control,
     dataflow,
     flow::{
         bind::{Minter, Pace},
+        clock::ClockSource,
         saving::Recovery,
     },
     kafka::Watermarks,
+    loss,
     outlets::{Outlets, Sinks},
     progress::Progress,
+    watchdog::{self, Watched, Workers},
 };
 
 /// Which parts run in this process.
@@ -39,6 +43,8 @@ pub struct Parts {
     pub start: Start,
     /// The place of this process among those that run the dataflow.
     pub cluster: Cluster,
+    /// Whether the dataflow goes on when records are gone that were never read.
+    pub accept_loss: bool,
 }
 
 /// From where the dataflow goes on, and with whom.
@@ -53,6 +59,10 @@ pub struct Arguments {
     /// Go on although another process holds the state, because it hangs. It can write nothing any more.
     #[arg(long)]
     take_over: bool,
+    /// Go on although records are gone that were never read, such as behind the topics' retention. What is lost is
+    /// recorded, and stands as the alarm `data_lost` as long as this process runs.
+    #[arg(long)]
+    accept_loss: bool,
     /// Print help.
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -65,13 +75,15 @@ impl Parts {
     /// When the place in the cluster does not fit.
     pub fn of(arguments: &Arguments, connectors: bool) -> Result<Parts, Error> {
         let start = Start { from: arguments.from, take_over: arguments.take_over };
-        Ok(Parts { dataflow: true, connectors, start, cluster: arguments.cluster.cluster()? })
+        let (cluster, accept_loss) = (arguments.cluster.cluster()?, arguments.accept_loss);
+        Ok(Parts { dataflow: true, connectors, start, cluster, accept_loss })
     }
 
     /// The connectors alone.
     #[must_use]
     pub fn connectors() -> Parts {
-        Parts { dataflow: false, connectors: true, start: Start::default(), cluster: Cluster::default() }
+        let (start, cluster) = (Start::default(), Cluster::default());
+        Parts { dataflow: false, connectors: true, start, cluster, accept_loss: false }
     }
 }
 
@@ -142,11 +154,18 @@ fn run_dataflow(
         prefix: config.kafka.prefix.clone(),
         states: dataflow::STATES,
     };
-    let Opened { checkpoints, log, recorded, restored } =
+    let Opened { checkpoints, log, mut recorded, restored } =
         Checkpoints::open(&config.checkpoint, identity, &pipeline.state, parts.start, control)?;
     let progress = Arc::new(Progress::open(&pipeline.state)?);
     let watermarks = Watermarks::follow(config.kafka.clone(), &pipeline.name, Arc::clone(control))?;
+    let lost = loss::withdraw(&mut recorded, &watermarks.now());
+    if !lost.is_empty() && !parts.accept_loss {
+        return Err(loss::refused(&lost, &config.kafka).into());
+    }
     let sinks = open_sinks(config, &codec, &progress, &watermarks)?;
+    let known =
+        recorded.last().map(|binding| binding.epoch).or(restored.as_ref().map(|restored| restored.epoch));
+    loss::agrees(sinks.kafka.1, known.unwrap_or(0), &pipeline.name)?;
     let outlets = Outlets::start(sinks, runtime.handle(), &progress, control)?;
     tracing::info!(
         checkpoint = restored.as_ref().map_or(0, |restored| restored.epoch),
@@ -157,11 +176,29 @@ fn run_dataflow(
         "the dataflow starts"
     );
     let recovery = Recovery { checkpoints: checkpoints.clone(), restored: restored.map(Arc::new) };
-    let minter = minter(config, (log, recorded), &recovery, watermarks, &outlets, &progress, control);
+    let mut watch = watch(config, &outlets, &checkpoints);
+    for gap in &lost {
+        watch.lost(gap.place(&config.kafka), gap.gone());
+    }
+    let workers = Arc::new(Workers::new(pipeline.workers));
+    let watched = Watched {
+        progress: Arc::clone(&progress),
+        workers: Arc::clone(&workers),
+        outlets: outlets.clone(),
+        watermarks: watermarks.clone(),
+        control: Arc::clone(control),
+        source_silence: Duration::from_secs(config.operations.source_seconds),
+    };
+    let mut minter = minter(config, (log, recorded), &recovery, watermarks, watch, &progress, control);
+    minter.accept_loss = parts.accept_loss;
     let share =
         dataflow::Parts { config: config.clone(), codec, outlets, control: Arc::clone(control), recovery };
     let outlets = share.outlets.clone();
-    let worked = work(share, &parts.cluster, minter, &progress);
+    if parts.cluster.leads() {
+        // The others do not see the frontiers; a supervisor restarts all of them when this one ends.
+        watchdog::start(Duration::from_secs(config.operations.watchdog_seconds), watched)?;
+    }
+    let worked = work(share, &parts.cluster, minter, &progress, &workers);
     outlets.stop();
     worked?;
     checkpoints.finish();
@@ -183,17 +220,28 @@ fn open_sinks(
     Ok(Sinks { clickhouse: (clickhouse, progress.stored()), kafka, exchange: config.exchange.clone() })
 }
 
+/// What the platform's conditions are told from.
+fn watch(config: &Config, outlets: &Outlets, checkpoints: &Checkpoints) -> Watch {
+    let (outlets, checkpoints) = (outlets.clone(), checkpoints.clone());
+    Watch::new(
+        config.operations.clone(),
+        config.pipeline.clock == ClockSource::Wall,
+        Arc::new(move || outlets.conditions()),
+        Arc::new(move || checkpoints.problem()),
+        config.pipeline.state.clone(),
+    )
+}
+
 fn minter(
     config: &Config,
     (log, recorded): (BindingLog, Vec<Binding>),
     recovery: &Recovery,
     watermarks: Watermarks,
-    outlets: &Outlets,
+    watch: Watch,
     progress: &Arc<Progress>,
     control: &Arc<Control>,
 ) -> Minter {
     let pipeline = &config.pipeline;
-    let outlets = outlets.clone();
     let restored = recovery.restored.as_deref();
     Minter {
         previous: restored.map(|restored| restored.binding.clone()),
@@ -201,7 +249,10 @@ fn minter(
         recorded: recorded.into(),
         log,
         watermarks,
-        conditions: Arc::new(move || outlets.conditions()),
+        watch,
+        kafka: config.kafka.clone(),
+        limits: config.operations.clone(),
+        accept_loss: false,
         pace: Pace {
             beat: Duration::from_millis(pipeline.epoch_ms),
             in_flight: pipeline.epochs_in_flight,
@@ -220,13 +271,14 @@ fn work(
     cluster: &Cluster,
     minter: Minter,
     progress: &Arc<Progress>,
+    seen: &Arc<Workers>,
 ) -> anyhow::Result<()> {
     let control = Arc::clone(&parts.control);
     let workers = parts.config.pipeline.workers;
     let patience = Duration::from_secs(parts.config.pipeline.drain_seconds);
     let minter = Mutex::new(Some(minter));
     let checkpoints = parts.recovery.checkpoints.clone();
-    let progress = Arc::clone(progress);
+    let (progress, seen) = (Arc::clone(progress), Arc::clone(seen));
     let guards = timely::execute(cluster.timely(workers), move |worker| {
         let first = worker.index() == 0;
         let minter = first.then(|| minter.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten();
@@ -237,6 +289,7 @@ fn work(
         }
         while worker.has_dataflows() && !control.finished() {
             worker.step_or_park(Some(Duration::from_millis(5)));
+            seen.step(worker.index() % workers);
             if first {
                 progress.advance(first_open(&delivered), first_open(&stored));
                 checkpoints.delivered(first_open(&delivered));

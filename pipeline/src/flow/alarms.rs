@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use operators::{
-    alarm::{AlarmedEpoch, OperationalCondition, OperationalFact, Operations},
+    alarm::{AlarmedEpoch, OperationalFact, Operations},
     model::DiagnosedEpoch,
 };
 use schemas::{AlarmTransition, Epoch};
@@ -77,9 +77,10 @@ impl<'s> Operational<'s> for StreamVec<'s, Epoch, Tick> {
 }
 
 fn fact(condition: &crate::binding::Condition) -> OperationalFact {
+    let (kind, subject) = condition.about();
     OperationalFact {
-        subject: condition.subject.clone(),
-        condition: OperationalCondition::SinkDown,
+        subject: subject.to_owned(),
+        condition: kind,
         active: condition.active,
         detail: condition.detail.clone(),
     }

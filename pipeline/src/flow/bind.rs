@@ -7,20 +7,27 @@ use std::{
 };
 
 use jiff::Timestamp;
+use schemas::{Epoch, KafkaSettings, Millis};
 use timely::{
     container::CapacityContainerBuilder,
     dataflow::{ProbeHandle, Scope, StreamVec, operators::generic::operator::source},
 };
 
 use crate::{
-    binding::{Binding, BindingLog, Condition, next},
+    Error,
+    binding::{Binding, BindingLog, Condition, Range, Watermark, next},
     checkpoint::Checkpoints,
+    conditions::{Limits, Watch},
     control::Control,
     kafka::Watermarks,
+    loss::{self, Gap},
     progress::Progress,
     telemetry,
+    wall::WallClock,
 };
-use schemas::Epoch;
+
+/// A partition that ends before what was read of it may be a broker that has just started, for so long.
+const SHORT: Duration = Duration::from_secs(20);
 
 /// How the minter behaves.
 #[derive(Clone, Debug)]
@@ -47,8 +54,14 @@ pub struct Minter {
     pub log: BindingLog,
     /// How far the topics reach.
     pub watermarks: Watermarks,
-    /// The platform conditions now: (subject, what is wrong or `None`).
-    pub conditions: Arc<dyn Fn() -> Vec<(String, Option<String>)> + Send + Sync>,
+    /// What the platform's conditions are told from.
+    pub watch: Watch,
+    /// How the brokers are called, for messages.
+    pub kafka: KafkaSettings,
+    /// Limits of clocks and brokers.
+    pub limits: Limits,
+    /// Whether to go on when records are gone that were not read.
+    pub accept_loss: bool,
     /// Pace.
     pub pace: Pace,
     /// Stop signals.
@@ -100,12 +113,20 @@ struct Running {
     /// Conditions that hold according to the bindings so far.
     active: Vec<Condition>,
     beat: Instant,
+    /// When the conditions were last looked at.
+    looked: Instant,
+    started: Instant,
+    /// Made with the first binding of our own.
+    wall: Option<WallClock>,
+    /// Since when a partition has ended before what was read of it.
+    short: Option<Instant>,
 }
 
 impl Running {
     fn new(mut minter: Minter) -> Running {
         let (previous, active) = (minter.previous.take(), std::mem::take(&mut minter.active));
-        Running { minter, previous, active, beat: Instant::now() }
+        let now = Instant::now();
+        Running { minter, previous, active, beat: now, looked: now, started: now, wall: None, short: None }
     }
 
     /// The epoch that is bound next.
@@ -130,34 +151,53 @@ impl Running {
         if draining && epoch.is_multiple_of(group) {
             return Step::Done;
         }
-        let caught_up = self.previous.as_ref().is_none_or(|b| b.ranges.iter().all(|r| r.caught_up));
+        let idle = |range: &Range| range.caught_up || range.from == range.upto;
+        let caught_up = self.previous.as_ref().is_none_or(|b| b.ranges.iter().all(idle));
         // Epochs of a backlog are large: few of them may wait for the sinks. A change of conditions is let through.
         if !caught_up && behind(in_flight.min(2 * group + 2)) && !draining {
-            if self.beat.elapsed() < beat || self.changed_conditions().is_empty() {
+            if self.beat.elapsed() < beat || self.looked.elapsed() < beat {
                 return Step::Wait(Duration::from_millis(1));
             }
-            return self.mint(0);
+            let changed = self.changed_conditions();
+            if changed.is_empty() {
+                return Step::Wait(Duration::from_millis(1));
+            }
+            return self.mint(0, Some(changed));
         }
         let due = if caught_up || behind(group + 2) { beat } else { Duration::ZERO };
         if !draining && self.beat.elapsed() < due {
             return Step::Wait(if caught_up { due - self.beat.elapsed() } else { Duration::from_millis(1) });
         }
-        self.mint(if draining { 0 } else { self.minter.pace.records_per_partition })
+        self.mint(if draining { 0 } else { self.minter.pace.records_per_partition }, None)
     }
 
-    fn mint(&mut self, records_per_partition: i64) -> Step {
+    fn mint(&mut self, records_per_partition: i64, changed: Option<Vec<Condition>>) -> Step {
         self.beat = Instant::now();
-        let watermarks = self.minter.watermarks.now();
-        let binding = next(
-            self.previous.as_ref(),
-            &watermarks,
-            Timestamp::now().as_millisecond(),
-            records_per_partition,
-            self.changed_conditions(),
-        );
-        for (mark, range) in watermarks.iter().zip(&binding.ranges) {
+        let seen = self.minter.watermarks.seen();
+        match self.step_over_gaps(&seen.marks) {
+            Ok(true) => {}
+            Ok(false) => return Step::Wait(self.minter.pace.beat),
+            Err(error) => {
+                self.minter.control.fail(error);
+                return Step::Done;
+            }
+        }
+        let conditions = changed.unwrap_or_else(|| self.changed_conditions());
+        let running = self.running();
+        let wall = self.wall().now(running, Timestamp::now().as_millisecond());
+        let watermarks = seen.marks;
+        let mut binding = next(self.previous.as_ref(), &watermarks, wall, records_per_partition, conditions);
+        if seen.age >= Duration::from_secs(self.minter.limits.source_seconds) {
+            // Whether there is more is not known: time stands where the data has come.
+            binding.ranges.iter_mut().for_each(|range| range.caught_up = false);
+        }
+        let caught_up = binding.ranges.iter().all(|range| range.caught_up);
+        self.wall().bound(binding.epoch, running, caught_up);
+        for mark in &watermarks {
+            let range = |r: &&Range| (r.topic, r.partition) == (mark.topic, mark.partition);
+            let upto = binding.ranges.iter().find(range).map_or(mark.low, |range| range.upto);
             let labels = [mark.topic.name(), &mark.partition.to_string()];
-            telemetry::LAG.with_label_values(&labels).set(mark.high - range.upto);
+            telemetry::LAG.with_label_values(&labels).set(mark.high - upto);
         }
         match self.minter.log.append(&binding) {
             Ok(()) => self.accept(binding),
@@ -181,16 +221,54 @@ impl Running {
         Step::Bound(binding)
     }
 
-    fn changed_conditions(&self) -> Vec<Condition> {
-        let was = |subject: &str| self.active.iter().any(|c| c.subject == subject);
-        (self.minter.conditions)()
-            .into_iter()
-            .filter(|(subject, wrong)| wrong.is_some() != was(subject))
-            .map(|(subject, wrong)| Condition {
-                subject,
-                active: wrong.is_some(),
-                detail: wrong.unwrap_or_default(),
-            })
-            .collect()
+    /// Milliseconds on a clock that only runs.
+    fn running(&self) -> Millis {
+        Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX)
+    }
+
+    fn wall(&mut self) -> &mut WallClock {
+        let recorded = self.previous.as_ref().map(|binding| binding.wall);
+        let tolerance =
+            Millis::try_from(self.minter.limits.clock_skew_seconds * 1_000).unwrap_or(Millis::MAX);
+        let wall = self.wall.get_or_insert_with(|| WallClock::new(tolerance, recorded));
+        for (epoch, at) in self.minter.control.take_appended() {
+            wall.appended(epoch, at);
+        }
+        wall
+    }
+
+    /// The platform conditions that changed against what the bindings say. What it says must be recorded.
+    fn changed_conditions(&mut self) -> Vec<Condition> {
+        self.looked = Instant::now();
+        let seen = self.minter.watermarks.seen();
+        let running = self.running();
+        let wall = self.wall();
+        wall.now(running, Timestamp::now().as_millisecond());
+        let skew = wall.skew();
+        self.minter.watch.changes(&self.active, self.previous.as_ref(), &seen, skew)
+    }
+
+    /// Looks for records that are gone. False when that may pass: a broker that has just started may not know its end.
+    fn step_over_gaps(&mut self, marks: &[Watermark]) -> Result<bool, Error> {
+        let gaps = loss::gaps(self.previous.as_ref(), marks);
+        if gaps.is_empty() {
+            self.short = None;
+            return Ok(true);
+        }
+        if gaps.iter().all(Gap::ends_early) && self.short.get_or_insert_with(Instant::now).elapsed() < SHORT {
+            return Ok(false);
+        }
+        if !self.minter.accept_loss {
+            return Err(loss::refused(&gaps, &self.minter.kafka));
+        }
+        for gap in &gaps {
+            let place = gap.place(&self.minter.kafka);
+            tracing::error!(partition = place, "records are lost, as accepted: {}", gap.gone());
+            self.minter.watch.lost(place, gap.gone());
+        }
+        if let Some(previous) = &mut self.previous {
+            loss::step_over(previous, &gaps);
+        }
+        Ok(true)
     }
 }

@@ -7,10 +7,11 @@ use std::{
 };
 
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    Message, Offset, Timestamp, TopicPartitionList,
     consumer::{BaseConsumer, Consumer, DefaultConsumerContext, base_consumer::PartitionQueue},
     error::KafkaError,
     message::OwnedMessage,
+    types::RDKafkaErrorCode,
 };
 use schemas::{Epoch, KafkaSettings, Topic};
 use sinks::failpoint;
@@ -46,6 +47,8 @@ pub struct RecordBatch {
     pub partition: i32,
     bytes: Vec<u8>,
     records: Vec<Bounds>,
+    /// When the brokers appended the newest record, where they stamp records.
+    newest: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,12 +75,15 @@ pub struct Record<'a> {
 
 impl RecordBatch {
     fn new(topic: Topic, partition: i32) -> RecordBatch {
-        RecordBatch { topic, partition, bytes: Vec::new(), records: Vec::new() }
+        RecordBatch { topic, partition, bytes: Vec::new(), records: Vec::new(), newest: None }
     }
 
     fn push(&mut self, message: &impl Message) {
         self.bytes.extend_from_slice(message.key().unwrap_or_default());
         let key_end = self.bytes.len() as u32;
+        if let Timestamp::LogAppendTime(at) = message.timestamp() {
+            self.newest = self.newest.max(Some(at));
+        }
         self.bytes.extend_from_slice(message.payload().unwrap_or_default());
         self.records.push(Bounds {
             offset: message.offset(),
@@ -130,20 +136,21 @@ impl<'s> Read<'s> for StreamVec<'s, Epoch, Binding> {
         self.unary::<Builder, _, _, _>(Pipeline, "read", move |_, info| {
             let activator = scope.activator_for(info.address);
             let mut waiting: VecDeque<(Capability<Epoch>, Binding)> = VecDeque::new();
-            let mut reader: Option<Reader> = None;
+            let mut reader = Reader { settings, group, consumers: Vec::new(), partitions: Vec::new() };
             move |input, output| {
                 input.for_each(|time, bindings| {
                     failpoint::reached("read.before");
                     waiting.extend(bindings.drain(..).map(|binding| (time.retain(0), binding)));
                 });
                 while let Some((capability, binding)) = waiting.front() {
-                    let mine = binding.ranges.iter().enumerate().filter(|(n, _)| n % workers == worker);
-                    let mine: Vec<&Range> = mine.map(|(_, range)| range).collect();
-                    let result = match &mut reader {
-                        Some(reader) => Ok(reader),
-                        None => Reader::assign(&settings, &group, &mine).map(|r| reader.insert(r)),
-                    }
-                    .and_then(|reader| reader.release(&mine, |batch| output.session(capability).give(batch)));
+                    let mine = |range: &&Range| home(range) % workers == worker;
+                    let mine: Vec<&Range> = binding.ranges.iter().filter(mine).collect();
+                    let result = reader.release(&mine, |batch| {
+                        if let Some(newest) = batch.newest {
+                            control.note_appended(binding.epoch, newest);
+                        }
+                        output.session(capability).give(batch);
+                    });
                     match result {
                         Ok(true) => {
                             failpoint::reached("read.after");
@@ -158,17 +165,29 @@ impl<'s> Read<'s> for StreamVec<'s, Epoch, Binding> {
     }
 }
 
+/// Which worker reads a partition. It stays the same when partitions are added.
+fn home(range: &Range) -> usize {
+    range.topic as usize + range.partition.unsigned_abs() as usize
+}
+
 /// The partitions of one worker.
 struct Reader {
-    consumer: Arc<BaseConsumer>,
-    topics: KafkaSettings,
+    settings: KafkaSettings,
+    group: String,
+    /// One for the partitions that were there at first, and one each time some were added.
+    consumers: Vec<Arc<BaseConsumer>>,
     partitions: Vec<PartitionReader>,
 }
 
 struct PartitionReader {
+    topic: Topic,
+    partition: i32,
+    consumer: Arc<BaseConsumer>,
     queue: PartitionQueue<DefaultConsumerContext>,
     /// The next offset that has not been released.
     position: i64,
+    /// The range that is being read.
+    current: (i64, i64),
     /// A record beyond the range in which it was met.
     ahead: Option<OwnedMessage>,
     /// When this partition last gave something while more was wanted.
@@ -178,12 +197,12 @@ struct PartitionReader {
 }
 
 impl Reader {
-    fn assign(settings: &KafkaSettings, group: &str, ranges: &[&Range]) -> Result<Reader, Error> {
-        let consumer = Arc::new(kafka::consumer(settings, group)?);
+    /// Begins with the ranges of partitions that are not read yet.
+    fn add(&mut self, ranges: &[&Range]) -> Result<(), Error> {
+        let consumer = Arc::new(kafka::consumer(&self.settings, &self.group)?);
         let mut list = TopicPartitionList::new();
-        let mut partitions = Vec::new();
         for range in ranges {
-            let topic = settings.topic(range.topic);
+            let topic = self.settings.topic(range.topic);
             let what = || format!("assigning {topic}/{}", range.partition);
             list.add_partition_offset(&topic, range.partition, Offset::Offset(range.from))
                 .map_err(|error| Error::Kafka { what: what(), error })?;
@@ -192,9 +211,13 @@ impl Reader {
                     what: what(),
                     error: KafkaError::Subscription("the partition has no queue".to_owned()),
                 })?;
-            partitions.push(PartitionReader {
+            self.partitions.push(PartitionReader {
+                topic: range.topic,
+                partition: range.partition,
+                consumer: Arc::clone(&consumer),
                 queue,
                 position: range.from,
+                current: (range.from, range.from),
                 ahead: None,
                 moved: Instant::now(),
                 confirming: false,
@@ -203,21 +226,33 @@ impl Reader {
         consumer
             .assign(&list)
             .map_err(|error| Error::Kafka { what: "assigning partitions".to_owned(), error })?;
-        Ok(Reader { consumer, topics: settings.clone(), partitions })
+        self.consumers.push(consumer);
+        Ok(())
     }
 
     /// Releases what is there of the ranges; true when all of them are complete.
     fn release(&mut self, ranges: &[&Range], mut give: impl FnMut(RecordBatch)) -> Result<bool, Error> {
-        // Serves the client's own events; records come through the partitions' queues.
-        if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
-            tracing::warn!(%error, "reading from kafka");
+        let known = |range: &&Range| self.partitions.iter().any(|partition| partition.reads(range));
+        let unknown: Vec<&Range> = ranges.iter().copied().filter(|range| !known(range)).collect();
+        if !unknown.is_empty() {
+            self.add(&unknown)?;
+        }
+        // Serves the clients' own events; records come through the partitions' queues.
+        for consumer in &self.consumers {
+            if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
+                tracing::warn!(%error, "reading from kafka");
+            }
         }
         let mut room = RECORDS_PER_ACTIVATION;
         let mut complete = true;
-        for (partition, range) in self.partitions.iter_mut().zip(ranges) {
-            let at_end = partition.release(range, &mut room, &mut give)?;
+        for range in ranges {
+            let Some(partition) = self.partitions.iter_mut().find(|partition| partition.reads(range)) else {
+                continue;
+            };
+            let topic = self.settings.topic(range.topic);
+            let at_end = partition.begin(range, &topic) && partition.release(range, &mut room, &mut give)?;
             if !at_end {
-                partition.confirm_end(&self.consumer, &self.topics.topic(range.topic), range.partition);
+                partition.confirm_end(&topic);
             }
             complete &= at_end;
         }
@@ -226,6 +261,28 @@ impl Reader {
 }
 
 impl PartitionReader {
+    fn reads(&self, range: &Range) -> bool {
+        (self.topic, self.partition) == (range.topic, range.partition)
+    }
+
+    /// Goes to where a range begins, which is where the last one ended unless records in between are gone and the
+    /// operator accepted that. False when the client cannot do that yet.
+    fn begin(&mut self, range: &Range, topic: &str) -> bool {
+        if self.current == (range.from, range.upto) {
+            return true;
+        }
+        if self.position != range.from {
+            let place = Offset::Offset(range.from);
+            if let Err(error) = self.consumer.seek(topic, self.partition, place, Duration::ZERO) {
+                tracing::debug!(%error, topic, partition = self.partition, "cannot seek yet");
+                return false;
+            }
+            (self.position, self.ahead, self.confirming) = (range.from, None, false);
+        }
+        self.current = (range.from, range.upto);
+        true
+    }
+
     fn release(
         &mut self,
         range: &Range,
@@ -278,6 +335,15 @@ impl PartitionReader {
                     );
                     match error.rdkafka_error_code() {
                         Some(code) if is_passing(code) => tracing::warn!(%error, "{what}"),
+                        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                            return Err(Error::Lost(format!(
+                                "{}/{}: offset {} is no longer there, up to {} was to be read",
+                                range.topic.name(),
+                                range.partition,
+                                self.position,
+                                range.upto
+                            )));
+                        }
                         _ => return Err(Error::Kafka { what, error }),
                     }
                 }
@@ -291,21 +357,21 @@ impl PartitionReader {
 
     /// When nothing comes although more is bound, the rest of the range may hold no records (compaction, marks of
     /// transactions): reads again from the position, so that the next end-of-partition answer is known to be fresh.
-    fn confirm_end(&mut self, consumer: &BaseConsumer, topic: &str, partition: i32) {
+    fn confirm_end(&mut self, topic: &str) {
         if self.confirming || self.moved.elapsed() < SILENCE {
             return;
         }
-        match consumer.seek(topic, partition, Offset::Offset(self.position), Duration::ZERO) {
+        match self.consumer.seek(topic, self.partition, Offset::Offset(self.position), Duration::ZERO) {
             Ok(()) => self.confirming = true,
-            Err(error) => tracing::debug!(%error, topic, partition, "cannot seek yet"),
+            Err(error) => tracing::debug!(%error, topic, partition = self.partition, "cannot seek yet"),
         }
         self.moved = Instant::now();
     }
 }
 
 /// Whether the client goes on by itself after an error.
-fn is_passing(code: rdkafka::types::RDKafkaErrorCode) -> bool {
-    use rdkafka::types::RDKafkaErrorCode as Code;
+fn is_passing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
     matches!(
         code,
         Code::BrokerTransportFailure
@@ -315,6 +381,14 @@ fn is_passing(code: rdkafka::types::RDKafkaErrorCode) -> bool {
             | Code::LeaderNotAvailable
             | Code::NotLeaderForPartition
             | Code::UnknownTopicOrPartition
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NetworkException
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::SSL
+            | Code::Authentication
             | Code::Resolve
     )
 }
