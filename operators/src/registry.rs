@@ -14,7 +14,11 @@
 use schemas::{Code, Epoch, Reason, RegistryEntry, Reject, Stage};
 use timely::dataflow::{
     StreamVec,
-    operators::{Concat, core::OkErr, vec::Map},
+    operators::{
+        Concat,
+        core::OkErr,
+        vec::{Delay, Map},
+    },
 };
 
 use crate::ProfileChange;
@@ -63,11 +67,11 @@ impl<'scope> JoinRegistry<'scope> for StreamVec<'scope, Epoch, RegistryRecord> {
             upsert::Change::Reject(_) => unreachable!("rejects were split off above"),
         });
         let (joined, circles) = topology::topology(links);
-        let joined = joined.inner.map(|((facility, joined), _, difference)| assemble::Piece::Joined {
-            facility,
-            joined,
-            difference,
-        });
+        // A message of differential may hold changes of later epochs than its own: each belongs to its own.
+        let joined =
+            joined.inner.delay(|(_, epoch, _), _| *epoch).map(|((facility, joined), _, difference)| {
+                assemble::Piece::Joined { facility, joined, difference }
+            });
         (assemble::assemble(pieces.concat(joined)), rejects.concat(circles))
     }
 }

@@ -21,8 +21,8 @@ use crate::Profile;
 type Epochs = Vec<Vec<RegistryRecord>>;
 type Seen = BTreeMap<Epoch, (Vec<ProfileChange>, Vec<Reject>)>;
 
-/// What comes out in each epoch, sorted.
-fn run(workers: usize, epochs: &Epochs) -> Seen {
+/// What comes out in each epoch, sorted; `stride` epochs are put in before the dataflow works on them.
+fn run(workers: usize, stride: usize, epochs: &Epochs) -> Seen {
     let seen: Arc<Mutex<Seen>> = Arc::default();
     let (inside, epochs) = (seen.clone(), epochs.clone());
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
@@ -49,7 +49,7 @@ fn run(workers: usize, epochs: &Epochs) -> Seen {
                 input.send(record.clone());
             }
             input.advance_to(epoch as u64 + 1);
-            while probe.less_than(input.time()) {
+            while (epoch + 1).is_multiple_of(stride) && probe.less_than(input.time()) {
                 worker.step();
             }
             let before = inside.lock().unwrap().keys().next_back().copied();
@@ -188,9 +188,16 @@ fn expected(epochs: &Epochs) -> BTreeMap<Epoch, Vec<ProfileChange>> {
 }
 
 fn agrees(epochs: &Epochs) -> Seen {
-    let one = run(1, epochs);
-    let three = run(3, epochs);
+    let one = run(1, 1, epochs);
+    let three = run(3, 1, epochs);
     assert_eq!(one, three, "one worker and three differ");
+    for (workers, stride) in [(1, 3), (3, 100)] {
+        assert_eq!(
+            one,
+            run(workers, stride, epochs),
+            "{workers} workers and {stride} epochs at one go differ"
+        );
+    }
     let changes: BTreeMap<Epoch, Vec<ProfileChange>> = one
         .iter()
         .filter(|(_, seen)| !seen.0.is_empty())

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use differential_dataflow::{AsCollection, VecCollection};
 use schemas::{Code, Epoch, FacilityKind, Reject, ScopeKind};
 use serde::{Deserialize, Serialize};
-use timely::dataflow::{StreamVec, operators::vec::Map};
+use timely::dataflow::{
+    StreamVec,
+    operators::vec::{Delay, Map},
+};
 
 use super::{
     conflict,
@@ -191,6 +194,7 @@ fn rejects(problems: Problems<'_>) -> StreamVec<'_, Epoch, Reject> {
     problems
         .consolidate()
         .inner
+        .delay(|(_, epoch, _), _| *epoch)
         .flat_map(|((key, detail), _, difference)| (difference > 0).then(|| conflict(&key, detail)))
 }
 
