@@ -18,7 +18,9 @@ const BASE_TEMP: f64 = 18.0;
 /// One stored reading.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
+    /// When it was measured, ms.
     pub at: i64,
+    /// The value in the unit of the metric.
     pub value: f64,
     /// Flag 1 or 2.
     pub usable: bool,
@@ -30,7 +32,9 @@ pub type Measured = BTreeMap<&'static str, Vec<Reading>>;
 /// How a station reports, and in which zone its days are.
 #[derive(Clone, Debug)]
 pub struct Terms {
+    /// Time between two reports, ms.
     pub interval: i64,
+    /// Zone of its days.
     pub zone: TimeZone,
 }
 
@@ -40,7 +44,9 @@ pub type Key = (&'static str, &'static str, i64);
 /// A value that is not rounded, and the share of the window behind it where the definition has one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Value {
+    /// The value, not rounded.
     pub value: f64,
+    /// The share of the window behind it.
     pub coverage: Option<f64>,
 }
 

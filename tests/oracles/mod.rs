@@ -2,3 +2,4 @@
 
 pub mod kpis;
 pub mod table;
+pub mod topics;

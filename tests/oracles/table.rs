@@ -1,6 +1,6 @@
 //! What two databases hold, compared row by row.
 
-use tests::Site;
+use crate::Site;
 
 /// Every table that the dataflow writes.
 pub const TABLES: [&str; 6] = ["readings", "kpis", "quality", "alarms", "alarm_events", "rejects"];

@@ -5,11 +5,10 @@
 mod bad_input;
 mod check;
 mod city;
+mod crashes;
 mod faults;
 mod ingest;
 mod late_data;
-#[path = "../oracles/mod.rs"]
-mod oracles;
 mod real_data;
 mod restart;
 mod sink_down;

@@ -14,9 +14,10 @@ use std::{
 
 use jiff::tz::TimeZone;
 use schemas::{Report, Topic};
-use tests::{Site, consume};
-
-use crate::oracles::kpis::{self, Key, Measured, Reading, Terms, Value};
+use tests::{
+    Site, consume,
+    oracles::kpis::{self, Key, Measured, Reading, Terms, Value},
+};
 
 const STATIONS: [&str; 3] = ["XAI-L4", "XAI-L8", "XAI-L12"];
 const METRICS: [&str; 8] = [

@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use connectors::simulator::{Intervals, Plan, Size, plan_faults};
 use schemas::{AlarmTransition, Topic};
-use tests::{Site, consume, until};
-
-use crate::oracles::table::assert_same;
+use tests::{Site, consume, oracles::table::assert_same, until};
 
 const CONFIG: &str = "clock = \"data\"\nrecords_per_partition = 100\nepochs_in_flight = 16\n";
 

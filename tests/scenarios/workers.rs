@@ -4,9 +4,7 @@ use std::{fs, time::Duration};
 
 use connectors::simulator::{Intervals, Plan, Size, plan_faults};
 use schemas::{AlarmTransition, KpiRow, Topic, avro::Record};
-use tests::{Consumed, Site, consume};
-
-use crate::oracles::table::assert_same;
+use tests::{Consumed, Site, consume, oracles::table::assert_same};
 
 /// Epochs are small, so that there are many and workers have every chance to meet in another order.
 const CONFIG: &str = "clock = \"data\"\nrecords_per_partition = 150\n";

@@ -6,12 +6,18 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)] // A harness panics when a test is wrong.
 
+pub mod campaign;
 pub mod consume;
+pub mod dice;
 pub mod district;
 pub mod feed;
+pub mod load;
+#[path = "../oracles/mod.rs"]
+pub mod oracles;
 pub mod process;
 pub mod proxy;
 pub mod site;
+pub mod store;
 
 pub use consume::{Consumed, consume};
 pub use process::Process;

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -41,6 +41,17 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// How it ended, when it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success(), "SIG{name} does not reach nuanliu");
+    }
+
     /// Whether it is still running; panics with its log when it has ended.
     pub fn must_run(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
@@ -50,8 +61,7 @@ impl Process {
 
     /// Sends SIGTERM and waits for the end; gives the exit code.
     pub fn terminate(mut self, limit: Duration) -> i32 {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self.signal("TERM");
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -12,7 +12,7 @@ use schemas::KafkaSettings;
 use sinks::clickhouse::Settings;
 use tempfile::TempDir;
 
-use crate::Process;
+use crate::{Process, store::Store};
 
 /// One scenario's own place on the services of `make up`.
 pub struct Site {
@@ -120,29 +120,32 @@ impl Site {
         Process::start(self.command(arguments), self.path("log"))
     }
 
+    /// Starts a long-running command of the product with an environment variable set.
+    pub fn start_with(&self, arguments: &[&str], variable: (&str, &str)) -> Process {
+        let mut command = self.command(arguments);
+        command.env(variable.0, variable.1);
+        Process::start(command, self.path("log"))
+    }
+
     fn command(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = std::process::Command::new(crate::process::binary());
         command.args(arguments).arg("--config").arg(self.config()).current_dir(self.directory.path());
         command
     }
 
+    /// Where the dataflow stores its rows.
+    pub fn clickhouse(&self) -> Settings {
+        Settings { database: self.name.clone(), ..Settings::at(&service("NUANLIU_CLICKHOUSE")) }
+    }
+
     /// Rows of a query on the site's database, as columns of text.
     pub async fn query(&self, sql: &str) -> Vec<Vec<String>> {
-        let settings =
-            Settings { database: self.name.clone(), ..Settings::at(&service("NUANLIU_CLICKHOUSE")) };
-        let client = settings.client().unwrap().with_database(&self.name);
-        let answer = async { client.query_raw(sql).fetch_bytes("TSV")?.collect().await };
-        let text = answer.await.unwrap_or_else(|error: clickhouse::error::Error| panic!("{sql}: {error}"));
-        let text = String::from_utf8_lossy(&text).into_owned();
-        text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+        Store::at(&self.clickhouse()).query(sql).await
     }
 
     /// One number of a query.
     pub async fn number(&self, sql: &str) -> f64 {
-        let rows = self.query(sql).await;
-        rows.first()
-            .and_then(|row| row[0].parse().ok())
-            .unwrap_or_else(|| panic!("{sql}: no number but {rows:?}"))
+        Store::at(&self.clickhouse()).number(sql).await
     }
 
     /// The readings that the store accounts for: those that are there, and those that rejects of the dataflow stand for.

@@ -1,0 +1,69 @@
+//! Ended before, in the middle of and after every durable step, again and again: every output is, byte for byte, what an
+//! undisturbed run over the same bindings gives.
+//!
+//! `NUANLIU_CRASHES` and `NUANLIU_SEED` change the number of crashes and the seed; every fifty crashes have topics, a
+//! database and a load of their own.
+
+use std::time::Duration;
+
+use tests::{
+    Site,
+    campaign::Campaign,
+    load::Load,
+    oracles::{table, topics},
+};
+
+const CONFIG: &str = "workers = 1\nclock = \"data\"\nepoch_ms = 100\nrecords_per_partition = 100\n---\n\
+                      [rules]\nremember_hours = 48\nremember_reports = 2000\nlateness_hours = 48\n";
+/// Crashes on one set of topics.
+const CRASHES: usize = 50;
+/// Hours of the simulated district.
+const HOURS: u32 = 12;
+
+fn setting(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: give a number")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_ends_the_process_the_output_is_that_of_an_undisturbed_run() {
+    let seed = setting("NUANLIU_SEED").unwrap_or(1);
+    let crashes = setting("NUANLIU_CRASHES").map_or(CRASHES, |crashes| crashes as usize);
+    for (number, begin) in (0..crashes).step_by(CRASHES).enumerate() {
+        campaign(seed + number as u64, CRASHES.min(crashes - begin)).await;
+    }
+}
+
+async fn campaign(seed: u64, crashes: usize) {
+    let site = Site::new("crashes", CONFIG);
+    site.nuanliu(&["migrate"]);
+    let load = Load::of(seed, HOURS);
+    let mut campaign = Campaign::of(&site, seed);
+    campaign.run(&load, crashes, |_| ()).await;
+    eprintln!("seed {seed}: the process ended at\n{}", campaign.summary());
+
+    let none = topics::Ends::new();
+    let disturbed = topics::TOPICS.map(|topic| topics::said(&site, topic, &none));
+    let ends = topics::ends(&site);
+    let undisturbed = undisturbed(&site, &load).await;
+    let rows = table::assert_same(&site, &undisturbed).await;
+    for (topic, one) in topics::TOPICS.into_iter().zip(disturbed) {
+        let other = topics::said(&undisturbed, topic, &ends);
+        topics::assert_same(topic, &one, &other);
+        assert!(one.len() > 5, "{}: {} records", topic.name(), one.len());
+    }
+    eprintln!("seed {seed}: {rows} rows are the same");
+}
+
+/// Runs a second pipeline over the bindings of the first, into a database of its own and onto the same topics.
+async fn undisturbed(site: &Site, load: &Load) -> Site {
+    let other = site.beside("undisturbed", CONFIG);
+    other.nuanliu(&["migrate"]);
+    std::fs::create_dir_all(other.path("state")).unwrap();
+    let log = |site: &Site| site.path("state").join("bindings.log");
+    std::fs::copy(log(site), log(&other)).unwrap();
+    let mut process = other.start(&["run"]);
+    other.stored(load.readings, &mut process, Duration::from_secs(180)).await;
+    assert_eq!(process.terminate(Duration::from_secs(60)), 0);
+    other
+}
