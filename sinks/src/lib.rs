@@ -95,9 +95,10 @@ pub struct Block {
     pub rows: Rows,
 }
 
-impl fmt::Display for Block {
-    /// The deduplication token: `table/epoch/bucket`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Block {
+    /// The place of the block among those of its epoch: table and bucket, one of each.
+    #[must_use]
+    pub fn place(&self) -> (&'static str, u16) {
         let table = match self.rows {
             Rows::Readings(_) => "readings",
             Rows::Kpis(_) => "kpis",
@@ -106,7 +107,15 @@ impl fmt::Display for Block {
             Rows::Quality(_) => "quality",
             Rows::Registry(_) => "registry",
         };
-        write!(f, "{table}/{}/{}", self.epoch, self.bucket)
+        (table, self.bucket)
+    }
+}
+
+impl fmt::Display for Block {
+    /// The deduplication token: `table/epoch/bucket`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (table, bucket) = self.place();
+        write!(f, "{table}/{}/{bucket}", self.epoch)
     }
 }
 

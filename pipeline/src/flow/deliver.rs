@@ -72,7 +72,9 @@ impl<'s> Deliver<'s> for StreamVec<'s, Epoch, Block> {
                     }
                 });
                 while let Some(entry) = gathering.first_entry().filter(|e| !frontier.less_equal(e.key())) {
-                    let (epoch, (capability, blocks)) = entry.remove_entry();
+                    let (epoch, (capability, mut blocks)) = entry.remove_entry();
+                    // They come from all workers, in any order, and a topic keeps the order in which it is written.
+                    blocks.sort_by_key(Block::place);
                     held.insert(epoch, capability);
                     send(Delivery {
                         epoch,
