@@ -99,6 +99,8 @@ pub struct Window {
     quantities: Quantities,
     sites: Keyed<Code, Site, RestoredSite>,
     above: Above,
+    /// How many series the sites hold: counted along, for going through all of them costs more than an epoch.
+    series: usize,
     /// The clock of the epoch before; `None` before the first.
     clock: Option<Millis>,
     horizon: Horizon,
@@ -120,6 +122,7 @@ impl Window {
             quantities: Quantities::builtin(),
             sites: Keyed::new(|facility: &Code| shard(facility)),
             above: Above::new(),
+            series: 0,
             clock: None,
             horizon: Horizon::NOTHING_CLOSED,
             tally: Tally::default(),
@@ -134,7 +137,8 @@ impl Window {
     #[must_use]
     pub fn footprint(&self) -> (usize, usize) {
         let sites: usize = self.sites.iter().map(|(.., site)| site.heap_bytes()).sum();
-        (sites + self.sites.end() as usize * size_of::<Option<(Code, Site)>>(), self.entries())
+        let series = self.sites.iter().map(|(.., site)| site.entries()).sum();
+        (sites + self.sites.end() as usize * size_of::<Option<(Code, Site)>>(), series)
     }
 
     /// Retracts and forgets what is closed. Decided by the clock of the epoch before, so that everything which one
@@ -164,13 +168,16 @@ impl Window {
         match (&change.profile, known) {
             (Some(profile), Some((number, site))) => {
                 let scopes = self.above.intern(profile);
+                self.series -= site.entries();
                 site.revise((profile.clone(), scopes), Calendar::hour(clock), &now, &mut self.tally);
+                self.series += site.entries();
                 site.gone = false;
                 site.take(&mut self.tally, number, &now, &mut self.touched);
             }
             (Some(profile), None) => {
                 let mut site = Site::new(profile.clone(), self.above.intern(profile));
                 site.expect_registered(Calendar::hour(clock));
+                self.series += site.entries();
                 self.sites.insert(change.facility.clone(), site);
             }
             (None, Some((number, site))) => {
@@ -197,7 +204,12 @@ impl Window {
             }
             let Some(site) = self.sites.get_mut(number) else { continue };
             let now = now(&self.quantities, site.means.role, self.horizon, self.clock);
-            site.object(&report.object.device).receive(report, &now, &mut self.tally);
+            let objects = site.objects.len();
+            let object = site.object(&report.object.device);
+            let series = object.series_count();
+            object.receive(report, &now, &mut self.tally);
+            self.series += object.series_count() - series;
+            self.series += site.objects.len() - objects;
             site.take(&mut self.tally, number, &now, &mut self.touched);
         }
         for repeated in epoch.repeated.iter().filter(|repeated| repeated.observed_at >= self.horizon.hour) {
@@ -289,6 +301,7 @@ impl Window {
             tell_facility(told, site, (Period::Day, start), before, after);
         }
         if site.gone {
+            self.series -= site.entries();
             let facility = site.code.clone();
             self.sites.remove(&facility);
         }
@@ -349,8 +362,7 @@ impl Stage for Window {
     }
 
     fn entries(&self) -> usize {
-        let objects = self.sites.iter().flat_map(|(.., site)| &site.objects);
-        objects.map(object::Object::series_count).sum()
+        self.series
     }
 }
 

@@ -94,6 +94,7 @@ impl Window {
                 None => site.expect_registered(Calendar::hour(clock)),
             }
             self.above.contribute_all(&site);
+            self.series += site.entries();
             self.sites.insert(change.facility.clone(), site);
         }
         drop(self.sites.all_restored());

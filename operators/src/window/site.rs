@@ -287,6 +287,11 @@ impl Site {
         }
     }
 
+    /// How many series it holds, reports among them.
+    pub(super) fn entries(&self) -> usize {
+        self.objects.iter().map(Object::series_count).sum()
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         let objects: usize = self.objects.iter().map(Object::heap_bytes).sum();
         let hours: usize = self.hours.iter().map(|hour| hour.facts.heap_bytes()).sum();

@@ -192,6 +192,7 @@ impl Workers {
             all.too_late += one.too_late;
             all.unregistered += one.unregistered;
         }
+        assert!(self.windows.iter().all(|window| window.entries() == window.footprint().1));
         all.facility.sort_by_key(|w| (w.scope.code.clone(), w.period, w.window_start));
         all.hours.sort_by_key(|hour| (hour.facility.clone(), hour.hour));
         let mut sums = Scopes::new();
