@@ -4,7 +4,10 @@
 //! `epoch=N` in their metadata. Guarantees: after a restart [`Kafka::open`] fences the process before and tells the last
 //! epoch that is there, so that nothing is written twice.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -39,6 +42,8 @@ pub struct Kafka {
     codec: Codec,
     /// Whether KPI states go to `heating.kpis`.
     kpis: bool,
+    /// Whether a transaction was begun and neither committed nor aborted.
+    open: AtomicBool,
 }
 
 impl Kafka {
@@ -75,7 +80,14 @@ impl Kafka {
         producer
             .init_transactions(ANSWER_WITHIN)
             .map_err(|error| classify("opening transactions", &error))?;
-        let kafka = Kafka { producer, consumer, settings: settings.clone(), codec, kpis };
+        let kafka = Kafka {
+            producer,
+            consumer,
+            settings: settings.clone(),
+            codec,
+            kpis,
+            open: AtomicBool::new(false),
+        };
         let epoch = kafka.committed_epoch(partitions)?;
         Ok((kafka, epoch))
     }
@@ -85,16 +97,29 @@ impl Kafka {
     /// # Errors
     /// [`Error::Retry`] when nothing became visible, [`Error::Stop`] when another process has taken over.
     pub fn write(&self, epoch: Epoch, blocks: &[Block], positions: &[Position]) -> Result<(), Error> {
+        // An attempt whose abort failed too is in the way of the next.
+        self.abort()?;
         self.producer.begin_transaction().map_err(|error| classify("beginning a transaction", &error))?;
+        self.open.store(true, Ordering::Relaxed);
         failpoint::reached("kafka.begun");
         let written = self.send(epoch, blocks).and_then(|()| self.commit(epoch, positions));
-        if written.is_ok() {
-            failpoint::reached("kafka.after_commit");
-        }
-        if let Err(Error::Retry { .. }) = written {
-            self.producer.abort_transaction(ANSWER_WITHIN).map_err(|error| classify("aborting", &error))?;
+        match &written {
+            Ok(()) => {
+                failpoint::reached("kafka.after_commit");
+                self.open.store(false, Ordering::Relaxed);
+            }
+            Err(Error::Retry { .. }) => self.abort()?,
+            Err(_) => {}
         }
         written
+    }
+
+    fn abort(&self) -> Result<(), Error> {
+        if self.open.load(Ordering::Relaxed) {
+            self.producer.abort_transaction(ANSWER_WITHIN).map_err(|error| classify("aborting", &error))?;
+            self.open.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn send(&self, epoch: Epoch, blocks: &[Block]) -> Result<(), Error> {
