@@ -9,7 +9,9 @@ pub mod exchange;
 pub mod failpoint;
 pub mod kafka;
 pub mod memory;
+pub mod outbox;
 pub mod runner;
+pub mod spool;
 
 use std::{fmt, future::Future, sync::Arc};
 
@@ -127,4 +129,13 @@ pub trait Sink: Send + Sync + 'static {
     /// Writes blocks that may be written in any order; returns when all are durable. Writing a block again, after
     /// a lost answer or a restart, changes nothing.
     fn write(&self, blocks: Arc<Vec<Block>>) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// The result that asks for more: stop before retry before success.
+pub(crate) fn graver(one: Result<(), Error>, other: Result<(), Error>) -> Result<(), Error> {
+    match (&one, &other) {
+        (Err(Error::Stop { .. }), _) => one,
+        (_, Err(Error::Stop { .. })) | (Ok(()), _) => other,
+        _ => one,
+    }
 }

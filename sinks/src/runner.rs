@@ -164,6 +164,13 @@ impl Status {
         self.metrics.paused.set(0);
     }
 
+    /// Counts blocks that are durable.
+    pub(crate) fn acknowledged(&self, blocks: u64, rows: u64, took: Duration) {
+        self.metrics.batches.inc_by(blocks);
+        self.metrics.rows.inc_by(rows);
+        self.metrics.seconds.observe(took.as_secs_f64());
+    }
+
     /// Sets how much is waiting, for sinks that deliver on their own.
     pub fn pending(&self, blocks: usize) {
         self.metrics.pending.set(i64::try_from(blocks).unwrap_or(i64::MAX));

@@ -11,16 +11,17 @@ use serde::Deserialize;
 use tokio::{sync::Semaphore, task::JoinSet};
 
 mod answer;
+mod compress;
 pub mod migrate;
 mod native;
 mod tables;
 
 pub use migrate::{Applied, migrate};
 
-use crate::{Block, Error, Sink, failpoint};
+use crate::{Block, Error, Sink, failpoint, outbox::Store, spool::Insert};
 
 const NAME: &str = "clickhouse";
-/// Bytes that are compressed and sent at a time.
+/// Bytes that are sent at a time.
 const CHUNK: usize = 1 << 20;
 
 /// The `[clickhouse]` section: where the server is and how it is written to.
@@ -62,6 +63,13 @@ pub struct Settings {
     /// Years that rows are kept after they were loaded: three seasons when absent.
     #[serde(default = "default_retention_years")]
     pub retention_years: u32,
+    /// Whether blocks wait on disk while the server is away, so that alarms and checkpoints go on; otherwise everything
+    /// waits for it.
+    #[serde(default = "default_spool")]
+    pub spool: bool,
+    /// Bytes that may wait on disk; then everything waits.
+    #[serde(default = "default_spool_bytes")]
+    pub spool_bytes: u64,
     /// Further settings of every insert, such as `insert_quorum = "auto"`.
     #[serde(default)]
     pub insert_settings: BTreeMap<String, String>,
@@ -81,6 +89,12 @@ fn default_in_flight() -> usize {
 }
 fn default_compression() -> bool {
     true
+}
+fn default_spool() -> bool {
+    true
+}
+fn default_spool_bytes() -> u64 {
+    20_000_000_000
 }
 fn default_retention_years() -> u32 {
     3
@@ -103,6 +117,8 @@ impl Settings {
             compression: default_compression(),
             cluster: None,
             retention_years: default_retention_years(),
+            spool: default_spool(),
+            spool_bytes: default_spool_bytes(),
             insert_settings: BTreeMap::new(),
         }
     }
@@ -128,6 +144,9 @@ impl Settings {
         if self.in_flight == 0 {
             problems.push("in_flight: must be at least 1".to_owned());
         }
+        if self.spool && self.spool_bytes == 0 {
+            problems.push("spool_bytes: must be at least 1; `spool = false` turns it off".to_owned());
+        }
         if self.retention_years == 0 {
             problems.push("retention_years: must be at least 1".to_owned());
         }
@@ -143,8 +162,7 @@ impl Settings {
         if !problems.is_empty() {
             return Err(stop(problems.join("; ")));
         }
-        let compression = if self.compression { Compression::Lz4 } else { Compression::None };
-        let mut client = Client::default().with_url(&self.url).with_compression(compression);
+        let mut client = Client::default().with_url(&self.url).with_compression(Compression::None);
         if let Some(user) = &self.user {
             client = client.with_user(user);
         }
@@ -177,6 +195,7 @@ fn stop(detail: String) -> Error {
 #[derive(Clone)]
 pub struct ClickHouse {
     client: Client,
+    compression: bool,
     in_flight: Arc<Semaphore>,
     send_timeout: Duration,
     answer_timeout: Duration,
@@ -201,6 +220,7 @@ impl ClickHouse {
         }
         Ok(ClickHouse {
             client,
+            compression: settings.compression,
             in_flight: Arc::new(Semaphore::new(settings.in_flight)),
             send_timeout: Duration::from_secs(settings.send_timeout),
             answer_timeout: Duration::from_secs(settings.answer_timeout),
@@ -219,20 +239,48 @@ impl ClickHouse {
     /// As [`Sink::write`].
     pub async fn write_ledger(&self, events: &[crate::exchange::ledger::Event]) -> Result<(), Error> {
         match tables::ledger(events) {
-            Some(insert) => self.insert(insert).await,
+            Some(columns) => self.send(&self.pack(columns)?).await,
             None => Ok(()),
         }
     }
 
-    async fn insert(&self, insert: tables::Insert) -> Result<(), Error> {
+    /// An insert as it will be sent.
+    fn pack(&self, insert: tables::Insert) -> Result<Insert, Error> {
         let tables::Insert { table, token, columns } = insert;
         let names = columns.names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let rows = columns.rows() as u64;
+        let body = columns.finish();
+        let body = if self.compression { compress::frames(&body)? } else { body };
+        Ok(Insert {
+            statement: format!("INSERT INTO {table} ({names}) FORMAT Native"),
+            table: table.to_owned(),
+            token,
+            compressed: self.compression,
+            rows,
+            body: body.into(),
+        })
+    }
+}
+
+impl Store for ClickHouse {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn encode(&self, block: &Block) -> Result<Vec<Insert>, Error> {
+        tables::inserts(block).into_iter().map(|insert| self.pack(insert)).collect()
+    }
+
+    async fn send(&self, insert: &Insert) -> Result<(), Error> {
+        // The semaphore is never closed.
+        let _permit = self.in_flight.acquire().await;
         let mut request = self
             .client
-            .insert_formatted_with(format!("INSERT INTO {table} ({names}) FORMAT Native"))
-            .with_setting("insert_deduplication_token", &token)
+            .insert_formatted_with(&insert.statement)
+            .with_setting("insert_deduplication_token", &insert.token)
+            .with_setting("decompress", if insert.compressed { "1" } else { "0" })
             .with_timeouts(Some(self.send_timeout), Some(self.answer_timeout));
-        let mut bytes = bytes::Bytes::from(columns.finish());
+        let mut bytes = insert.body.clone();
         failpoint::reached("clickhouse.before_insert");
         let send = async {
             while !bytes.is_empty() {
@@ -241,7 +289,7 @@ impl ClickHouse {
             failpoint::reached("clickhouse.before_end");
             request.end().await
         };
-        send.await.map_err(|error| answer::classify(table, &error))?;
+        send.await.map_err(|error| answer::classify(&insert.table, &error))?;
         failpoint::reached("clickhouse.after_insert");
         Ok(())
     }
@@ -254,36 +302,20 @@ impl Sink for ClickHouse {
 
     async fn write(&self, blocks: Arc<Vec<Block>>) -> Result<(), Error> {
         let mut under_way = JoinSet::new();
-        for place in 0..blocks.len() {
-            let Ok(permit) = Arc::clone(&self.in_flight).acquire_owned().await else {
-                break; // The semaphore is never closed.
-            };
-            let (sink, blocks) = (self.clone(), Arc::clone(&blocks));
-            under_way.spawn(async move {
-                let _permit = permit;
-                for insert in tables::inserts(&blocks[place]) {
-                    sink.insert(insert).await?;
-                }
-                Ok(())
-            });
+        for block in blocks.iter() {
+            for insert in self.encode(block)? {
+                let sink = self.clone();
+                under_way.spawn(async move { sink.send(&insert).await });
+            }
         }
         let mut result = Ok(());
         while let Some(done) = under_way.join_next().await {
             let done = done.unwrap_or_else(|e| {
                 Err(Error::Retry { sink: NAME, detail: format!("an insert was cut short: {e}") })
             });
-            result = graver(result, done);
+            result = crate::graver(result, done);
         }
         result
-    }
-}
-
-/// The result that asks for more: stop before retry before success.
-fn graver(one: Result<(), Error>, other: Result<(), Error>) -> Result<(), Error> {
-    match (&one, &other) {
-        (Err(Error::Stop { .. }), _) => one,
-        (_, Err(Error::Stop { .. })) | (Ok(()), _) => other,
-        _ => one,
     }
 }
 
