@@ -9,7 +9,7 @@
 //!                                                         ├─► alarms ─┴─────────────────────┴─► alarms
 //!                                                         ├─► readings
 //!                                                         └─► rejects  (with those of decode and join)
-//!  all of them ─► blocks ─► deliver to ClickHouse, Kafka and the exchange ─► delivered ─► bind
+//!  all of them ─► blocks ─► deliver to Kafka, then to ClickHouse and the exchange ─► delivered ─► bind
 //! ```
 //!
 //! Enters: Kafka. Leaves: blocks at the sinks. Guarantees: the output of an epoch is a pure function of its binding and
@@ -41,7 +41,7 @@ use crate::{
         block::Blocks,
         clock::{Clock, Clocked},
         decode::Decode,
-        deliver::Deliver,
+        deliver::{Beats, Deliver},
         hours::Hours,
         read::Read,
         registry::Kept,
@@ -112,6 +112,7 @@ pub fn build(
     let revised = windowed.roll_up(group);
     let alarms =
         alarmed.transitions().concat(diagnosed.transitions()).concat(ticks.clone().operations(recovery)?);
+    let beats = ticks.clone().beats(group);
     let rejects = scope.concatenate([decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()]);
 
     // What goes out: alarms with every epoch, the rest in groups of epochs.
@@ -124,12 +125,15 @@ pub fn build(
 
     let stored_blocks = [&alarms, &rejects, &kpis, &registry].map(Clone::clone);
     let to_store = scope.concatenate(stored_blocks).concat(readings).concat(quality);
-    let to_kafka = scope.concatenate([&alarms, &rejects, &kpis].map(Clone::clone)).exchange(|_| 0);
+    let said_blocks = [alarms.clone(), rejects, kpis.clone(), beats];
+    let to_kafka = scope.concatenate(said_blocks).exchange(|_| 0);
     let to_province = scope.concatenate([alarms, kpis, registry]).exchange(|_| 0);
-    let store =
-        to_store.deliver("deliver to clickhouse", outlets.clickhouse_has.max(start), outlets.to_clickhouse());
+    // Kafka first: it turns away a process that another one has replaced, which then writes nowhere.
     let said = to_kafka.deliver("deliver to kafka", outlets.kafka_has.max(start), outlets.to_kafka());
-    let told = to_province.deliver("deliver to the exchange", start, outlets.to_exchange());
+    let has = outlets.clickhouse_has.max(start);
+    let store = to_store.deliver_behind(said.clone(), "deliver to clickhouse", has, outlets.to_clickhouse());
+    let told =
+        to_province.deliver_behind(said.clone(), "deliver to the exchange", start, outlets.to_exchange());
     scope.concatenate([store.probe_with(stored), said, told]).probe_with(delivered);
     Ok(())
 }

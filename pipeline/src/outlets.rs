@@ -6,6 +6,7 @@
 use std::{
     sync::{Arc, mpsc},
     thread,
+    time::{Duration, Instant},
 };
 
 use schemas::Epoch;
@@ -14,25 +15,29 @@ use sinks::{
     clickhouse::ClickHouse,
     exchange,
     kafka::Kafka,
+    outbox::{self, Outbox},
     runner::{self, BackOff, Status},
+    spool::Spool,
 };
 use tokio::sync::{Semaphore, mpsc as channel, watch};
 
 use crate::{control::Control, flow::deliver::Delivery, progress::Progress};
 
-/// Deliveries to the store that may be under way at once.
-const STORE_WRITES: usize = 4;
+/// Deliveries to a sink that may be under way at once.
+const WRITES: usize = 4;
+/// How often a stop looks whether the spool is empty.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Where the workers send their deliveries.
 #[derive(Clone)]
 pub struct Outlets {
-    /// To ClickHouse.
-    pub clickhouse: channel::UnboundedSender<Delivery>,
+    /// To ClickHouse, at once or through the spool.
+    pub clickhouse: Outbox,
     /// To Kafka.
     pub kafka: mpsc::Sender<Delivery>,
     /// To the provincial platform's ledger.
     pub exchange: Option<channel::UnboundedSender<Delivery>>,
-    /// The last epoch that ClickHouse has.
+    /// The last epoch that ClickHouse or the spool has.
     pub clickhouse_has: Epoch,
     /// The last epoch that Kafka has.
     pub kafka_has: Epoch,
@@ -43,8 +48,10 @@ pub struct Outlets {
 
 /// The sinks before they are at work.
 pub struct Sinks {
-    /// ClickHouse, and the last epoch it has.
+    /// ClickHouse, and the last epoch that it or the spool has.
     pub clickhouse: (ClickHouse, Epoch),
+    /// Where blocks for ClickHouse wait, and whether new ones may.
+    pub spool: (Spool, bool),
     /// Kafka, and the last epoch it has.
     pub kafka: (Kafka, Epoch),
     /// The settings of the provincial platform, where there is one.
@@ -80,14 +87,29 @@ impl Outlets {
             }
             None => None,
         };
-        let clickhouse = start_sink(clickhouse, status("clickhouse"), runtime, stopping, Arc::clone(control));
+        let control_of_store = Arc::clone(control);
+        let settings = outbox::Settings {
+            spool: sinks.spool.0,
+            spooling: sinks.spool.1,
+            status: status("clickhouse"),
+            spool_status: status("spool"),
+            stop: stopping,
+            fail: Arc::new(move |error| control_of_store.fail(error.into())),
+        };
+        let clickhouse = Outbox::start(clickhouse, settings, runtime)?;
         let kafka = start_kafka(kafka, status("kafka"), Arc::clone(progress), Arc::clone(control))?;
-        Ok(Outlets { clickhouse, kafka, exchange, clickhouse_has, kafka_has, statuses, stop: Arc::new(stop) })
+        let stop = Arc::new(stop);
+        Ok(Outlets { clickhouse, kafka, exchange, clickhouse_has, kafka_has, statuses, stop })
     }
 
     /// How workers hand blocks to ClickHouse.
     pub fn to_clickhouse(&self) -> impl Fn(Delivery) + use<> {
-        send(self.clickhouse.clone())
+        let outbox = self.clickhouse.clone();
+        move |mut delivery| {
+            // What acknowledges must not keep the rows in memory.
+            let blocks = std::mem::take(&mut delivery.blocks);
+            outbox.put(blocks, Box::new(move || delivery.acknowledge()));
+        }
     }
 
     /// How workers hand blocks to the provincial platform; where there is none, blocks are done with at once.
@@ -106,7 +128,23 @@ impl Outlets {
         move |delivery| drop(kafka.send(delivery))
     }
 
-    /// Ends the deliveries to the provincial platform; what is owed stays in the ledger.
+    /// Waits until the spool is empty, unless ClickHouse is away or it takes longer than `patience`.
+    pub fn settle(&self, patience: Duration) {
+        let began = Instant::now();
+        while !self.clickhouse.settled() && began.elapsed() < patience {
+            thread::sleep(LOOK);
+        }
+        let waiting = self.clickhouse.waiting();
+        if waiting > 0 {
+            tracing::warn!(
+                inserts = waiting,
+                "some rows wait on disk for ClickHouse: the next start sends them"
+            );
+        }
+    }
+
+    /// Ends the deliveries to the provincial platform and from the spool; what is owed stays in the ledger, what waits
+    /// stays on disk.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -128,11 +166,6 @@ async fn deliver(delivery: exchange::Delivery, stopping: watch::Receiver<bool>, 
     }
 }
 
-fn send(sender: channel::UnboundedSender<Delivery>) -> impl Fn(Delivery) {
-    // Fails only when the task has ended, and then the pipeline is stopping.
-    move |delivery| drop(sender.send(delivery))
-}
-
 fn start_sink<S: Sink>(
     sink: S,
     status: Status,
@@ -142,7 +175,7 @@ fn start_sink<S: Sink>(
 ) -> channel::UnboundedSender<Delivery> {
     let (sender, mut deliveries) = channel::unbounded_channel::<Delivery>();
     let sink = Arc::new(sink);
-    let permits = Arc::new(Semaphore::new(STORE_WRITES));
+    let permits = Arc::new(Semaphore::new(WRITES));
     runtime.spawn(async move {
         while let Some(delivery) = deliveries.recv().await {
             // The semaphore is never closed.

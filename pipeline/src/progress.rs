@@ -52,6 +52,8 @@ impl Progress {
     pub fn open(state: &Path) -> Result<Progress, Error> {
         let path = state.join("stored");
         let stored = match fs::read_to_string(&path) {
+            // After a loss of power the file may be empty: blocks are then offered again, which changes nothing.
+            Ok(text) if text.is_empty() => 0,
             Ok(text) => text.trim().parse().map_err(|_| Error::State {
                 path: path.clone(),
                 error: std::io::Error::other(

@@ -1,12 +1,15 @@
-//! ClickHouse goes away, and answers get lost: the pipeline pauses, says so, and goes on; nothing is lost or doubled.
+//! ClickHouse goes away, and answers get lost: alarms go on, what ClickHouse lacks waits on disk, also through a crash,
+//! and nothing is lost or doubled.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use connectors::Outgoing;
 use schemas::{AlarmTransition, Topic, Transition, time::MINUTE};
 use tests::{Process, Proxy, Site, consume, district, site, until};
 
 const PAUSED: &str = "nuanliu_sink_paused{sink=\"clickhouse\"}";
+const WAITING: &str = "nuanliu_spool_blocks";
+const BOUND: &str = "nuanliu_epoch_bound";
 const SOON: Duration = Duration::from_secs(60);
 
 /// A site whose pipeline reaches ClickHouse through a proxy.
@@ -49,30 +52,93 @@ fn told(site: &Site) -> Vec<Transition> {
     told.into_iter().map(|alarm| alarm.transition).collect()
 }
 
+/// Waits until so many more epochs were bound than may be on their way at once.
+async fn epochs_go_on(site: &Site, process: &mut Process) {
+    let from = site.metric(BOUND).await.unwrap();
+    until("epochs go on", SOON, async || {
+        process.must_run();
+        site.metric(BOUND).await.is_some_and(|bound| bound > from + 100.0)
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_pauses_the_pipeline_and_loses_nothing() {
+async fn a_store_that_is_away_holds_no_alarm_and_loses_nothing() {
     let (site, proxy) = behind_a_proxy().await;
     let mut accepted = publish(&site, 0..10).await;
     let mut process = site.start(&["run"]);
     site.stored(accepted, &mut process, SOON).await;
     paused(&site, &mut process, 0.0).await;
+    assert_eq!(site.metric(WAITING).await, Some(0.0), "a store that is there needs no disk");
 
     proxy.set_down(true);
     let before = accepted;
     accepted += publish(&site, 10..20).await;
     paused(&site, &mut process, 1.0).await;
     until("the alarm is raised", SOON, async || told(&site).first() == Some(&Transition::Raised)).await;
+    epochs_go_on(&site, &mut process).await;
     assert_eq!(site.accounted().await, before, "nothing passes a store that is away");
     assert!(proxy.refused() > 1, "it is asked again and again");
+
+    // What waits on disk is there after a crash, and goes on waiting.
+    process.kill();
+    let mut process = site.start(&["run"]);
+    accepted += publish(&site, 20..30).await;
+    paused(&site, &mut process, 1.0).await;
+    epochs_go_on(&site, &mut process).await;
+    assert!(site.metric(WAITING).await > Some(0.0));
 
     proxy.set_down(false);
     site.stored(accepted, &mut process, SOON).await;
     paused(&site, &mut process, 0.0).await;
     until("the alarm is cleared", SOON, async || told(&site).last() == Some(&Transition::Cleared)).await;
+    until("nothing waits", SOON, async || site.metric(WAITING).await == Some(0.0)).await;
     assert_eq!(process.terminate(SOON), 0);
+    assert_eq!(fs::read_dir(site.path("state").join("spool")).unwrap().count(), 0);
     let open = "SELECT count() FROM alarms_active WHERE rule = 'sink_down'";
     assert_eq!(site.number(open).await, 0.0);
-    assert_eq!(site.number("SELECT count() FROM alarms FINAL WHERE rule = 'sink_down'").await, 1.0);
+    let rows = site.number("SELECT count() FROM readings").await;
+    assert_eq!(rows as u64, accepted, "rows before any merge");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_store_is_away_leaves_its_rows_for_the_next_start() {
+    let (site, proxy) = behind_a_proxy().await;
+    let mut process = site.start(&["run"]);
+    let mut accepted = publish(&site, 0..5).await;
+    site.stored(accepted, &mut process, SOON).await;
+    proxy.set_down(true);
+    accepted += publish(&site, 5..15).await;
+    paused(&site, &mut process, 1.0).await;
+    epochs_go_on(&site, &mut process).await;
+    assert_eq!(process.terminate(SOON), 0, "a clean stop needs no store");
+    proxy.set_down(false);
+    let mut process = site.start(&["run"]);
+    site.stored(accepted, &mut process, SOON).await;
+    assert_eq!(process.terminate(SOON), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_spool_everything_waits_for_the_store() {
+    let (site, proxy) = behind_a_proxy().await;
+    site.reconfigure("[clickhouse]\n", "[clickhouse]\nspool = false\n");
+    let mut process = site.start(&["run"]);
+    let mut accepted = publish(&site, 0..5).await;
+    site.stored(accepted, &mut process, SOON).await;
+    proxy.set_down(true);
+    accepted += publish(&site, 5..15).await;
+    paused(&site, &mut process, 1.0).await;
+    let mut bound = None;
+    until("epochs stop", SOON, async || {
+        let before = bound;
+        bound = site.metric(BOUND).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bound == before
+    })
+    .await;
+    proxy.set_down(false);
+    site.stored(accepted, &mut process, SOON).await;
+    assert_eq!(process.terminate(SOON), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

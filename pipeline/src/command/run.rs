@@ -7,7 +7,7 @@ use std::{
 
 use clap::{ArgAction, Args};
 use schemas::{Epoch, avro::Codec};
-use sinks::{clickhouse::ClickHouse, kafka::Kafka};
+use sinks::{clickhouse::ClickHouse, kafka::Kafka, spool::Spool};
 use timely::dataflow::ProbeHandle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -162,7 +162,8 @@ fn run_dataflow(
     if !lost.is_empty() && !parts.accept_loss {
         return Err(loss::refused(&lost, &config.kafka).into());
     }
-    let sinks = open_sinks(config, &codec, &progress, &watermarks)?;
+    let stored = progress.stored().max(restored.as_ref().map_or(0, |restored| restored.epoch));
+    let sinks = open_sinks(config, &codec, stored, &watermarks)?;
     let known =
         recorded.last().map(|binding| binding.epoch).or(restored.as_ref().map(|restored| restored.epoch));
     loss::agrees(sinks.kafka.1, known.unwrap_or(0), &pipeline.name)?;
@@ -199,6 +200,9 @@ fn run_dataflow(
         watchdog::start(Duration::from_secs(config.operations.watchdog_seconds), watched)?;
     }
     let worked = work(share, &parts.cluster, minter, &progress, &workers);
+    if worked.is_ok() && !control.finished() {
+        outlets.settle(Duration::from_secs(pipeline.drain_seconds));
+    }
     outlets.stop();
     worked?;
     checkpoints.finish();
@@ -209,7 +213,7 @@ fn run_dataflow(
 fn open_sinks(
     config: &Config,
     codec: &Codec,
-    progress: &Progress,
+    stored: Epoch,
     watermarks: &Watermarks,
 ) -> anyhow::Result<Sinks> {
     let partitions: Vec<_> = watermarks.now().iter().map(|mark| (mark.topic, mark.partition)).collect();
@@ -217,7 +221,14 @@ fn open_sinks(
     let kafka =
         Kafka::open(&config.kafka, &pipeline.name, codec.clone(), pipeline.publish_kpis, &partitions)?;
     let clickhouse = ClickHouse::new(&config.clickhouse)?;
-    Ok(Sinks { clickhouse: (clickhouse, progress.stored()), kafka, exchange: config.exchange.clone() })
+    let settings = &config.clickhouse;
+    let spool = Spool::open(&pipeline.state.join("spool"), settings.spool_bytes, stored)?;
+    Ok(Sinks {
+        clickhouse: (clickhouse, stored),
+        spool: (spool, settings.spool),
+        kafka,
+        exchange: config.exchange.clone(),
+    })
 }
 
 /// What the platform's conditions are told from.

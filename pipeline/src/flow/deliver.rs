@@ -6,17 +6,18 @@ use std::{
 };
 
 use schemas::Epoch;
-use sinks::Block;
+use sinks::{Block, Rows};
 use timely::{
-    Accountable,
     container::CapacityContainerBuilder,
     dataflow::{
         StreamVec,
         channels::pact::Pipeline,
-        operators::{Capability, Operator},
+        operators::{Capability, Operator, vec::Map},
     },
     scheduling::SyncActivator,
 };
+
+use super::{block::group_end, clock::Tick};
 
 /// Blocks of one epoch on their way to a sink.
 pub struct Delivery {
@@ -47,7 +48,19 @@ pub trait Deliver<'s> {
         delivered: Epoch,
         send: impl Fn(Delivery) + 'static,
     ) -> StreamVec<'s, Epoch, ()>;
+
+    /// As [`Deliver::deliver`], but sends an epoch only when it has passed `fence`, which is what another sink has
+    /// acknowledged: a process that this sink turns away then writes nothing to the others either.
+    fn deliver_behind(
+        self,
+        fence: StreamVec<'s, Epoch, ()>,
+        name: &str,
+        delivered: Epoch,
+        send: impl Fn(Delivery) + 'static,
+    ) -> StreamVec<'s, Epoch, ()>;
 }
+
+type Builder = CapacityContainerBuilder<Vec<()>>;
 
 impl<'s> Deliver<'s> for StreamVec<'s, Epoch, Block> {
     fn deliver(
@@ -56,37 +69,108 @@ impl<'s> Deliver<'s> for StreamVec<'s, Epoch, Block> {
         delivered: Epoch,
         send: impl Fn(Delivery) + 'static,
     ) -> StreamVec<'s, Epoch, ()> {
-        type Builder = CapacityContainerBuilder<Vec<()>>;
         let scope = self.scope();
         self.unary_frontier::<Builder, _, _, _>(Pipeline, name, move |_, info| {
-            let activator = Arc::new(scope.worker().sync_activator_for(info.address.to_vec()));
-            let acknowledged: Arc<Mutex<Vec<Epoch>>> = Arc::default();
-            let mut gathering: BTreeMap<Epoch, (Capability<Epoch>, Vec<Block>)> = BTreeMap::new();
-            let mut held: BTreeMap<Epoch, Capability<Epoch>> = BTreeMap::new();
+            let activator = scope.worker().sync_activator_for(info.address.to_vec());
+            let mut counter = Counter::new(delivered, activator, send);
             move |(input, frontier), _output| {
-                input.for_each(|time, blocks| {
-                    if *time.time() > delivered && blocks.record_count() > 0 {
-                        let (_, all) =
-                            gathering.entry(*time.time()).or_insert_with(|| (time.retain(0), vec![]));
-                        all.append(blocks);
-                    }
-                });
-                while let Some(entry) = gathering.first_entry().filter(|e| !frontier.less_equal(e.key())) {
-                    let (epoch, (capability, mut blocks)) = entry.remove_entry();
-                    // They come from all workers, in any order, and a topic keeps the order in which it is written.
-                    blocks.sort_by_key(Block::place);
-                    held.insert(epoch, capability);
-                    send(Delivery {
-                        epoch,
-                        blocks: Arc::new(blocks),
-                        acknowledged: Arc::clone(&acknowledged),
-                        activator: Arc::clone(&activator),
-                    });
-                }
-                for epoch in acknowledged.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-                    held.remove(&epoch);
-                }
+                input.for_each(|time, blocks| counter.gather(*time.time(), || time.retain(0), blocks));
+                counter.send(|epoch| !frontier.less_equal(epoch));
+                counter.release();
             }
+        })
+    }
+
+    fn deliver_behind(
+        self,
+        fence: StreamVec<'s, Epoch, ()>,
+        name: &str,
+        delivered: Epoch,
+        send: impl Fn(Delivery) + 'static,
+    ) -> StreamVec<'s, Epoch, ()> {
+        let scope = self.scope();
+        self.binary_frontier::<_, Builder, _, _, _, _>(fence, Pipeline, Pipeline, name, move |_, info| {
+            let activator = scope.worker().sync_activator_for(info.address.to_vec());
+            let mut counter = Counter::new(delivered, activator, send);
+            move |(input, frontier), (fence, fenced), _output| {
+                fence.for_each(|_, _| {});
+                input.for_each(|time, blocks| counter.gather(*time.time(), || time.retain(0), blocks));
+                counter.send(|epoch| !frontier.less_equal(epoch) && !fenced.less_equal(epoch));
+                counter.release();
+            }
+        })
+    }
+}
+
+/// Where blocks are gathered, handed out, and kept open until they are acknowledged.
+struct Counter<F> {
+    delivered: Epoch,
+    send: F,
+    activator: Arc<SyncActivator>,
+    acknowledged: Arc<Mutex<Vec<Epoch>>>,
+    /// Not sent yet.
+    gathering: BTreeMap<Epoch, (Capability<Epoch>, Vec<Block>)>,
+    /// Sent and not acknowledged.
+    held: BTreeMap<Epoch, Capability<Epoch>>,
+}
+
+impl<F: Fn(Delivery)> Counter<F> {
+    fn new(delivered: Epoch, activator: SyncActivator, send: F) -> Counter<F> {
+        Counter {
+            delivered,
+            send,
+            activator: Arc::new(activator),
+            acknowledged: Arc::default(),
+            gathering: BTreeMap::new(),
+            held: BTreeMap::new(),
+        }
+    }
+
+    fn gather(&mut self, epoch: Epoch, retain: impl FnOnce() -> Capability<Epoch>, blocks: &mut Vec<Block>) {
+        if epoch > self.delivered && !blocks.is_empty() {
+            let (_, all) = self.gathering.entry(epoch).or_insert_with(|| (retain(), Vec::new()));
+            all.append(blocks);
+        }
+    }
+
+    /// Hands out the epochs that are ready, in their order.
+    fn send(&mut self, ready: impl Fn(&Epoch) -> bool) {
+        while let Some(entry) = self.gathering.first_entry().filter(|entry| ready(entry.key())) {
+            let (epoch, (capability, mut blocks)) = entry.remove_entry();
+            // They come from all workers, in any order, and a topic keeps the order in which it is written.
+            blocks.sort_by_key(Block::place);
+            self.held.insert(epoch, capability);
+            (self.send)(Delivery {
+                epoch,
+                blocks: Arc::new(blocks),
+                acknowledged: Arc::clone(&self.acknowledged),
+                activator: Arc::clone(&self.activator),
+            });
+        }
+    }
+
+    /// Lets go of what was acknowledged.
+    fn release(&mut self) {
+        for epoch in self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            self.held.remove(&epoch);
+        }
+    }
+}
+
+/// Gives the sign of life of a pipeline.
+pub trait Beats<'s> {
+    /// An empty block at the end of every group of epochs, so that Kafka commits a transaction for each even when there
+    /// is nothing to say: that is what tells a process that another one has taken over.
+    fn beats(self, group: u64) -> StreamVec<'s, Epoch, Block>;
+}
+
+impl<'s> Beats<'s> for StreamVec<'s, Epoch, Tick> {
+    fn beats(self, group: u64) -> StreamVec<'s, Epoch, Block> {
+        // Every worker has the ticks; the first speaks for all.
+        let first = self.scope().index() == 0;
+        self.flat_map(move |tick| {
+            let due = first && tick.epoch == group_end(tick.epoch, group);
+            due.then(|| Block { epoch: tick.epoch, bucket: 0, rows: Rows::Alarms(Vec::new()) })
         })
     }
 }
