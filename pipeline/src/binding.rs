@@ -2,19 +2,13 @@
 //!
 //! Enters: watermarks of the input topics, the wall clock, the state of the sinks. Leaves: a durable sequence of
 //! [`Binding`]s without gaps. Guarantees: a binding is on disk before anyone sees it, so that every output of an
-//! epoch is a function of the log and of Kafka; a second process on the same directory is refused.
+//! epoch is a function of the log and of Kafka.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
-};
+pub mod log;
 
+pub use log::{BindingLog, Recorded};
 use schemas::{Epoch, Millis, Topic};
 use serde::{Deserialize, Serialize};
-use sinks::failpoint;
-
-use crate::Error;
 
 /// The offsets of one partition that an epoch reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,84 +109,14 @@ pub fn next(
     }
 }
 
-/// The append-only log of bindings in a pipeline's state directory.
-#[derive(Debug)]
-pub struct BindingLog {
-    file: File,
-    path: PathBuf,
-    _lock: File,
-}
-
-impl BindingLog {
-    /// Opens the log and gives what it holds. A torn last record, left by a crash while writing, is cut off: nobody
-    /// has seen it.
-    ///
-    /// # Errors
-    /// When another process holds the directory, when the log has a gap, or when the disk fails.
-    pub fn open(directory: &Path) -> Result<(BindingLog, Vec<Binding>), Error> {
-        let failed = |path: &Path, error: std::io::Error| Error::State { path: path.to_owned(), error };
-        fs::create_dir_all(directory).map_err(|e| failed(directory, e))?;
-        let lock_path = directory.join("lock");
-        let lock = File::create(&lock_path).map_err(|e| failed(&lock_path, e))?;
-        lock.try_lock().map_err(|_| Error::Locked(directory.to_owned()))?;
-
-        let path = directory.join("bindings.log");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(|e| failed(&path, e))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|e| failed(&path, e))?;
-        let (bindings, valid) = read_frames(&bytes, &path)?;
-        file.set_len(valid as u64)
-            .and_then(|()| file.seek(SeekFrom::End(0)))
-            .map_err(|e| failed(&path, e))?;
-        Ok((BindingLog { file, path, _lock: lock }, bindings))
-    }
-
-    /// Makes a binding durable.
-    ///
-    /// # Errors
-    /// When the disk fails; the binding must then not be used.
-    pub fn append(&mut self, binding: &Binding) -> Result<(), Error> {
-        let payload = postcard::to_stdvec(binding)
-            .map_err(|e| Error::State { path: self.path.clone(), error: std::io::Error::other(e) })?;
-        let mut frame = Vec::with_capacity(payload.len() + 8);
-        frame.extend((payload.len() as u32).to_le_bytes());
-        frame.extend(crc32fast::hash(&payload).to_le_bytes());
-        frame.extend(payload);
-        failpoint::reached("bind.before");
-        failpoint::halfway("bind.torn", || drop(self.file.write_all(&frame[..frame.len() / 2])));
-        self.file
-            .write_all(&frame)
-            .and_then(|()| self.file.sync_data())
-            .map_err(|error| Error::State { path: self.path.clone(), error })?;
-        failpoint::reached("bind.after");
-        Ok(())
-    }
-}
-
-/// Reads `length | crc | payload` frames up to the first torn one; gives the bindings and how many bytes are valid.
-fn read_frames(bytes: &[u8], path: &Path) -> Result<(Vec<Binding>, usize), Error> {
-    let mut bindings: Vec<Binding> = Vec::new();
-    let mut at = 0;
-    while let Some((head, rest)) = bytes[at..].split_first_chunk::<8>() {
-        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        let crc = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-        let Some(payload) = rest.get(..length).filter(|p| crc32fast::hash(p) == crc) else { break };
-        let binding: Binding =
-            postcard::from_bytes(payload).map_err(|_| Error::UnknownBinding { path: path.to_owned(), at })?;
-        let expected = bindings.last().map_or(1, |b| b.epoch + 1);
-        if binding.epoch != expected {
-            return Err(Error::BindingGap { path: path.to_owned(), expected, found: binding.epoch });
+/// What conditions hold after some changed.
+pub fn apply(active: &mut Vec<Condition>, changed: &[Condition]) {
+    for condition in changed {
+        active.retain(|held| held.subject != condition.subject);
+        if condition.active {
+            active.push(condition.clone());
         }
-        bindings.push(binding);
-        at += 8 + length;
     }
-    Ok((bindings, at))
 }
 
 #[cfg(test)]
@@ -246,40 +170,5 @@ mod tests {
         assert_eq!(places(&third), [(0, 8, 8, true), (1, 5, 5, false)]);
         let fourth = next(Some(&third), &two, 0, 10, vec![]);
         assert_eq!(places(&fourth), [(0, 8, 8, true), (1, 5, 5, true)]);
-    }
-
-    #[test]
-    fn the_log_survives_a_torn_tail_and_refuses_a_second_process() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut log, held) = BindingLog::open(directory.path()).unwrap();
-        assert!(held.is_empty());
-        assert!(matches!(BindingLog::open(directory.path()), Err(Error::Locked(_))));
-        let first = next(None, &[mark(Topic::Reports, 0, 0, 3)], 1, 10, vec![]);
-        let second = next(Some(&first), &[mark(Topic::Reports, 0, 0, 9)], 2, 10, vec![]);
-        log.append(&first).unwrap();
-        log.append(&second).unwrap();
-        drop(log);
-        let path = directory.path().join("bindings.log");
-        let length = fs::metadata(&path).unwrap().len();
-        OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
-        let (mut log, held) = BindingLog::open(directory.path()).unwrap();
-        assert_eq!(held, vec![first.clone()]);
-        log.append(&second).unwrap();
-        drop(log);
-        assert_eq!(BindingLog::open(directory.path()).unwrap().1, vec![first, second]);
-    }
-
-    #[test]
-    fn a_gap_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut log, _) = BindingLog::open(directory.path()).unwrap();
-        let mut binding = next(None, &[], 1, 10, vec![]);
-        binding.epoch = 3;
-        log.append(&binding).unwrap();
-        drop(log);
-        assert!(matches!(
-            BindingLog::open(directory.path()),
-            Err(Error::BindingGap { expected: 1, found: 3, .. })
-        ));
     }
 }

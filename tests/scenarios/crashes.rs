@@ -14,7 +14,8 @@ use tests::{
 };
 
 const CONFIG: &str = "workers = 1\nclock = \"data\"\nepoch_ms = 100\nrecords_per_partition = 100\n---\n\
-                      [rules]\nremember_hours = 48\nremember_reports = 2000\nlateness_hours = 48\n";
+                      [rules]\nremember_hours = 48\nremember_reports = 2000\nlateness_hours = 48\n\
+                      [checkpoint]\nkeep = 100000\n";
 /// Crashes on one set of topics.
 const CRASHES: usize = 50;
 /// Hours of the simulated district.
@@ -59,9 +60,7 @@ async fn campaign(seed: u64, crashes: usize) {
 async fn undisturbed(site: &Site, load: &Load) -> Site {
     let other = site.beside("undisturbed", CONFIG);
     other.nuanliu(&["migrate"]);
-    std::fs::create_dir_all(other.path("state")).unwrap();
-    let log = |site: &Site| site.path("state").join("bindings.log");
-    std::fs::copy(log(site), log(&other)).unwrap();
+    site.give_bindings(&other);
     let mut process = other.start(&["run"]);
     other.stored(load.readings, &mut process, Duration::from_secs(180)).await;
     assert_eq!(process.terminate(Duration::from_secs(60)), 0);

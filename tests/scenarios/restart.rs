@@ -1,13 +1,14 @@
 //! Killed in the middle and started again, as often as one likes: no row lost, none twice, and the same output as a run
 //! that nobody disturbed.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use connectors::simulator::{Intervals, Plan, Size, plan_faults};
 use schemas::{AlarmTransition, Topic};
 use tests::{Site, consume, oracles::table::assert_same, until};
 
-const CONFIG: &str = "clock = \"data\"\nrecords_per_partition = 100\nepochs_in_flight = 16\n";
+const CONFIG: &str = "clock = \"data\"\nrecords_per_partition = 100\nepochs_in_flight = 16\n---\n\
+                      [checkpoint]\nkeep = 100000\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_pipeline_goes_on_where_it_was() {
@@ -49,9 +50,7 @@ async fn a_killed_pipeline_goes_on_where_it_was() {
 
     let undisturbed = site.beside("undisturbed", CONFIG);
     undisturbed.nuanliu(&["migrate"]);
-    fs::create_dir_all(undisturbed.path("state")).unwrap();
-    let log = |site: &Site| site.path("state").join("bindings.log");
-    fs::copy(log(&site), log(&undisturbed)).unwrap();
+    site.give_bindings(&undisturbed);
     let mut process = undisturbed.start(&["run"]);
     undisturbed.stored(sent.readings, &mut process, Duration::from_secs(120)).await;
     assert_eq!(process.terminate(Duration::from_secs(60)), 0);

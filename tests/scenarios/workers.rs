@@ -1,13 +1,13 @@
 //! The output is a function of the bindings and of Kafka: the same for one, two and three workers, byte for byte.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use connectors::simulator::{Intervals, Plan, Size, plan_faults};
 use schemas::{AlarmTransition, KpiRow, Topic, avro::Record};
 use tests::{Consumed, Site, consume, oracles::table::assert_same};
 
 /// Epochs are small, so that there are many and workers have every chance to meet in another order.
-const CONFIG: &str = "clock = \"data\"\nrecords_per_partition = 150\n";
+const CONFIG: &str = "clock = \"data\"\nrecords_per_partition = 150\n---\n[checkpoint]\nkeep = 100000\n";
 
 /// Records of a topic as text, sorted: which of them stand in which partition is not the pipeline's choice.
 fn lines<R: Record + std::fmt::Debug>(site: &Site, topic: Topic) -> Vec<String> {
@@ -35,8 +35,7 @@ async fn one_two_and_three_workers_give_the_same_output() {
     for workers in [2, 3] {
         let other = one.beside("workers", &format!("workers = {workers}\n{CONFIG}"));
         other.nuanliu(&["migrate"]);
-        fs::create_dir_all(other.path("state")).unwrap();
-        fs::copy(one.path("state").join("bindings.log"), other.path("state").join("bindings.log")).unwrap();
+        one.give_bindings(&other);
         let mut process = other.start(&["run"]);
         other.stored(sent.readings, &mut process, Duration::from_secs(180)).await;
         assert_eq!(process.terminate(Duration::from_secs(60)), 0);

@@ -14,9 +14,19 @@
 //! epoch; whoever was taken over from writes nothing any more. The flow is never waited for nor made to wait: writing
 //! is the business of one thread, and what could not be written goes into the next checkpoint.
 
+mod fence;
+mod gather;
+mod manifest;
+mod name;
+mod open;
+mod part;
 mod settings;
+mod store;
+mod write;
+mod writer;
 
 use std::{
+    collections::{BTreeSet, VecDeque},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -30,10 +40,18 @@ use schemas::Epoch;
 
 use crate::{
     Error,
-    binding::{Binding, BindingLog, Condition},
+    binding::{Binding, BindingLog, Recorded},
     control::Control,
 };
+pub use fence::Fence;
+pub use name::Generation;
+use name::{Id, Name};
+use open::Listing;
+pub use open::Restored;
 pub use settings::Settings;
+pub use store::Directory;
+use store::Store;
+use writer::{Tools, Writer};
 
 /// Whose checkpoints they are. Those of another pipeline are refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,27 +84,8 @@ pub struct Opened {
     pub recorded: Vec<Binding>,
     /// The checkpoint to restore, if there is one.
     pub restored: Option<Restored>,
-}
-
-/// A checkpoint that has been read and found right.
-#[derive(Clone, Debug)]
-pub struct Restored {
-    /// The epoch at the end of which it was taken.
-    pub epoch: Epoch,
-    /// The binding of that epoch.
-    pub binding: Binding,
-    /// The platform conditions that hold after it.
-    pub active: Vec<Condition>,
-}
-
-impl Restored {
-    /// The sections of a shard, in the order in which they were saved, each with its form.
-    ///
-    /// # Errors
-    /// When the bytes are not those that were written.
-    pub fn sections(&self, _state: &str, _shard: u16) -> Result<Vec<(u16, Vec<u8>)>, Error> {
-        Ok(Vec::new())
-    }
+    /// The right to write: asked before what only one process may do, such as a delivery.
+    pub fence: Fence,
 }
 
 /// The flow's side of the checkpoints. Clones share one writer; nothing here waits for a disk, except `finish`.
@@ -100,9 +99,8 @@ pub struct Checkpoints {
 
 /// What the writer is told.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the writer follows")]
 enum Message {
-    Saver { state: &'static str, form: u16, worker: usize },
+    Saver { state: &'static str, worker: usize },
     Saved { state: &'static str, form: u16, epoch: Epoch, saved: Saved },
     Done { state: &'static str, worker: usize, epoch: Epoch },
     Bound { binding: Binding },
@@ -118,29 +116,56 @@ impl Checkpoints {
     /// When the state is held, or is another's, newer than this version, or damaged beyond every checkpoint.
     pub fn open(
         settings: &Settings,
-        _identity: Identity,
+        identity: Identity,
         state: &Path,
-        _start: Start,
-        _control: &Arc<Control>,
+        start: Start,
+        control: &Arc<Control>,
     ) -> Result<Opened, Error> {
-        let (log, recorded) = BindingLog::open(state)?;
+        let store = open_store(settings, state)?;
+        Checkpoints::open_in(store, settings, identity, state, start, control)
+    }
+
+    /// The same in a given place.
+    fn open_in(
+        store: Arc<dyn Store>,
+        settings: &Settings,
+        identity: Identity,
+        state: &Path,
+        start: Start,
+        control: &Arc<Control>,
+    ) -> Result<Opened, Error> {
+        let fence = Fence::take(state, Arc::clone(&store), start.take_over)?;
+        let listing = Listing::read(&*store)?;
+        let restored = open::choose(&*store, &listing, &identity, start.from)?;
+        let epoch = restored.as_ref().map_or(0, |restored| restored.epoch);
+        let committed = Arc::new(AtomicU64::new(epoch));
+        let (log, recorded) =
+            BindingLog::open(state, &identity.pipeline, fence.clone(), Arc::clone(&committed))?;
+        let recorded = after(recorded, restored.as_ref(), &*store)?;
+        let kept = kept(&*store, &listing, epoch, settings.keep)?;
+        fence.began_after(epoch)?;
+        fence::forget(state, fence.generation());
+
         let (sender, receiver) = mpsc::channel();
         let problem = Arc::new(Mutex::new(None));
-        std::thread::spawn(move || {
-            for message in receiver {
-                if let Message::Finish { finished } = message {
-                    drop(finished);
-                    break;
-                }
-            }
-        });
-        let checkpoints = Checkpoints {
-            every: settings.every_epochs,
-            sender,
-            delivered: Arc::new(AtomicU64::new(0)),
-            problem,
+        let tools = Tools {
+            identity,
+            settings: settings.clone(),
+            state: state.to_owned(),
+            store,
+            fence: fence.clone(),
+            control: Arc::clone(control),
+            problem: Arc::clone(&problem),
+            committed,
         };
-        Ok(Opened { checkpoints, log, recorded, restored: None })
+        let writer = Writer::new(tools, restored.as_ref(), kept);
+        std::thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(move || drop(writer.run(&receiver)))
+            .map_err(|error| Error::State { path: state.to_owned(), error })?;
+        let delivered = Arc::new(AtomicU64::new(0));
+        let checkpoints = Checkpoints { every: settings.every_epochs, sender, delivered, problem };
+        Ok(Opened { checkpoints, log, recorded, restored, fence })
     }
 
     /// Whether a checkpoint is taken at the end of this epoch. Pure.
@@ -153,7 +178,7 @@ impl Checkpoints {
     /// when all of them have said so.
     #[must_use]
     pub fn saver(&self, state: &'static str, form: u16, worker: usize) -> Saver {
-        self.tell(Message::Saver { state, form, worker });
+        self.tell(Message::Saver { state, worker });
         Saver { state, form, worker, sender: self.sender.clone() }
     }
 
@@ -209,3 +234,62 @@ impl Saver {
         let _ = self.sender.send(Message::Done { state: self.state, worker: self.worker, epoch });
     }
 }
+
+/// The place that the settings name.
+fn open_store(settings: &Settings, state: &Path) -> Result<Arc<dyn Store>, Error> {
+    let Some(path) = settings.directory(state) else {
+        let place = settings.url.clone().unwrap_or_default();
+        return Err(Error::CheckpointPlace { place, error: std::io::ErrorKind::Unsupported.into() });
+    };
+    match Directory::open(&path) {
+        Ok(directory) => Ok(Arc::new(directory)),
+        Err(error) => Err(Error::CheckpointPlace { place: path.display().to_string(), error }),
+    }
+}
+
+/// The bindings after a checkpoint.
+fn after(recorded: Recorded, restored: Option<&Restored>, store: &dyn Store) -> Result<Vec<Binding>, Error> {
+    let Some(restored) = restored else {
+        return match recorded.after {
+            0 => Ok(recorded.bindings),
+            after => Err(Error::NoCheckpoint { place: store.place(), first: after + 1 }),
+        };
+    };
+    let name = || Name::Manifest(restored.manifest.id()).to_string();
+    let Restored { epoch, binding, .. } = restored;
+    if recorded.after > *epoch || recorded.last() < *epoch {
+        return Err(Error::BindingsApart {
+            name: name(),
+            epoch: *epoch,
+            first: recorded.after + 1,
+            last: recorded.last(),
+        });
+    }
+    // Ranges may have been withdrawn because Kafka had lost the records; the time of an epoch never changes.
+    if recorded.bindings.iter().any(|held| held.epoch == *epoch && held.wall != binding.wall) {
+        return Err(Error::BindingsDiffer { name: name(), epoch: *epoch });
+    }
+    Ok(recorded.bindings.into_iter().filter(|binding| binding.epoch > *epoch).collect())
+}
+
+/// The newest `keep` checkpoints up to an epoch that can be read, oldest first, with their parts.
+fn kept(
+    store: &dyn Store,
+    listing: &Listing,
+    epoch: Epoch,
+    keep: usize,
+) -> Result<VecDeque<(Id, BTreeSet<Id>)>, Error> {
+    let mut kept = VecDeque::new();
+    for id in listing.manifests.iter().filter(|id| id.epoch <= epoch && !listing.is_superseded(**id)) {
+        if kept.len() == keep {
+            break;
+        }
+        if let Ok(manifest) = open::read_manifest(store, *id)? {
+            kept.push_front((*id, manifest.part_ids()));
+        }
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests;

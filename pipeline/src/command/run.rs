@@ -154,7 +154,7 @@ fn run_dataflow(
         prefix: config.kafka.prefix.clone(),
         states: dataflow::STATES,
     };
-    let Opened { checkpoints, log, mut recorded, restored } =
+    let Opened { checkpoints, log, mut recorded, restored, .. } =
         Checkpoints::open(&config.checkpoint, identity, &pipeline.state, parts.start, control)?;
     let progress = Arc::new(Progress::open(&pipeline.state)?);
     let watermarks = Watermarks::follow(config.kafka.clone(), &pipeline.name, Arc::clone(control))?;

@@ -1,0 +1,134 @@
+//! Sections of one epoch, gathered from all savers.
+//!
+//! Enters: saved entries and who is done. Leaves: the changes of an epoch once everyone is. Guarantees: changes of an
+//! epoch that is never complete, or could not be written, come first in those of the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use operators::durable::{RestoreError, Saved, compact, entries};
+use schemas::Epoch;
+
+/// Sections in the order in which they were saved, each with its form.
+pub type Chain = Vec<(u16, Vec<u8>)>;
+
+/// Changes by state and shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes(pub BTreeMap<(&'static str, u16), Chain>);
+
+impl Changes {
+    fn add(&mut self, state: &'static str, form: u16, saved: Saved) {
+        for (shard, section) in saved.into_sections() {
+            self.push(state, shard, form, section);
+        }
+    }
+
+    fn push(&mut self, state: &'static str, shard: u16, form: u16, mut section: Vec<u8>) {
+        let chain = self.0.entry((state, shard)).or_default();
+        match chain.last_mut() {
+            Some((last, held)) if *last == form => held.append(&mut section),
+            _ => chain.push((form, section)),
+        }
+    }
+
+    /// Appends what came later.
+    pub fn append(&mut self, later: Changes) {
+        for ((state, shard), chain) in later.0 {
+            for (form, section) in chain {
+                self.push(state, shard, form, section);
+            }
+        }
+    }
+
+    /// Leaves the last of every key, so that changes that wait do not outgrow the state.
+    ///
+    /// # Errors
+    /// When a section is not a sequence of entries.
+    pub fn shrink(&mut self) -> Result<(), RestoreError> {
+        for ((state, _), chain) in &mut self.0 {
+            for (_, section) in chain {
+                *section = last_changes(state, &[&*section])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is being gathered.
+#[derive(Debug, Default)]
+pub struct Gathering {
+    savers: BTreeSet<(&'static str, usize)>,
+    epochs: BTreeMap<Epoch, Gathered>,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    changes: Changes,
+    done: BTreeSet<(&'static str, usize)>,
+}
+
+impl Gathering {
+    /// Takes note of a saver.
+    pub fn saver(&mut self, state: &'static str, worker: usize) {
+        self.savers.insert((state, worker));
+    }
+
+    /// Takes saved entries.
+    pub fn add(&mut self, state: &'static str, form: u16, epoch: Epoch, saved: Saved) {
+        self.epochs.entry(epoch).or_default().changes.add(state, form, saved);
+    }
+
+    /// Takes note that a saver is done; gives the changes when all are. They contain those of earlier epochs that
+    /// nobody can complete any more.
+    pub fn done(&mut self, state: &'static str, worker: usize, epoch: Epoch) -> Option<Changes> {
+        let done = &mut self.epochs.entry(epoch).or_default().done;
+        done.insert((state, worker));
+        if !self.savers.is_subset(done) {
+            return None;
+        }
+        let later = self.epochs.split_off(&(epoch + 1));
+        let complete = std::mem::replace(&mut self.epochs, later);
+        let mut changes = Changes::default();
+        complete.into_values().for_each(|gathered| changes.append(gathered.changes));
+        Some(changes)
+    }
+}
+
+/// One section that says the same as a chain of them that does not stand at the beginning: the last change of every
+/// key, also that it left.
+fn last_changes(state: &'static str, chain: &[&[u8]]) -> Result<Vec<u8>, RestoreError> {
+    let mut last: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
+    for section in chain {
+        entries(state, section, |key, value| {
+            last.insert(key, value);
+            Ok(())
+        })?;
+    }
+    let mut section = Vec::new();
+    for (key, value) in last {
+        section.extend((key.len() as u32).to_le_bytes());
+        section.extend(key);
+        match value {
+            Some(value) => {
+                section.extend((value.len() as u32 + 1).to_le_bytes());
+                section.extend(value);
+            }
+            None => section.extend(0_u32.to_le_bytes()),
+        }
+    }
+    Ok(section)
+}
+
+/// A whole chain as few sections as can be: one for each run of the same form.
+///
+/// # Errors
+/// When a section is not a sequence of entries.
+pub fn compact_chain(state: &'static str, chain: &[(u16, Vec<u8>)]) -> Result<Chain, RestoreError> {
+    let mut compacted: Chain = Vec::new();
+    for run in chain.chunk_by(|a, b| a.0 == b.0) {
+        let sections: Vec<&[u8]> = run.iter().map(|(_, section)| section.as_slice()).collect();
+        let section =
+            if compacted.is_empty() { compact(state, &sections)? } else { last_changes(state, &sections)? };
+        compacted.push((run[0].0, section));
+    }
+    Ok(compacted)
+}

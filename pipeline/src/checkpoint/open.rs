@@ -1,0 +1,275 @@
+//! Finding the checkpoint to go on from.
+//!
+//! Enters: a place with manifests and parts. Leaves: the newest checkpoint that is right, read and verified as a whole.
+//! Guarantees: a damaged one is passed over with a warning that names it and the one taken instead; one that is
+//! another's or newer than this version is refused; nothing begins from nothing while there are manifests.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use schemas::Epoch;
+
+use super::{
+    Identity,
+    fence::unusable,
+    manifest::{Flaw, Manifest},
+    name::{Generation, Id, Name},
+    part,
+    store::Store,
+};
+use crate::{
+    Error,
+    binding::{Binding, Condition},
+};
+
+/// A checkpoint that has been read and found right. Clones share its bytes.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// The epoch at the end of which it was taken.
+    pub epoch: Epoch,
+    /// The binding of that epoch.
+    pub binding: Binding,
+    /// The platform conditions that hold after it.
+    pub active: Vec<Condition>,
+    pub(super) manifest: Arc<Manifest>,
+    parts: Arc<BTreeMap<Id, Vec<u8>>>,
+}
+
+impl Restored {
+    /// The sections of a shard, in the order in which they were saved, each with its form.
+    ///
+    /// # Errors
+    /// When the bytes are not those that were written.
+    pub fn sections(&self, state: &str, shard: u16) -> Result<Vec<(u16, Vec<u8>)>, Error> {
+        let chain = self.manifest.states.get(state).and_then(|shards| shards.get(&shard));
+        let chain = chain.map(Vec::as_slice).unwrap_or_default();
+        chain
+            .iter()
+            .map(|section| {
+                let held = self.parts.get(&section.part).map(Vec::as_slice).unwrap_or_default();
+                let unpacked = stored(held, section).and_then(|bytes| part::unpack(section, bytes));
+                unpacked.map(|bytes| (section.form, bytes)).map_err(|detail| Error::DamagedCheckpoint {
+                    name: Name::Part(section.part).to_string(),
+                    detail,
+                })
+            })
+            .collect()
+    }
+
+    /// Bytes that it takes in the store.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.manifest.sections().map(|(_, _, section)| section.stored).sum()
+    }
+}
+
+fn stored<'a>(part: &'a [u8], section: &super::manifest::Section) -> Result<&'a [u8], String> {
+    let start = usize::try_from(section.offset).ok();
+    let bytes = start.and_then(|start| part.get(start..)?.get(..usize::try_from(section.stored).ok()?));
+    bytes.ok_or_else(|| "it is cut off".to_owned())
+}
+
+/// The manifests of a place, newest first, and from which epochs generations went on.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// All manifests, newest first.
+    pub manifests: Vec<Id>,
+    began_after: BTreeMap<Generation, Epoch>,
+}
+
+impl Listing {
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// When the place does not answer.
+    pub fn read(store: &dyn Store) -> Result<Listing, Error> {
+        let mut listing = Listing::default();
+        for object in store.list().map_err(|error| unusable(store, error))? {
+            match Name::parse(&object.name) {
+                Some(Name::Manifest(id)) => listing.manifests.push(id),
+                Some(Name::Generation(generation)) if object.bytes > 0 => {
+                    let bytes = store.read(&object.name).map_err(|error| unusable(store, error))?;
+                    // An unreadable one sets nothing aside: its manifests carry the greater generation anyway.
+                    if let Ok(epoch) = String::from_utf8_lossy(&bytes).trim().parse() {
+                        listing.began_after.insert(generation, epoch);
+                    }
+                }
+                _ => {}
+            }
+        }
+        listing.manifests.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(listing)
+    }
+
+    /// Whether a later start went on from before it: by `--from`, past a damaged one, or while a process that had been
+    /// taken over from was still writing it.
+    #[must_use]
+    pub fn is_superseded(&self, id: Id) -> bool {
+        self.began_after.range(id.generation + 1..).any(|(_, epoch)| id.epoch > *epoch)
+    }
+}
+
+/// Finds the checkpoint to go on from, `None` when there never was one.
+///
+/// # Errors
+/// Why none of those that are there may be used.
+pub fn choose(
+    store: &dyn Store,
+    listing: &Listing,
+    identity: &Identity,
+    from: Option<Epoch>,
+) -> Result<Option<Restored>, Error> {
+    let usable: Vec<Id> =
+        listing.manifests.iter().copied().filter(|id| !listing.is_superseded(*id)).collect();
+    if let Some(epoch) = from {
+        let Some(id) = usable.iter().find(|id| id.epoch == epoch) else {
+            let known: Vec<_> = usable.iter().map(|id| id.epoch.to_string()).collect();
+            return Err(Error::NoSuchCheckpoint {
+                epoch,
+                place: store.place(),
+                known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
+            });
+        };
+        let damaged = |detail| Error::DamagedCheckpoint { name: Name::Manifest(*id).to_string(), detail };
+        return load(store, *id, identity)?.map_err(damaged).map(Some);
+    }
+    let mut damaged = Vec::new();
+    for id in &usable {
+        match load(store, *id, identity)? {
+            Ok(restored) => {
+                for problem in &damaged {
+                    tracing::warn!(problem, instead = %Name::Manifest(*id), "a damaged checkpoint is passed over");
+                }
+                return Ok(Some(restored));
+            }
+            Err(detail) => damaged.push(format!("{}: {detail}", Name::Manifest(*id))),
+        }
+    }
+    if damaged.is_empty() {
+        return Ok(None);
+    }
+    Err(Error::NoUsableCheckpoint { place: store.place(), problems: damaged.join("; ") })
+}
+
+/// Reads and verifies a checkpoint; the inner error says what is damaged.
+///
+/// # Errors
+/// When it must not be used although nothing is damaged, or the place does not answer.
+fn load(store: &dyn Store, id: Id, identity: &Identity) -> Result<Result<Restored, String>, Error> {
+    let manifest = match read_manifest(store, id)? {
+        Ok(manifest) => manifest,
+        Err(detail) => return Ok(Err(detail)),
+    };
+    belongs(store, &manifest, identity)?;
+    let mut parts = BTreeMap::new();
+    let mut problem = None;
+    verify(
+        store,
+        &manifest,
+        |id, bytes| drop(parts.insert(id, bytes)),
+        |found| {
+            problem.get_or_insert(found);
+        },
+    )?;
+    if let Some(problem) = problem {
+        return Ok(Err(problem));
+    }
+    Ok(Ok(Restored {
+        epoch: manifest.epoch,
+        binding: manifest.binding.clone(),
+        active: manifest.active.clone(),
+        manifest: Arc::new(manifest),
+        parts: Arc::new(parts),
+    }))
+}
+
+/// Reads a manifest; the inner error says what is damaged.
+///
+/// # Errors
+/// When a newer version wrote it, or the place does not answer.
+pub fn read_manifest(store: &dyn Store, id: Id) -> Result<Result<Manifest, String>, Error> {
+    let name = Name::Manifest(id).to_string();
+    let bytes = match store.read(&name) {
+        Ok(bytes) => bytes,
+        Err(error) => return Ok(Err(format!("it cannot be read: {error}"))),
+    };
+    match Manifest::decode(&bytes) {
+        Ok(manifest) if manifest.id() != id => {
+            Ok(Err(format!("it holds the checkpoint of epoch {}", manifest.epoch)))
+        }
+        Ok(manifest) => Ok(manifest.contradiction().map_or(Ok(manifest), Err)),
+        Err(Flaw::Damaged(detail)) => Ok(Err(detail)),
+        Err(Flaw::Newer(found)) => {
+            Err(Error::NewerCheckpoint { name, found, known: super::manifest::VERSION })
+        }
+    }
+}
+
+/// Refuses what another pipeline or a newer version wrote.
+fn belongs(store: &dyn Store, manifest: &Manifest, identity: &Identity) -> Result<(), Error> {
+    let same = |what: &'static str, found: &str, expected: &str| {
+        let (place, found, expected) = (store.place(), found.to_owned(), expected.to_owned());
+        if found == expected { Ok(()) } else { Err(Error::AnotherPipeline { place, what, found, expected }) }
+    };
+    same("pipeline", &manifest.pipeline, &identity.pipeline)?;
+    same("topic prefix", &manifest.prefix, &identity.prefix)?;
+    match manifest.states.keys().find(|state| !identity.states.contains(&state.as_str())) {
+        Some(state) => {
+            Err(Error::UnknownState { name: Name::Manifest(manifest.id()).to_string(), state: state.clone() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Reads every part that a manifest names and looks at every section; tells each problem to `damaged` and gives the
+/// parts that could be read to `keep`.
+///
+/// # Errors
+/// When the place does not answer.
+pub fn verify(
+    store: &dyn Store,
+    manifest: &Manifest,
+    mut keep: impl FnMut(Id, Vec<u8>),
+    mut damaged: impl FnMut(String),
+) -> Result<(), Error> {
+    let mut sections: BTreeMap<Id, Vec<_>> = BTreeMap::new();
+    for (state, shard, section) in manifest.sections() {
+        sections.entry(section.part).or_default().push((state, shard, section));
+    }
+    for (id, length) in &manifest.parts {
+        let name = Name::Part(*id);
+        let bytes = match store.read(&name.to_string()) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                damaged(format!("{name} is missing"));
+                continue;
+            }
+            Err(error) => {
+                damaged(format!("{name} cannot be read: {error}"));
+                continue;
+            }
+        };
+        if bytes.len() as u64 != *length {
+            damaged(format!("{name} has {} bytes instead of {length}", bytes.len()));
+            continue;
+        }
+        for (state, shard, section) in sections.remove(id).unwrap_or_default() {
+            if !stored(&bytes, section).is_ok_and(|stored| part::is_whole(section, stored)) {
+                damaged(format!(
+                    "{name} is damaged at byte {}: {state}, shard {shard}, has a wrong checksum",
+                    section.offset
+                ));
+            }
+        }
+        keep(*id, bytes);
+    }
+    Ok(())
+}
+
+/// Everything that any of these manifests names.
+#[must_use]
+pub fn named<'a>(manifests: impl Iterator<Item = &'a BTreeSet<Id>>) -> BTreeSet<Id> {
+    manifests.flatten().copied().collect()
+}
