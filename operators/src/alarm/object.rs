@@ -47,12 +47,6 @@ impl ObjectState {
         ObjectState { object, contact, dirty: false, watched: 0, place: None, series: Vec::new() }
     }
 
-    /// How many series are watched.
-    #[must_use]
-    pub fn series(&self) -> usize {
-        self.series.len()
-    }
-
     /// Readings remembered, and the bytes that they and their series take.
     #[must_use]
     pub fn remembered(&self) -> (usize, usize) {

@@ -17,7 +17,10 @@ use super::{
     rule::Rule,
     transition::alarm_id,
 };
-use crate::{Change, Checked, CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage};
+use crate::{
+    Change, Checked, CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage,
+    durable::{Durable, Saved},
+};
 
 const START: Millis = 1_700_000_000_000;
 
@@ -565,4 +568,41 @@ fn measure_a_quiet_city() {
     println!("{each:.0} ns per report of 6 readings, 2 of them watched by 3 rules");
     println!("{} bytes per series of {} points", bytes as i64 / STATIONS / 2, points as i64 / STATIONS / 2);
     println!("{} bytes per object beside", size_of::<super::object::ObjectState>());
+
+    let begin = std::time::Instant::now();
+    alarms.begin();
+    println!("{} us to begin a checkpoint of {} objects", begin.elapsed().as_micros(), alarms.entries());
+    let (mut saved, mut slowest, begin) =
+        (Saved::default(), std::time::Duration::ZERO, std::time::Instant::now());
+    loop {
+        let slice = std::time::Instant::now();
+        let all = alarms.save(1_000, &mut saved);
+        slowest = slowest.max(slice.elapsed());
+        if all {
+            break;
+        }
+    }
+    let each = begin.elapsed().as_nanos() as i64 / STATIONS;
+    println!("{each} ns to save an object, at most {} us for 1000 of them", slowest.as_micros());
+    println!(
+        "{} bytes saved per object of two series, {} points each",
+        saved.bytes() as i64 / STATIONS,
+        points as i64 / STATIONS / 2
+    );
+
+    let begin = std::time::Instant::now();
+    let mut restored = Alarms::default();
+    for (shard, section) in saved.into_sections() {
+        restored.restore(shard, Alarms::FORM, &section).unwrap();
+    }
+    let read = begin.elapsed();
+    let profiles = (0..STATIONS).map(of).collect();
+    let epoch = CheckedEpoch { clock: START + 169 * MINUTE, profiles, ..CheckedEpoch::default() };
+    assert_eq!(restored.apply(&epoch).transitions, []);
+    let ready = (begin.elapsed() - read).as_nanos() as i64 / STATIONS;
+    println!(
+        "{} ns to read an object, {ready} ns to put it under its profile",
+        read.as_nanos() as i64 / STATIONS
+    );
+    assert_eq!(restored.remembered().0, points);
 }
