@@ -12,6 +12,7 @@ use crate::Error;
 
 /// The place of this process in a cluster.
 #[derive(Clone, Debug, Args)]
+#[group(id = "cluster")] // Another group of arguments has the type's name.
 pub struct Arguments {
     /// Processes of the cluster.
     #[arg(short = 'n', long, default_value_t = 1)]
