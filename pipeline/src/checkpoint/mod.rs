@@ -16,6 +16,7 @@
 
 mod fence;
 mod gather;
+pub mod inspect;
 mod manifest;
 mod name;
 mod open;

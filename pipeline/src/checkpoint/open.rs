@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use schemas::Epoch;
@@ -34,7 +34,7 @@ pub struct Restored {
     /// The platform conditions that hold after it.
     pub active: Vec<Condition>,
     pub(super) manifest: Arc<Manifest>,
-    parts: Arc<BTreeMap<Id, Vec<u8>>>,
+    parts: Arc<RwLock<BTreeMap<Id, Vec<u8>>>>,
 }
 
 impl Restored {
@@ -45,10 +45,11 @@ impl Restored {
     pub fn sections(&self, state: &str, shard: u16) -> Result<Vec<(u16, Vec<u8>)>, Error> {
         let chain = self.manifest.states.get(state).and_then(|shards| shards.get(&shard));
         let chain = chain.map(Vec::as_slice).unwrap_or_default();
+        let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
         chain
             .iter()
             .map(|section| {
-                let held = self.parts.get(&section.part).map(Vec::as_slice).unwrap_or_default();
+                let held = parts.get(&section.part).map(Vec::as_slice).unwrap_or_default();
                 let unpacked = stored(held, section).and_then(|bytes| part::unpack(section, bytes));
                 unpacked.map(|bytes| (section.form, bytes)).map_err(|detail| Error::DamagedCheckpoint {
                     name: Name::Part(section.part).to_string(),
@@ -58,10 +59,9 @@ impl Restored {
             .collect()
     }
 
-    /// Bytes that it takes in the store.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.manifest.sections().map(|(_, _, section)| section.stored).sum()
+    /// Gives its memory back, when the states have been restored.
+    pub fn release(&self) {
+        std::mem::take(&mut *self.parts.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -103,6 +103,14 @@ impl Listing {
         Ok(listing)
     }
 
+    /// The epochs that can be gone back to, as text.
+    #[must_use]
+    pub fn epochs(&self) -> String {
+        let usable = self.manifests.iter().filter(|id| !self.is_superseded(**id));
+        let epochs: Vec<String> = usable.map(|id| id.epoch.to_string()).collect();
+        if epochs.is_empty() { "none".to_owned() } else { epochs.join(", ") }
+    }
+
     /// Whether a later start went on from before it: by `--from`, past a damaged one, or while a process that had been
     /// taken over from was still writing it.
     #[must_use]
@@ -125,12 +133,7 @@ pub fn choose(
         listing.manifests.iter().copied().filter(|id| !listing.is_superseded(*id)).collect();
     if let Some(epoch) = from {
         let Some(id) = usable.iter().find(|id| id.epoch == epoch) else {
-            let known: Vec<_> = usable.iter().map(|id| id.epoch.to_string()).collect();
-            return Err(Error::NoSuchCheckpoint {
-                epoch,
-                place: store.place(),
-                known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
-            });
+            return Err(Error::NoSuchCheckpoint { epoch, place: store.place(), known: listing.epochs() });
         };
         let damaged = |detail| Error::DamagedCheckpoint { name: Name::Manifest(*id).to_string(), detail };
         return load(store, *id, identity)?.map_err(damaged).map(Some);
@@ -163,6 +166,14 @@ fn load(store: &dyn Store, id: Id, identity: &Identity) -> Result<Result<Restore
         Err(detail) => return Ok(Err(detail)),
     };
     belongs(store, &manifest, identity)?;
+    read_restored(store, manifest)
+}
+
+/// Reads and verifies everything that a manifest names; the inner error says what is damaged.
+///
+/// # Errors
+/// When the place does not answer.
+pub fn read_restored(store: &dyn Store, manifest: Manifest) -> Result<Result<Restored, String>, Error> {
     let mut parts = BTreeMap::new();
     let mut problem = None;
     verify(
@@ -181,7 +192,7 @@ fn load(store: &dyn Store, id: Id, identity: &Identity) -> Result<Result<Restore
         binding: manifest.binding.clone(),
         active: manifest.active.clone(),
         manifest: Arc::new(manifest),
-        parts: Arc::new(parts),
+        parts: Arc::new(RwLock::new(parts)),
     }))
 }
 

@@ -610,3 +610,35 @@ fn replay(flow: &mut Flow, models: &BTreeMap<Epoch, Model>, last: Epoch) {
         flow.save_if_due();
     }
 }
+
+#[test]
+fn checkpoints_are_listed_shown_and_verified() {
+    use super::inspect::{Condition, Place};
+    let (state, _, model) = two_checkpoints();
+    let open = || Place::open(&settings(), state.path()).unwrap();
+    let epochs: Vec<_> = open().list().unwrap().iter().map(|summary| summary.epoch).collect();
+    assert_eq!(epochs, [15, 11]);
+    let contents = open().show(15).unwrap();
+    let [window] = &contents.states[..] else { panic!("{contents:?}") };
+    assert_eq!((window.name.as_str(), window.entries), ("window", model.len()));
+    let error = open().show(14).unwrap_err().to_string();
+    assert!(error.contains("choose one of 15, 11"), "{error}");
+    assert!(open().verify().unwrap().iter().all(|(_, problems)| problems.is_empty()));
+
+    let part = files(state.path(), "part").pop().unwrap();
+    let mut bytes = fs::read(&part).unwrap();
+    bytes[16] ^= 1;
+    fs::write(&part, bytes).unwrap();
+    let verified = open().verify().unwrap();
+    assert!(
+        verified[0].1[0].contains("part-000000000015-000001 is damaged at byte 16: window"),
+        "{verified:?}"
+    );
+    assert!(verified[1].1.is_empty());
+    fs::write(&files(state.path(), "MANIFEST")[1], "x").unwrap();
+    assert!(matches!(open().list().unwrap()[0].condition, Condition::Unreadable(_)));
+    assert!(open().verify().unwrap()[0].1[0].contains("MANIFEST-000000000015"));
+    let nowhere = tempfile::tempdir().unwrap();
+    let error = Place::open(&settings(), nowhere.path()).unwrap_err().to_string();
+    assert!(error.contains("checkpoints in") && !nowhere.path().join("checkpoints").exists(), "{error}");
+}

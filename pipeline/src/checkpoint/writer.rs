@@ -71,6 +71,8 @@ pub struct Writer {
     active: Vec<Condition>,
     /// The chains after the last part.
     written: Written,
+    /// The checkpoint that the flow was restored from, until it has been.
+    restored: Option<Restored>,
     /// Manifests that wait for the sinks.
     waiting: VecDeque<Manifest>,
     /// The checkpoints that stay, with their parts, oldest first.
@@ -97,6 +99,7 @@ impl Writer {
             bindings: BTreeMap::new(),
             active: restored.map(|restored| restored.active.clone()).unwrap_or_default(),
             written: written.unwrap_or_default(),
+            restored: restored.cloned(),
             waiting: VecDeque::new(),
             kept,
             delivered: 0,
@@ -217,6 +220,9 @@ impl Writer {
             Ok(()) => {
                 let parts = newest.part_ids();
                 self.waiting.drain(..ready);
+                if let Some(restored) = self.restored.take() {
+                    restored.release();
+                }
                 self.kept.push_back((id, parts));
                 self.tools.committed.store(id.epoch, Ordering::Relaxed);
                 self.failed = None;

@@ -1,6 +1,7 @@
 //! The command line: one file per sub-command.
 
 mod check;
+mod checkpoints;
 mod connect;
 mod demo;
 mod metrics;
@@ -51,6 +52,9 @@ enum Command {
     /// Check configuration, catalogues and registry, and unless --offline the services. Exit code 78 when wrong.
     #[command(after_help = "Examples:\n  nuanliu check\n  nuanliu check --offline --registry registry/")]
     Check(check::Arguments),
+    /// Look at the checkpoints that a start can go on from.
+    #[command(subcommand)]
+    Checkpoints(checkpoints::Command),
     /// Create or update the topics and the ClickHouse tables.
     #[command(after_help = "Example:\n  nuanliu migrate")]
     Migrate,
@@ -128,6 +132,7 @@ fn dispatch(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Connect => run::run(&config, &run::Parts::connectors()),
         Command::All(arguments) => run::run(&config, &run::Parts::of(&arguments, true)?),
         Command::Check(arguments) => check::run(&config, &arguments),
+        Command::Checkpoints(command) => checkpoints::run(&config, &command),
         Command::Migrate => migrate::run(&config),
         Command::Registry(command) => registry::run(&config, command),
         Command::Replay(arguments) => replay::run(&config, &arguments),
