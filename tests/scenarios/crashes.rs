@@ -15,7 +15,7 @@ use tests::{
 
 const CONFIG: &str = "workers = 1\nclock = \"data\"\nepoch_ms = 100\nrecords_per_partition = 100\n---\n\
                       [rules]\nremember_hours = 48\nremember_reports = 2000\nlateness_hours = 48\n\
-                      [checkpoint]\nkeep = 100000\n";
+                      [checkpoint]\nevery_epochs = 8\nkeep = 100000\n";
 /// Crashes on one set of topics.
 const CRASHES: usize = 50;
 /// Hours of the simulated district.

@@ -8,7 +8,7 @@ use schemas::{AlarmTransition, Topic};
 use tests::{Site, consume, oracles::table::assert_same, until};
 
 const CONFIG: &str = "clock = \"data\"\nrecords_per_partition = 100\nepochs_in_flight = 16\n---\n\
-                      [checkpoint]\nkeep = 100000\n";
+                      [checkpoint]\nevery_epochs = 8\nkeep = 100000\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_pipeline_goes_on_where_it_was() {

@@ -7,7 +7,8 @@ use schemas::{AlarmTransition, KpiRow, Topic, avro::Record};
 use tests::{Consumed, Site, consume, oracles::table::assert_same};
 
 /// Epochs are small, so that there are many and workers have every chance to meet in another order.
-const CONFIG: &str = "clock = \"data\"\nrecords_per_partition = 150\n---\n[checkpoint]\nkeep = 100000\n";
+const CONFIG: &str =
+    "clock = \"data\"\nrecords_per_partition = 150\n---\n[checkpoint]\nevery_epochs = 8\nkeep = 100000\n";
 
 /// Records of a topic as text, sorted: which of them stand in which partition is not the pipeline's choice.
 fn lines<R: Record + std::fmt::Debug>(site: &Site, topic: Topic) -> Vec<String> {

@@ -289,7 +289,8 @@ impl Writer {
             store.remove(name).map_err(failed)?;
         }
         failpoint::reached("clean_up.after");
-        if let Some(oldest) = manifests.first() {
+        // Until there are as many checkpoints as shall stay, a start from nothing is possible too.
+        if let Some(oldest) = manifests.first().filter(|_| self.kept.len() >= settings.keep.max(1)) {
             binding::log::forget(state, oldest.epoch)
                 .map_err(|error| Error::State { path: state.clone(), error })?;
         }

@@ -173,7 +173,7 @@ fn run_dataflow(
         replayed = recorded.len(),
         clickhouse = outlets.clickhouse_has,
         kafka = outlets.kafka_has,
-        workers = pipeline.workers,
+        workers = pipeline.workers * parts.cluster.processes(),
         "the dataflow starts"
     );
     let recovery = Recovery { checkpoints: checkpoints.clone(), restored: restored.map(Arc::new) };
