@@ -11,10 +11,11 @@ use std::{
 
 use schemas::Epoch;
 use sinks::{
-    Sink,
+    Block, Sink,
     clickhouse::ClickHouse,
     exchange,
     kafka::Kafka,
+    lease::Lease,
     outbox::{self, Outbox},
     runner::{self, BackOff, Status},
     spool::Spool,
@@ -25,6 +26,8 @@ use crate::{control::Control, flow::deliver::Delivery, progress::Progress};
 
 /// Deliveries to a sink that may be under way at once.
 const WRITES: usize = 4;
+/// After so long without anything to say Kafka is asked whether it still accepts us.
+const SILENCE: Duration = Duration::from_secs(1);
 /// How often a stop looks whether the spool is empty.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -78,10 +81,17 @@ impl Outlets {
         };
         let (clickhouse, clickhouse_has) = sinks.clickhouse;
         let (kafka, kafka_has) = sinks.kafka;
+        // Opening Kafka turned away whoever was there before.
+        let lease = Arc::new(Lease::after(Instant::now()));
         let exchange = match &sinks.exchange {
             Some(settings) => {
                 let status = status("exchange");
-                let (sink, delivery) = exchange::open(settings, status.clone(), Some(clickhouse.clone()))?;
+                let (sink, delivery) = exchange::open(
+                    settings,
+                    status.clone(),
+                    Some(clickhouse.clone()),
+                    Some(Arc::clone(&lease)),
+                )?;
                 runtime.spawn(deliver(delivery, stopping.clone(), Arc::clone(control)));
                 Some(start_sink(sink, status, runtime, stopping.clone(), Arc::clone(control)))
             }
@@ -97,7 +107,8 @@ impl Outlets {
             fail: Arc::new(move |error| control_of_store.fail(error.into())),
         };
         let clickhouse = Outbox::start(clickhouse, settings, runtime)?;
-        let kafka = start_kafka(kafka, status("kafka"), Arc::clone(progress), Arc::clone(control))?;
+        let said = Said { status: status("kafka"), lease, progress: Arc::clone(progress), last: kafka_has };
+        let kafka = start_kafka(kafka, said, Arc::clone(control))?;
         let stop = Arc::new(stop);
         Ok(Outlets { clickhouse, kafka, exchange, clickhouse_has, kafka_has, statuses, stop })
     }
@@ -196,32 +207,72 @@ fn start_sink<S: Sink>(
     sender
 }
 
+/// What the thread of the Kafka sink keeps up to date.
+struct Said {
+    status: Status,
+    lease: Arc<Lease>,
+    progress: Arc<Progress>,
+    /// The last epoch that is committed.
+    last: Epoch,
+}
+
 /// Kafka's transactions are one after the other and its client blocks, so it has a thread.
 fn start_kafka(
     kafka: Kafka,
-    status: Status,
-    progress: Arc<Progress>,
+    mut said: Said,
     control: Arc<Control>,
 ) -> std::io::Result<mpsc::Sender<Delivery>> {
     let (sender, deliveries) = mpsc::channel::<Delivery>();
     thread::Builder::new().name("kafka sink".to_owned()).spawn(move || {
-        for delivery in deliveries {
-            let mut attempt = 0;
-            loop {
-                match kafka.write(delivery.epoch, &delivery.blocks, &progress.positions()) {
-                    Ok(()) => break,
-                    Err(_) if control.finished() => return,
-                    Err(error @ sinks::Error::Retry { .. }) => {
-                        status.failed(&error.to_string());
-                        attempt += 1;
-                        thread::sleep(BackOff::default().wait(attempt));
+        loop {
+            let done = match deliveries.recv_timeout(SILENCE) {
+                Ok(delivery) => {
+                    said.last = delivery.epoch;
+                    let done = said.write(&kafka, &delivery.blocks, &control);
+                    if done {
+                        delivery.acknowledge();
                     }
-                    Err(error) => return control.fail(error.into()),
+                    done
                 }
+                Err(mpsc::RecvTimeoutError::Timeout) => said.write(&kafka, &[], &control),
+                Err(mpsc::RecvTimeoutError::Disconnected) => false,
+            };
+            if !done {
+                return;
             }
-            status.succeeded();
-            delivery.acknowledge();
         }
     })?;
     Ok(sender)
+}
+
+impl Said {
+    /// Writes until it is committed; false when the pipeline ends before.
+    fn write(&self, kafka: &Kafka, blocks: &[Block], control: &Control) -> bool {
+        let positions = self.progress.positions();
+        if positions.is_empty() {
+            // Nothing is bound yet, so nothing can be said.
+            return true;
+        }
+        let mut attempt = 0;
+        loop {
+            let begun = Instant::now();
+            match kafka.write(self.last, blocks, &positions) {
+                Ok(()) => {
+                    self.lease.renew(begun);
+                    self.status.succeeded();
+                    return true;
+                }
+                Err(_) if control.finished() => return false,
+                Err(error @ sinks::Error::Retry { .. }) => {
+                    self.status.failed(&error.to_string());
+                    attempt += 1;
+                    thread::sleep(BackOff::default().wait(attempt));
+                }
+                Err(error) => {
+                    control.fail(error.into());
+                    return false;
+                }
+            }
+        }
+    }
 }

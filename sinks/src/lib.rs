@@ -8,6 +8,7 @@ pub mod compliance;
 pub mod exchange;
 pub mod failpoint;
 pub mod kafka;
+pub mod lease;
 pub mod memory;
 pub mod outbox;
 pub mod runner;

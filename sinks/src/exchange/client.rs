@@ -193,6 +193,11 @@ fn classify(status: u16, json: Option<&Value>, body: &str, success_codes: &[Stri
         (Some("10003"), _) => Answer::Clock { detail },
         (Some(code @ "10004"), _) => hold(code, &detail, "check app_id"),
         (Some("10005"), _) => Answer::Retry { code: "10005".to_owned(), detail, uncertain: true },
+        // Half an answer, or the page of some proxy: the receiver may have taken the rows, and can be asked.
+        (None, 200..=299) if json.is_none() && !body.trim().is_empty() => {
+            let detail = format!("the answer is not JSON: {detail}");
+            Answer::Retry { code: status.to_string(), detail, uncertain: true }
+        }
         (_, 200..=299) if succeeded => Answer::Delivered { code: code.unwrap_or_else(|| status.to_string()) },
         (_, 400 | 413 | 422) => Answer::Refused { code: status.to_string(), detail },
         (_, 408 | 409 | 425 | 429 | 500..=599) => {
@@ -244,6 +249,16 @@ mod tests {
     #[case(500, r#"{"error":"Internal server error"}"#, "retry 500 true")]
     #[case(503, "<html>", "retry 503 true")]
     #[case(429, "", "retry 429 false")]
+    #[case(408, "", "retry 408 true")]
+    #[case(409, "", "retry 409 false")]
+    #[case(502, "<html>", "retry 502 true")]
+    #[case(504, "", "retry 504 true")]
+    #[case(413, "", "refused 413")]
+    #[case(422, "{}", "refused 422")]
+    #[case(401, "", "hold 401")]
+    #[case(500, r#"{"code":10001}"#, "refused 10001")]
+    #[case(200, r#"{"code":0,"mess"#, "retry 200 true")]
+    #[case(200, "<html>please log in</html>", "retry 200 true")]
     #[case(200, r#"{"code":"77"}"#, "hold 77")]
     fn answers_are_classified(#[case] status: u16, #[case] body: &str, #[case] want: &str) {
         let json = serde_json::from_str(body).ok();

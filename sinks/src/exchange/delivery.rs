@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use schemas::{Code, Millis, Reason, Reject, Stage, exchange::Table, exchange::Tables};
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     Block, Error, Rows, Sink,
     clickhouse::ClickHouse,
+    lease::Lease,
     runner::{BackOff, Status, stopped_while},
 };
 
@@ -74,11 +75,13 @@ pub struct Delivery {
     keep: Millis,
     status: Status,
     mirror: Option<ClickHouse>,
+    lease: Option<Arc<Lease>>,
     /// After a failed copy the next is not tried before this wall time, so that deliveries go on meanwhile.
     mirror_not_before: AtomicI64,
 }
 
 impl Delivery {
+    #[allow(clippy::too_many_arguments)] // All of it is this task's alone.
     pub(super) fn new(
         shared: Shared,
         client: Client,
@@ -87,9 +90,10 @@ impl Delivery {
         keep: Millis,
         status: Status,
         mirror: Option<ClickHouse>,
+        lease: Option<Arc<Lease>>,
     ) -> Self {
         let mirror_not_before = AtomicI64::new(0);
-        Delivery { shared, client, windows, batch, keep, status, mirror, mirror_not_before }
+        Delivery { shared, client, windows, batch, keep, status, mirror, lease, mirror_not_before }
     }
 
     /// Delivers until `stop` turns true. What is owed then is delivered after the next start.
@@ -134,12 +138,17 @@ impl Delivery {
         Ok(())
     }
 
+    /// Whether this process, and no other, may send now.
+    fn may_send(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.held(Instant::now()))
+    }
+
     /// Settles one batch, if there is one to send at this wall time.
     ///
     /// # Errors
     /// [`Error::Stop`] when the ledger cannot be written.
     pub async fn step(&self, now: Millis) -> Result<Step, Error> {
-        if !self.windows.open(now) {
+        if !self.windows.open(now) || !self.may_send() {
             return Ok(Step::Idle);
         }
         let Some((table, rows)) = self.next(now) else { return Ok(Step::Idle) };
@@ -147,6 +156,9 @@ impl Delivery {
         let mut batches = if rows.is_empty() { Vec::new() } else { vec![rows] };
         let mut clock_set = false;
         while let Some(rows) = batches.pop() {
+            if !self.may_send() {
+                return Ok(Step::Idle);
+            }
             self.note(&rows, Outcome::Attempted, "", "", now)?;
             let contents: Vec<&Row> = rows.iter().map(|row| &row.content).collect();
             let mut answer = self.client.push(&table.group, &table.table, &contents, now).await;

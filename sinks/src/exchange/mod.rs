@@ -29,7 +29,7 @@ mod windows;
 
 pub use delivery::Delivery;
 
-use crate::{Block, Error, Rows, Sink, clickhouse::ClickHouse, runner::Status};
+use crate::{Block, Error, Rows, Sink, clickhouse::ClickHouse, lease::Lease, runner::Status};
 use ledger::{Ledger, Row, RowId};
 use mapping::Mapping;
 
@@ -113,7 +113,7 @@ impl Settings {
 }
 
 /// Builds the sink and the task that delivers for it. `mirror` gets the history as `exchange_ledger`, and refused rows
-/// as rejects.
+/// as rejects. With a `lease` nothing is sent while it is not held.
 ///
 /// # Errors
 /// [`Error::Stop`] when the settings are wrong, a key cannot be read, or the ledger is damaged.
@@ -121,6 +121,7 @@ pub fn open(
     settings: &Settings,
     status: Status,
     mirror: Option<ClickHouse>,
+    lease: Option<Arc<Lease>>,
 ) -> Result<(Exchange, Delivery), Error> {
     let stop = |detail: String| Error::Stop { sink: NAME, detail };
     let problems = settings.validate();
@@ -144,7 +145,7 @@ pub fn open(
     let shared = Shared { ledger: Arc::new(Mutex::new(ledger)), wake: Arc::default() };
     let exchange = Exchange { shared: shared.clone(), mapping: mapping.map_err(stop)? };
     let keep = Millis::from(settings.keep_hours) * schemas::time::HOUR;
-    let delivery = Delivery::new(shared, client, windows, settings.batch, keep, status, mirror);
+    let delivery = Delivery::new(shared, client, windows, settings.batch, keep, status, mirror, lease);
     Ok((exchange, delivery))
 }
 

@@ -93,7 +93,7 @@ async fn scene() -> Scene {
 
 impl Scene {
     fn open(&self) -> (Exchange, Delivery) {
-        open(&self.settings, Status::new("exchange_test"), None).unwrap()
+        open(&self.settings, Status::new("exchange_test"), None, None).unwrap()
     }
 }
 
@@ -336,6 +336,68 @@ async fn a_dead_receiver_does_not_stop_the_sink() {
     let now = jiff::Timestamp::now().as_millisecond();
     assert!(matches!(delivery.step(now).await.unwrap(), Step::Retry(_)));
     assert_eq!(exchange.counts(), [("pending", 2)].into(), "a connection refused is not uncertain");
+}
+
+/// A receiver that takes every push and cuts its answer short, and after that finds nothing wrong.
+async fn answering(answer: &'static str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = vec![0; 1 << 16];
+            let _ = client.read(&mut request).await;
+            let _ = client.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
+
+#[rstest::rstest]
+#[case::nothing("")]
+#[case::half_a_head("HTTP/1.1 200 OK\r\nContent-Le")]
+#[case::no_body("HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n")]
+#[case::half_a_body("HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{\"code\":0,\"mes")]
+#[case::half_a_body_of_no_length("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"code\":0,\"mes")]
+#[tokio::test(flavor = "multi_thread")]
+async fn half_an_answer_is_uncertain_and_settled_by_asking(#[case] answer: &'static str) {
+    let mut scene = scene().await;
+    let (right, cut) = (scene.settings.url.clone(), answering(answer).await);
+    scene.settings.url = cut;
+    let (exchange, delivery) = scene.open();
+    exchange.note(&registry(vec![station("ST-1", "站")]), NOW).unwrap();
+    assert!(matches!(delivery.step(NOW).await.unwrap(), Step::Retry(_)));
+    assert_eq!(exchange.counts().get("uncertain"), Some(&1), "{:?}", exchange.counts());
+    drop((exchange, delivery));
+    // The receiver had taken the row: it is asked, and the row is not sent again.
+    let table = Tables::builtin().named("heat_station").unwrap();
+    let row = json!({"HRZBH": "ST-1", "HRZMC": "站"});
+    let mut content = scene.open().0.shared.ledger().owed().next().unwrap().1.content.clone();
+    content.extend(row.as_object().unwrap().clone());
+    scene.store.rows.push(table, vec![content]).await.unwrap();
+    scene.settings.url = right;
+    let (exchange, delivery) = scene.open();
+    drain(&delivery, NOW).await;
+    let pushed = scene.store.pushes.load(Ordering::Relaxed);
+    assert_eq!(exchange.counts().get("delivered"), Some(&2), "{:?}", exchange.counts());
+    assert_eq!(pushed, 1, "only the row of the other table is sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_without_the_lease() {
+    let scene = scene().await;
+    let takeover = std::time::Instant::now().checked_sub(crate::lease::LENGTH).unwrap();
+    let lease = Arc::new(Lease::after(takeover));
+    let status = Status::new("exchange_test");
+    let (exchange, delivery) = open(&scene.settings, status, None, Some(Arc::clone(&lease))).unwrap();
+    exchange.note(&registry(vec![station("ST-1", "站")]), NOW).unwrap();
+    assert_eq!(delivery.step(NOW).await.unwrap(), Step::Idle);
+    lease.renew(takeover);
+    assert_eq!(delivery.step(NOW).await.unwrap(), Step::Idle, "it has run out");
+    assert_eq!(scene.store.pushes.load(Ordering::Relaxed), 0);
+    lease.renew(std::time::Instant::now());
+    drain(&delivery, NOW).await;
+    assert_eq!(exchange.counts(), [("delivered", 2)].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]
