@@ -25,7 +25,23 @@ const HOPELESS: &[(u32, &str)] = &[
     (115, "remove the setting from insert_settings"),
     (452, "remove the setting from insert_settings or allow it to the user"),
 ];
-const SCHEMA: &str = "run `nuanliu migrate`";
+/// Codes that pass when the operator does something, and what.
+const HELD: &[(u32, &str)] = &[
+    (164, "the user may only read: give it INSERT, or set another clickhouse.user"),
+    (192, USER),
+    (193, USER),
+    (194, USER),
+    (201, "the user's quota is used up: raise it"),
+    (241, "give the server memory, or set clickhouse.in_flight lower"),
+    (242, "the replica has lost its keeper: see system.replicas"),
+    (243, "free its disk"),
+    (252, "merges are behind: see system.merges, and set pipeline.block_epochs higher for fewer parts"),
+    (497, "grant INSERT to the user"),
+    (516, USER),
+];
+const USER: &str = "check clickhouse.user and its password; rows wait until the server accepts them";
+const SCHEMA: &str = "run `nuanliu migrate`; when it finds nothing to do, somebody has changed the table: restore it as \
+                      deploy/clickhouse has it";
 const VERSION: &str = "use a supported version of the server";
 
 /// Says what must be done about an error.
@@ -37,10 +53,16 @@ pub(super) fn classify(table: &str, error: &Answer) -> Error {
         Answer::BadResponse(text) => shorten(text),
         other => source_chain(other),
     };
-    let hopeless = code(&said).and_then(|code| HOPELESS.iter().find(|(known, _)| *known == code));
-    match hopeless {
-        Some((_, advice)) => Error::Stop { sink: NAME, detail: format!("table {table}: {said}; {advice}") },
-        None => Error::Retry { sink: NAME, detail: format!("table {table}: {said}") },
+    let code = code(&said);
+    let advice = |codes: &[(u32, &'static str)]| {
+        codes.iter().find(|(known, _)| Some(*known) == code).map(|(_, advice)| *advice)
+    };
+    match (advice(HOPELESS), advice(HELD)) {
+        (Some(advice), _) => Error::Stop { sink: NAME, detail: format!("table {table}: {said}; {advice}") },
+        (None, Some(advice)) => {
+            Error::Retry { sink: NAME, detail: format!("table {table}: {said}; {advice}") }
+        }
+        (None, None) => Error::Retry { sink: NAME, detail: format!("table {table}: {said}") },
     }
 }
 
@@ -99,6 +121,12 @@ mod tests {
         let error = classify("readings", &Answer::BadResponse(said.to_owned()));
         assert_eq!(matches!(error, Error::Stop { .. }), stops, "{error}");
         assert!(error.to_string().contains("readings"));
+    }
+
+    #[test]
+    fn what_the_operator_can_mend_says_how() {
+        let error = classify("readings", &Answer::BadResponse("Code: 516. DB::Exception: x".to_owned()));
+        assert!(error.to_string().contains("check clickhouse.user"), "{error}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod recover;
 
 pub use record::{Head, Insert};
 
-use crate::Error;
+use crate::{Error, failpoint};
 
 pub(crate) const NAME: &str = "spool";
 /// What a segment begins with: the version of everything behind it.
@@ -167,6 +167,11 @@ impl Spool {
         let (Some(file), Some(segment)) = (inner.file.as_mut(), inner.segments.back_mut()) else {
             return Err(io::Error::other("no segment"));
         };
+        failpoint::reached("spool.before");
+        failpoint::halfway("spool.torn", || {
+            // A crash in the middle of writing.
+            let _ = file.write_all(&bytes[..bytes.len() / 2]);
+        });
         if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_data()) {
             // The rest of a record must not stand before the next one. If it stays, opening finds it.
             let _ = file.set_len(segment.length).and_then(|()| file.sync_data());
@@ -178,6 +183,7 @@ impl Spool {
             return Err(error);
         }
         let offset = segment.length;
+        failpoint::reached("spool.after");
         segment.length += bytes.len() as u64;
         segment.unsettled += 1;
         Ok((segment.number, offset))
@@ -231,6 +237,7 @@ impl Spool {
             }
             inner.segments.remove(place);
             let path = path(&self.directory, settled.segment);
+            failpoint::reached("spool.settled");
             if let Err(error) = fs::remove_file(&path) {
                 // It is sent again after a restart, which changes nothing.
                 tracing::warn!(%error, path = %path.display(), "a segment of the spool is not deleted");
