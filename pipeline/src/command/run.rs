@@ -296,7 +296,7 @@ fn work(
         let (delivered, stored) = (ProbeHandle::new(), ProbeHandle::new());
         let built = worker.dataflow(|scope| dataflow::build(scope, &parts, minter, &delivered, &stored));
         if let Err(error) = built {
-            return control.fail(error);
+            control.fail(error);
         }
         while worker.has_dataflows() && !control.finished() {
             worker.step_or_park(Some(Duration::from_millis(5)));
@@ -308,6 +308,10 @@ fn work(
                     control.fail(Error::Undrained(patience));
                 }
             }
+        }
+        // What has failed never finishes by itself, and timely waits for it.
+        for dataflow in worker.installed_dataflows() {
+            worker.drop_dataflow(dataflow);
         }
     })
     .map_err(|error| Error::State { path: "timely workers".into(), error: std::io::Error::other(error) })?;
