@@ -13,4 +13,6 @@ mod real_data;
 mod restart;
 mod sink_down;
 mod sinks;
+mod store_faults;
 mod workers;
+mod zombie;

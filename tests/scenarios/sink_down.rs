@@ -54,7 +54,7 @@ fn told(site: &Site) -> Vec<Transition> {
 
 /// Waits until so many more epochs were bound than may be on their way at once.
 async fn epochs_go_on(site: &Site, process: &mut Process) {
-    let from = site.metric(BOUND).await.unwrap();
+    let from = site.metric(BOUND).await.unwrap_or(0.0);
     until("epochs go on", SOON, async || {
         process.must_run();
         site.metric(BOUND).await.is_some_and(|bound| bound > from + 100.0)

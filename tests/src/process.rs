@@ -72,6 +72,18 @@ impl Process {
         }
     }
 
+    /// Waits until it ends by itself; panics with its log when it does not.
+    pub async fn end(&mut self, limit: Duration) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(begun.elapsed() < limit, "nuanliu goes on after {limit:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Kills it with SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -1,8 +1,11 @@
-//! A proxy before a service, that refuses or loses answers on demand: faults of one scenario that no other one sees.
+//! A proxy before a service, that refuses, loses or cuts on demand: faults of one scenario that no other one sees.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
@@ -24,7 +27,11 @@ pub struct Proxy {
 /// What the proxy shall do.
 #[derive(Default)]
 struct Will {
-    down: AtomicBool,
+    /// Given to every request instead of the service's answer.
+    answer: Mutex<Option<Vec<u8>>>,
+    hanging: AtomicBool,
+    cut_bodies: AtomicU32,
+    cut_answers: AtomicU32,
     lose: AtomicU32,
     lost: AtomicU32,
     refused: AtomicU32,
@@ -50,7 +57,35 @@ impl Proxy {
 
     /// Answers 503 to everything, from now on or no more.
     pub fn set_down(&self, down: bool) {
-        self.will.down.store(down, Ordering::SeqCst);
+        *self.will.answer.lock().unwrap() = down.then(|| UNAVAILABLE.to_vec());
+    }
+
+    /// Answers every request itself with a status and a text, until it is set down or up.
+    pub fn answer(&self, status: u16, text: &str) {
+        let length = text.len();
+        let answer =
+            format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}");
+        *self.will.answer.lock().unwrap() = Some(answer.into_bytes());
+    }
+
+    /// Accepts connections and passes nothing on, from now on or no more.
+    pub fn set_hanging(&self, hanging: bool) {
+        self.will.hanging.store(hanging, Ordering::SeqCst);
+    }
+
+    /// Closes the connections of the next requests that have a body, in the middle of it.
+    pub fn cut_bodies(&self, number: u32) {
+        self.will.cut_bodies.store(number, Ordering::SeqCst);
+    }
+
+    /// Passes on half of the next answers and closes their connections.
+    pub fn cut_answers(&self, number: u32) {
+        self.will.cut_answers.store(number, Ordering::SeqCst);
+    }
+
+    /// How many bodies and answers are still to be cut.
+    pub fn to_cut(&self) -> u32 {
+        self.will.cut_bodies.load(Ordering::SeqCst) + self.will.cut_answers.load(Ordering::SeqCst)
     }
 
     /// Lets the service do the next requests, and closes their connections before the answer.
@@ -79,16 +114,26 @@ async fn serve(mut client: TcpStream, target: &str, will: &Will) -> std::io::Res
                 if length == 0 {
                     return Ok(());
                 }
-                if will.down.load(Ordering::SeqCst) {
+                while will.hanging.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                let answer = will.answer.lock().unwrap().clone();
+                if let Some(answer) = answer {
                     will.refused.fetch_add(1, Ordering::SeqCst);
-                    return client.write_all(UNAVAILABLE).await;
+                    return client.write_all(&answer).await;
+                }
+                let body = asked[..length].windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |end| end + 4);
+                if length > body + 1 && strikes(&will.cut_bodies) {
+                    return service.write_all(&asked[..(body + length) / 2]).await;
                 }
                 service.write_all(&asked[..length]).await?;
             }
             read = service.read(&mut answered) => {
                 let length = read?;
-                let lose = |left: u32| left.checked_sub(1);
-                if length == 0 || will.lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok() {
+                if length > 0 && strikes(&will.cut_answers) {
+                    return client.write_all(&answered[..length / 2]).await;
+                }
+                if length == 0 || strikes(&will.lose) {
                     will.lost.fetch_add(u32::from(length > 0), Ordering::SeqCst);
                     return Ok(());
                 }
@@ -96,4 +141,9 @@ async fn serve(mut client: TcpStream, target: &str, will: &Will) -> std::io::Res
             }
         }
     }
+}
+
+/// Takes one of what is left.
+fn strikes(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
