@@ -378,6 +378,7 @@ impl Watch {
 
     /// Notes input that is lost; it stays an alarm as long as this process runs.
     pub fn lost(&mut self, partition: String, gone: String) {
+        tracing::error!(partition, "records are lost, as accepted: {gone}");
         self.lost.push((partition, gone));
     }
 

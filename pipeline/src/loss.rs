@@ -76,23 +76,23 @@ pub fn step_over(previous: &mut Binding, gaps: &[Gap]) {
     }
 }
 
-/// What recorded bindings would read again and can no more; the bindings then name only what is still there.
+/// What recorded bindings would read again, or the next one would read, and can no more; the bindings then name only
+/// what is still there.
 pub fn withdraw(recorded: &mut [Binding], marks: &[Watermark]) -> Vec<Gap> {
     let mut gaps: Vec<Gap> = Vec::new();
-    for range in recorded.iter_mut().flat_map(|binding| &mut binding.ranges) {
-        let mark = marks.iter().find(|m| m.topic == range.topic && m.partition == range.partition);
-        let Some(mark) = mark.filter(|mark| range.from < range.upto && range.from < mark.low) else {
-            continue;
-        };
-        let resume = range.upto.min(mark.low);
-        match gaps.iter_mut().find(|gap| gap.topic == range.topic && gap.partition == range.partition) {
-            Some(gap) => gap.resume = resume,
-            None => {
-                let (topic, partition, from) = (range.topic, range.partition, range.from);
-                gaps.push(Gap { topic, partition, from, resume });
+    let last = recorded.last().map(|binding| binding.epoch);
+    for binding in recorded {
+        let last = last == Some(binding.epoch);
+        for range in &mut binding.ranges {
+            let mark = marks.iter().find(|m| m.topic == range.topic && m.partition == range.partition);
+            let Some(mark) = mark.filter(|mark| range.from < mark.low) else { continue };
+            let known = gaps.iter().any(|gap| gap.topic == range.topic && gap.partition == range.partition);
+            if !known && (range.from < range.upto || (last && range.upto < mark.low)) {
+                let (topic, partition) = (range.topic, range.partition);
+                gaps.push(Gap { topic, partition, from: range.from, resume: mark.low });
             }
+            (range.from, range.upto) = (mark.low, range.upto.max(mark.low));
         }
-        range.from = resume;
     }
     gaps
 }
@@ -168,8 +168,13 @@ mod tests {
         let gaps = withdraw(&mut recorded, &[mark(0, 13, 40), mark(1, 0, 8)]);
         assert_eq!(gaps, [Gap { topic: Topic::Reports, partition: 0, from: 0, resume: 13 }]);
         let left: Vec<_> = recorded.iter().map(|b| (b.ranges[0].from, b.ranges[0].upto)).collect();
-        assert_eq!(left, [(10, 10), (13, 20), (20, 30)]);
+        assert_eq!(left, [(13, 13), (13, 20), (20, 30)]);
         assert_eq!(withdraw(&mut recorded, &[mark(0, 13, 40), mark(1, 0, 8)]), []);
+        // All that was bound is there or done with, but what comes next is gone.
+        let mut idle = [binding(1, [(0, 0), (8, 8)]), binding(2, [(0, 0), (8, 8)])];
+        let gaps = withdraw(&mut idle, &[mark(0, 0, 9), mark(1, 12, 20)]);
+        assert_eq!(gaps, [Gap { topic: Topic::Reports, partition: 1, from: 8, resume: 12 }]);
+        assert_eq!((idle[0].ranges[1].from, idle[1].ranges[1].upto), (12, 12));
     }
 
     #[test]

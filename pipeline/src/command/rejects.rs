@@ -1,27 +1,38 @@
-//! `rejects`: what could not be used, and why.
+//! `rejects`: what could not be used, and why; and once more, when the cause is corrected.
 
 use std::io::{Write, stdout};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use schemas::Reason;
+use clickhouse::query::Query;
+use schemas::{Reason, Stage};
 use sinks::clickhouse::ClickHouse;
 
 use crate::config::Config;
+
+mod again;
+mod notes;
+mod redrive;
 
 /// What to do with rejects.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List rejects, newest first, or count them by reason.
     #[command(
-        after_help = "Examples:\n  nuanliu rejects list --reason unknown_facility\n  nuanliu rejects list --count"
+        after_help = "Examples:\n  nuanliu rejects list --reason unknown_facility\n  nuanliu rejects list --count --open"
     )]
     List(List),
+    /// Send rejects again, after the registry or the mapping was corrected. Each is taken at most once, however often
+    /// this is run; one that still cannot be used stays as it is.
+    #[command(
+        after_help = "Examples:\n  nuanliu rejects redrive --reason unknown_facility --dry-run\n  nuanliu rejects redrive --reason unknown_facility\n  nuanliu rejects redrive --origin mqtt:v1/gateway --since 2025-01-15T00:00:00+08:00"
+    )]
+    Redrive(redrive::Arguments),
 }
 
-/// Which rejects to list.
-#[derive(Debug, Args)]
-pub struct List {
+/// Which rejects.
+#[derive(Clone, Debug, Args)]
+pub struct Filter {
     /// Only this reason.
     #[arg(long, value_parser = reason)]
     reason: Option<Reason>,
@@ -34,6 +45,19 @@ pub struct List {
     /// Only before this time (RFC 3339).
     #[arg(long)]
     until: Option<jiff::Timestamp>,
+    /// Only what was turned away here: connector, dataflow or sink.
+    #[arg(long, value_parser = stage)]
+    stage: Option<Stage>,
+}
+
+/// Which rejects to list.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    filter: Filter,
+    /// Leave out what was redriven and taken.
+    #[arg(long)]
+    open: bool,
     /// At most so many.
     #[arg(long, default_value_t = 50)]
     limit: u64,
@@ -48,22 +72,27 @@ fn reason(name: &str) -> Result<Reason, String> {
     found.ok_or_else(|| format!("no such reason; known are {}", known()))
 }
 
-/// Runs it.
-///
-/// # Errors
-/// When the store does not answer.
-pub fn run(config: &Config, command: Command) -> anyhow::Result<()> {
-    let Command::List(list) = command;
-    super::runtime()?.block_on(async {
-        let sink = ClickHouse::new(&config.clickhouse)?;
-        let text = list.query(sink.client()).await.context("asking the store for rejects")?;
-        stdout().write_all(&text)?;
-        Ok(())
-    })
+fn stage(name: &str) -> Result<Stage, String> {
+    let stages = [Stage::Connector, Stage::Dataflow, Stage::Sink];
+    let found = stages.into_iter().find(|stage| stage_name(*stage) == name);
+    found.ok_or_else(|| "no such stage; known are connector, dataflow, sink".to_owned())
 }
 
-impl List {
-    async fn query(&self, client: &clickhouse::Client) -> anyhow::Result<Vec<u8>> {
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connector => "connector",
+        Stage::Dataflow => "dataflow",
+        Stage::Sink => "sink",
+    }
+}
+
+/// Whether a row of `rejects` was redriven.
+const REDRIVEN: &str =
+    "(at, reason, origin, epoch, row) IN (SELECT at, reason, origin, epoch, row FROM rejects_redriven)";
+
+impl Filter {
+    /// The condition in SQL.
+    fn condition(&self) -> String {
         let mut conditions = vec!["1"];
         if self.reason.is_some() {
             conditions.push("reason = {reason:String}");
@@ -77,20 +106,15 @@ impl List {
         if self.until.is_some() {
             conditions.push("at < fromUnixTimestamp64Milli({until:Int64})");
         }
-        let conditions = conditions.join(" AND ");
-        let sql = if self.count {
-            format!(
-                "SELECT reason, count() AS records, sum(readings) AS readings, min(at) AS first, max(at) AS last \
-                 FROM rejects FINAL WHERE {conditions} GROUP BY reason ORDER BY records DESC, reason"
-            )
-        } else {
-            format!(
-                "SELECT at, reason, origin, detail, substring(raw, 1, 200) AS raw FROM rejects FINAL \
-                 WHERE {conditions} ORDER BY at DESC, origin LIMIT {}",
-                self.limit
-            )
-        };
-        let mut query = client.query(&sql);
+        if self.stage.is_some() {
+            conditions.push("stage = {stage:String}");
+        }
+        conditions.join(" AND ")
+    }
+
+    /// A query with the condition's values.
+    fn query(&self, client: &clickhouse::Client, sql: &str) -> Query {
+        let mut query = client.query(sql);
         if let Some(reason) = self.reason {
             query = query.param("reason", reason.name());
         }
@@ -102,6 +126,50 @@ impl List {
                 query = query.param(name, at.as_millisecond());
             }
         }
+        if let Some(stage) = self.stage {
+            query = query.param("stage", stage_name(stage));
+        }
+        query
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When the store or the brokers do not answer.
+pub fn run(config: &Config, command: Command) -> anyhow::Result<()> {
+    super::runtime()?.block_on(async {
+        match command {
+            Command::List(list) => {
+                let sink = ClickHouse::new(&config.clickhouse)?;
+                let text = list.answer(sink.client()).await.context("asking the store for rejects")?;
+                stdout().write_all(&text)?;
+                Ok(())
+            }
+            Command::Redrive(arguments) => redrive::run(config, &arguments).await,
+        }
+    })
+}
+
+impl List {
+    async fn answer(&self, client: &clickhouse::Client) -> anyhow::Result<Vec<u8>> {
+        let condition = self.filter.condition();
+        let open = if self.open { format!("AND NOT {REDRIVEN}") } else { String::new() };
+        let sql = if self.count {
+            format!(
+                "SELECT reason, count() AS records, sum(readings) AS readings, countIf({REDRIVEN}) AS redriven, \
+                 records - redriven AS open, min(at) AS first, max(at) AS last \
+                 FROM rejects FINAL WHERE {condition} {open} GROUP BY reason ORDER BY records DESC, reason"
+            )
+        } else {
+            format!(
+                "SELECT at, reason, origin, detail, substring(raw, 1, 200) AS raw, \
+                 if({REDRIVEN}, 'redriven', '') AS state FROM rejects FINAL \
+                 WHERE {condition} {open} ORDER BY at DESC, origin LIMIT {}",
+                self.limit
+            )
+        };
+        let query = self.filter.query(client, &sql);
         Ok(query.fetch_bytes("PrettyCompactMonoBlock")?.collect().await?.to_vec())
     }
 }

@@ -262,9 +262,7 @@ impl Running {
             return Err(loss::refused(&gaps, &self.minter.kafka));
         }
         for gap in &gaps {
-            let place = gap.place(&self.minter.kafka);
-            tracing::error!(partition = place, "records are lost, as accepted: {}", gap.gone());
-            self.minter.watch.lost(place, gap.gone());
+            self.minter.watch.lost(gap.place(&self.minter.kafka), gap.gone());
         }
         if let Some(previous) = &mut self.previous {
             loss::step_over(previous, &gaps);

@@ -34,6 +34,7 @@ const MIGRATIONS: &[Migration] = files! {
     4 => "004_rejects",
     5 => "005_registry",
     6 => "006_exchange",
+    7 => "007_rejects_redriven",
 };
 
 /// Where the numbers of the applied files are kept.
