@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)] // A harness panics when a test is wrong.
 
+pub mod broker;
 pub mod campaign;
 pub mod consume;
 pub mod dice;
@@ -19,6 +20,7 @@ pub mod proxy;
 pub mod site;
 pub mod store;
 
+pub use broker::Broker;
 pub use consume::{Consumed, consume};
 pub use process::Process;
 pub use proxy::Proxy;

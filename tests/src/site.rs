@@ -26,6 +26,7 @@ pub struct Site {
     pub http: String,
     /// The address on which the dataflow's metrics will be.
     pub metrics: String,
+    brokers: String,
     extra: String,
 }
 
@@ -45,20 +46,26 @@ impl Site {
     /// A site with further configuration: keys of `[pipeline]`, then, behind a line `---`, further sections.
     pub fn new(scenario: &str, extra: &str) -> Site {
         let name = unique(scenario);
-        Site::on(name.clone(), name, extra)
+        Site::on(service("NUANLIU_KAFKA"), name.clone(), name, extra)
+    }
+
+    /// As [`Site::new`] with a broker of its own.
+    pub fn with_broker(broker: &crate::Broker, scenario: &str, extra: &str) -> Site {
+        let name = unique(scenario);
+        Site::on(broker.address.clone(), name.clone(), name, extra)
     }
 
     /// A second site on the topics of this one, with a database, a pipeline and a state of its own.
     pub fn beside(&self, scenario: &str, extra: &str) -> Site {
-        Site::on(self.prefix.clone(), unique(scenario), extra)
+        Site::on(self.brokers.clone(), self.prefix.clone(), unique(scenario), extra)
     }
 
-    fn on(prefix: String, name: String, extra: &str) -> Site {
+    fn on(brokers: String, prefix: String, name: String, extra: &str) -> Site {
         // Both are held until both are known, so that they differ.
         let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [http, metrics] = listeners.map(|listener| listener.local_addr().unwrap().to_string());
         let directory = TempDir::new().unwrap();
-        let site = Site { prefix, name, directory, http, metrics, extra: extra.to_owned() };
+        let site = Site { prefix, name, directory, http, metrics, brokers, extra: extra.to_owned() };
         fs::write(site.config(), site.toml()).unwrap();
         site
     }
@@ -81,8 +88,8 @@ impl Site {
     }
 
     fn toml(&self) -> String {
-        let Site { prefix, name, http, metrics, extra, .. } = self;
-        let (kafka, clickhouse) = (service("NUANLIU_KAFKA"), service("NUANLIU_CLICKHOUSE"));
+        let Site { prefix, name, http, metrics, brokers: kafka, extra, .. } = self;
+        let clickhouse = service("NUANLIU_CLICKHOUSE");
         let (pipeline, rest) = extra.split_once("---\n").unwrap_or((extra, ""));
         let state = self.path("state");
         format!(
@@ -121,8 +128,7 @@ impl Site {
 
     /// The `[kafka]` section.
     pub fn kafka(&self) -> KafkaSettings {
-        let brokers = service("NUANLIU_KAFKA");
-        serde_json::from_value(serde_json::json!({ "brokers": brokers, "prefix": self.prefix })).unwrap()
+        serde_json::from_value(serde_json::json!({ "brokers": self.brokers, "prefix": self.prefix })).unwrap()
     }
 
     /// Runs a command of the product to its end; gives what it printed. Panics when it fails.
