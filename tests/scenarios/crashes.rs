@@ -6,9 +6,11 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use tests::{
     Site,
     campaign::Campaign,
+    checker::Checker,
     load::Load,
     oracles::{table, topics},
 };
@@ -43,6 +45,7 @@ async fn campaign(seed: u64, crashes: usize) {
     campaign.run(&load, crashes, |_| ()).await;
     eprintln!("seed {seed}: the process ended at\n{}", campaign.summary());
 
+    check(&site).await;
     let none = topics::Ends::new();
     let disturbed = topics::TOPICS.map(|topic| topics::said(&site, topic, &none));
     let ends = topics::ends(&site);
@@ -54,6 +57,15 @@ async fn campaign(seed: u64, crashes: usize) {
         assert!(one.len() > 5, "{}: {} records", topic.name(), one.len());
     }
     eprintln!("seed {seed}: {rows} rows are the same");
+}
+
+/// What can be said without another run.
+async fn check(site: &Site) {
+    let zone = TimeZone::get("Asia/Shanghai").unwrap();
+    let statements = Checker { kafka: site.kafka(), clickhouse: site.clickhouse(), zone }.check().await;
+    let text: Vec<String> = statements.iter().map(ToString::to_string).collect();
+    eprintln!("{}", text.join("\n"));
+    assert!(statements.iter().all(|statement| statement.against.is_empty()), "{}", text.join("\n"));
 }
 
 /// Runs a second pipeline over the bindings of the first, into a database of its own and onto the same topics.

@@ -8,6 +8,7 @@
 
 pub mod broker;
 pub mod campaign;
+pub mod checker;
 pub mod consume;
 pub mod dice;
 pub mod district;
