@@ -135,7 +135,7 @@ impl<'a> Campaign<'a> {
             Blow::Kill(after) => ("kill", self.start(None), *after),
         };
         self.tally.entry(place).or_default().aimed += 1;
-        let (told, itself) = end(process, patience).await;
+        let (told, itself) = end(process, patience, &format!("failpoint {place}:")).await;
         let ended = if itself || place == "kill" { place } else { "kill" };
         self.tally.entry(ended).or_default().ended += 1;
         format!("{blow:?} with {} workers: {told} after {:.1} s", self.workers, begun.elapsed().as_secs_f64())
@@ -149,12 +149,16 @@ impl<'a> Campaign<'a> {
     }
 }
 
-/// Waits until a process ends itself, and kills it when it does not; says how it ended, and whether by itself.
-async fn end(mut process: Process, patience: Duration) -> (&'static str, bool) {
+/// Waits until a process ends itself where it should, and kills it when it does not; says how it ended, and whether by
+/// itself.
+async fn end(mut process: Process, patience: Duration, place: &str) -> (&'static str, bool) {
     let begun = Instant::now();
     loop {
         match process.ended() {
-            Some(status) if status.signal() == Some(ABORTED) => return ("ended there", true),
+            // A panic aborts too; the last words tell them apart.
+            Some(status) if status.signal() == Some(ABORTED) && process.words().contains(place) => {
+                return ("ended there", true);
+            }
             Some(status) => panic!("nuanliu ended with {status} and not by a blow:\n{}", process.log()),
             None if begun.elapsed() > patience => {
                 process.kill();

@@ -11,6 +11,8 @@ use std::{
 pub struct Process {
     child: Child,
     log: PathBuf,
+    /// Where in the log its own words begin.
+    begins: usize,
 }
 
 /// The product's binary: `NUANLIU_BIN`, or the one built beside the tests.
@@ -28,7 +30,8 @@ impl Process {
     pub(crate) fn start(mut command: Command, log: PathBuf) -> Process {
         let file = File::options().create(true).append(true).open(&log).unwrap();
         command.stdout(file.try_clone().unwrap()).stderr(file).stdin(Stdio::null());
-        Process { child: command.spawn().unwrap(), log }
+        let begins = fs::metadata(&log).unwrap().len() as usize;
+        Process { child: command.spawn().unwrap(), log, begins }
     }
 
     /// Its process id.
@@ -50,6 +53,12 @@ impl Process {
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success(), "SIG{name} does not reach nuanliu");
+    }
+
+    /// What this process itself has logged so far.
+    pub fn words(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(log.get(self.begins..).unwrap_or_default()).into_owned()
     }
 
     /// Whether it is still running; panics with its log when it has ended.
