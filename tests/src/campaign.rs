@@ -12,9 +12,10 @@ use std::{
 };
 
 use crate::{
-    Process, Site,
+    Process, Proxy, Site,
     dice::Dice,
     load::{Feeder, Load},
+    site,
 };
 
 /// The places of the product at which a test may end it, and how often each is reached in a second or two.
@@ -32,12 +33,30 @@ pub const PLACES: &[(&str, u64)] = &[
     ("clickhouse.after_insert", 60),
     ("progress.before", 2),
     ("progress.after", 2),
+    ("fence.taken", 1),
+    ("bind.begun", 2),
+    ("spool.before", 3),
+    ("spool.torn", 3),
+    ("spool.after", 3),
+    ("part.before", 4),
+    ("store.torn", 6),
+    ("store.before_rename", 6),
+    ("part.after", 4),
+    ("manifest.before", 4),
+    ("manifest.after", 4),
+    ("clean_up.before", 6),
+    ("clean_up.after", 4),
 ];
 
 /// Of a thousand crashes so many are a SIGKILL at any moment.
 const ANY_MOMENT: u64 = 250;
 /// A place that is not reached by then is not waited for: the process is killed.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Of a thousand rounds so many begin while ClickHouse is away, and so many lose answers of it.
+const AWAY: u64 = 150;
+const ANSWERS_LOST: u64 = 200;
+/// How long ClickHouse is away.
+const ABSENCE: Duration = Duration::from_millis(1_500);
 /// Parts in which the records of a round arrive.
 const PARTS: usize = 6;
 const PAUSE: Duration = Duration::from_millis(120);
@@ -65,6 +84,7 @@ pub struct Count {
 /// A running campaign.
 pub struct Campaign<'a> {
     site: &'a Site,
+    clickhouse: Proxy,
     seed: u64,
     dice: Dice,
     workers: u64,
@@ -73,14 +93,32 @@ pub struct Campaign<'a> {
 }
 
 impl<'a> Campaign<'a> {
-    /// A campaign on a site whose configuration says `workers = 1`.
-    pub fn of(site: &'a Site, seed: u64) -> Campaign<'a> {
-        Campaign { site, seed, dice: Dice::of(seed), workers: 1, tally: BTreeMap::new() }
+    /// A campaign on a site whose configuration says `workers = 1`; from now on it reaches ClickHouse through a proxy.
+    pub async fn of(site: &'a Site, seed: u64) -> Campaign<'a> {
+        let service = site::service("NUANLIU_CLICKHOUSE");
+        let clickhouse = Proxy::before(&service).await;
+        site.reconfigure(&service, &clickhouse.url);
+        Campaign { site, clickhouse, seed, dice: Dice::of(seed), workers: 1, tally: BTreeMap::new() }
     }
 
-    /// Lets the load arrive over so many crashes; afterwards the pipeline takes the rest undisturbed and stops. `between`
-    /// is called after every crash.
-    pub async fn run(&mut self, load: &Load, crashes: usize, mut between: impl FnMut(&Site)) {
+    /// Lets the load arrive over so many crashes; afterwards the pipeline takes the rest undisturbed and stops. All
+    /// bindings are kept (see [`Site::keep_bindings`]).
+    pub async fn run(&mut self, load: &Load, crashes: usize) {
+        let site = self.site;
+        let keeping = async {
+            loop {
+                site.keep_bindings();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            () = self.crash(load, crashes) => {}
+            () = keeping => {}
+        }
+        site.keep_bindings();
+    }
+
+    async fn crash(&mut self, load: &Load, crashes: usize) {
         let feeder = Feeder::of(self.site);
         self.site.publish(&load.registry).await;
         let share = load.items.len().div_ceil(crashes.max(1));
@@ -94,16 +132,33 @@ impl<'a> Campaign<'a> {
                 }
             };
             let blow = self.blow();
+            let weather = self.weather();
             let (ended, ()) = tokio::join!(self.round(&blow), feeding);
-            eprintln!("seed {} crash {number}/{crashes}: {ended}", self.seed);
-            between(self.site);
+            eprintln!("seed {} crash {number}/{crashes}: {ended}{weather}", self.seed);
         }
         for items in shares {
             feeder.feed(items).await;
         }
+        self.clickhouse.set_down_for(Duration::ZERO);
+        self.clickhouse.lose_answers(0);
         let mut process = self.start(None);
         self.site.stored(load.readings, &mut process, Duration::from_secs(180)).await;
         assert_eq!(process.terminate(Duration::from_secs(60)), 0, "a clean stop");
+    }
+
+    /// What befalls ClickHouse in the next round.
+    fn weather(&mut self) -> &'static str {
+        self.clickhouse.set_down_for(Duration::ZERO);
+        self.clickhouse.lose_answers(0);
+        if self.dice.per_mille(AWAY) {
+            self.clickhouse.set_down_for(ABSENCE);
+            ", ClickHouse being away"
+        } else if self.dice.per_mille(ANSWERS_LOST) {
+            self.clickhouse.lose_answers(1 + self.dice.below(3) as u32);
+            ", answers of ClickHouse being lost"
+        } else {
+            ""
+        }
     }
 
     /// The next blow.

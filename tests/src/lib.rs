@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)] // A harness panics when a test is wrong.
 
 pub mod broker;
+pub mod bindings;
 pub mod campaign;
 pub mod checker;
 pub mod consume;

@@ -12,7 +12,7 @@ use schemas::KafkaSettings;
 use sinks::clickhouse::Settings;
 use tempfile::TempDir;
 
-use crate::{Process, store::Store};
+use crate::{Process, bindings, store::Store};
 
 /// One scenario's own place on the services of `make up`.
 pub struct Site {
@@ -101,29 +101,19 @@ impl Site {
         )
     }
 
-    /// Gives another site everything that this one has bound, so that it reads the same in the same epochs. Only
-    /// while no bindings have been removed behind old checkpoints: `[checkpoint]` with a large `keep`.
+    /// Keeps a second name for every file of bindings that is there now, so that none goes when checkpoints make it
+    /// dispensable.
+    pub fn keep_bindings(&self) {
+        bindings::keep(&self.path("state"), &self.path("bindings"));
+    }
+
+    /// Gives another site everything that this one has bound, so that it reads the same in the same epochs. Where
+    /// checkpoints may have removed bindings, [`Site::keep_bindings`] must have been called often enough.
     pub fn give_bindings(&self, other: &Site) {
-        let (from, to) = (self.path("state"), other.path("state"));
-        fs::create_dir_all(&to).unwrap();
-        let mut segments: Vec<PathBuf> =
-            fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).collect();
-        segments.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
-        segments.sort();
-        let mut frames = Vec::new();
-        for path in segments {
-            let bytes = fs::read(&path).unwrap();
-            // The first frame behind the mark says whose segment it is.
-            let mut rest = bytes
-                .strip_prefix(b"nuanliu bindings")
-                .and_then(next_frame)
-                .map_or(&[][..], |(_, rest)| rest);
-            while let Some((frame, behind)) = next_frame(rest) {
-                frames.extend_from_slice(frame);
-                rest = behind;
-            }
-        }
-        fs::write(to.join("bindings.log"), frames).unwrap();
+        self.keep_bindings();
+        let state = other.path("state");
+        fs::create_dir_all(&state).unwrap();
+        fs::write(state.join("bindings.log"), bindings::joined(&self.path("bindings"))).unwrap();
     }
 
     /// The `[kafka]` section.
@@ -212,10 +202,4 @@ impl Site {
         let value = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
         text.lines().find_map(value)
     }
-}
-
-/// Takes the first frame `length | crc | payload` off; a torn one is none.
-fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let length = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
-    bytes.split_at_checked(8 + length)
 }

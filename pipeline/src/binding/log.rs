@@ -153,6 +153,7 @@ impl BindingLog {
             File::open(&self.state)?.sync_all()?;
             Ok(file)
         });
+        failpoint::reached("bind.begun");
         match begun {
             Ok(file) => Ok(Segment { file, path, checkpoint }),
             Err(error) => Err(Error::State { path, error }),

@@ -12,6 +12,7 @@ use std::{
 };
 
 use schemas::Epoch;
+use sinks::failpoint;
 
 use super::{
     name::{Generation, Name},
@@ -66,6 +67,7 @@ impl Fence {
         if !store.create(&name).map_err(|error| unusable(&*store, error))? {
             return Err(Error::Locked(PathBuf::from(store.place())));
         }
+        failpoint::reached("fence.taken");
         Ok(Fence { generation, state: Arc::new(directory), store, _locks: Arc::new(locks) })
     }
 

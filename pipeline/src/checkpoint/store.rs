@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sinks::failpoint;
+
 /// A file and how long it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
@@ -126,9 +128,13 @@ impl Store for Directory {
     fn write(&self, name: &str, pieces: Vec<Vec<u8>>) -> io::Result<()> {
         let (path, fresh) = (self.path.join(name), self.path.join(format!("{name}.new")));
         let written = File::create(&fresh).and_then(|mut file| {
+            failpoint::halfway("store.torn", || {
+                drop(pieces.first().map(|piece| file.write_all(&piece[..piece.len() / 2])));
+            });
             pieces.iter().try_for_each(|piece| file.write_all(piece))?;
             file.sync_all()
         });
+        failpoint::reached("store.before_rename");
         let renamed = written.and_then(|()| fs::rename(&fresh, &path)).and_then(|()| self.sync());
         if renamed.is_err() {
             // Room on a full disk; that it fails too changes nothing.
