@@ -1,5 +1,5 @@
 # Recipes are under deploy/dev; `make` alone lists the targets.
-.PHONY: help install up down status clean-dev demo test check bench
+.PHONY: help install up down status clean-dev demo test soak check bench
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -24,6 +24,9 @@ demo: ## watch a heated district live (make down stops it)
 
 test: ## everything: format, lints, unit tests, scenarios on real services
 	@deploy/dev/test
+
+soak: ## a thousand crashes on services of their own (CRASHES=1000 SEED=1): every output as if nothing had failed
+	@deploy/dev/soak
 
 check: ## format and lints only
 	@deploy/dev/check

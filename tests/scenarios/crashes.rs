@@ -1,8 +1,8 @@
 //! Ended before, in the middle of and after every durable step, again and again: every output is, byte for byte, what an
 //! undisturbed run over the same bindings gives.
 //!
-//! `NUANLIU_CRASHES` and `NUANLIU_SEED` change the number of crashes and the seed; every fifty crashes have topics, a
-//! database and a load of their own.
+//! `make soak` does a thousand: `NUANLIU_CRASHES` and `NUANLIU_SEED` change the number and the seed; every fifty
+//! crashes have topics, a database and a load of their own.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const CONFIG: &str = "workers = 1\nclock = \"data\"\nepoch_ms = 100\nrecords_per
 /// Crashes on one set of topics.
 const CRASHES: usize = 50;
 /// Hours of the simulated district.
-const HOURS: u32 = 12;
+const HOURS: u32 = 18;
 
 fn setting(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;

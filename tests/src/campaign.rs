@@ -56,7 +56,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const AWAY: u64 = 150;
 const ANSWERS_LOST: u64 = 200;
 /// How long ClickHouse is away.
-const ABSENCE: Duration = Duration::from_millis(1_500);
+const ABSENCE: Duration = Duration::from_millis(2_500);
 /// Parts in which the records of a round arrive.
 const PARTS: usize = 6;
 const PAUSE: Duration = Duration::from_millis(120);
@@ -132,7 +132,7 @@ impl<'a> Campaign<'a> {
                 }
             };
             let blow = self.blow();
-            let weather = self.weather();
+            let weather = self.weather(&blow);
             let (ended, ()) = tokio::join!(self.round(&blow), feeding);
             eprintln!("seed {} crash {number}/{crashes}: {ended}{weather}", self.seed);
         }
@@ -146,11 +146,12 @@ impl<'a> Campaign<'a> {
         assert_eq!(process.terminate(Duration::from_secs(60)), 0, "a clean stop");
     }
 
-    /// What befalls ClickHouse in the next round.
-    fn weather(&mut self) -> &'static str {
+    /// What befalls ClickHouse in the next round; only while it is away anything is spooled.
+    fn weather(&mut self, blow: &Blow) -> &'static str {
         self.clickhouse.set_down_for(Duration::ZERO);
         self.clickhouse.lose_answers(0);
-        if self.dice.per_mille(AWAY) {
+        let spooled = matches!(blow, Blow::Place(place, _) if place.starts_with("spool."));
+        if spooled || self.dice.per_mille(AWAY) {
             self.clickhouse.set_down_for(ABSENCE);
             ", ClickHouse being away"
         } else if self.dice.per_mille(ANSWERS_LOST) {

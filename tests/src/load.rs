@@ -53,7 +53,7 @@ impl Load {
     pub fn of(seed: u64, hours: u32) -> Load {
         let size = Size { plants: 1, branches: 1, boiler_houses: 0, stations: 3, rooms: 4, clean_devices: 3 };
         let intervals = Intervals { clean_device: 5, source: 5, ..Intervals::default() };
-        let plan = Plan { hours, seed, faults_per_kind: 1, intervals, ..Plan::of(size) };
+        let plan = Plan { hours, seed, faults_per_kind: 3, intervals, ..Plan::of(size) };
         let entries = simulator::registry(&plan);
         let mut extras = Extras { dice: Dice::of(seed), recent: VecDeque::new(), entries };
         let mut items = Vec::new();
@@ -212,7 +212,7 @@ impl Feeder {
 
 #[test]
 fn a_load_is_the_same_for_the_same_seed_and_has_everything() {
-    let (load, again) = (Load::of(3, 6), Load::of(3, 6));
+    let (load, again) = (Load::of(3, 12), Load::of(3, 12));
     assert_eq!(format!("{:?}", load.items), format!("{:?}", again.items));
     let garbage = load.items.iter().filter(|item| matches!(item, Item::Garbage(_))).count();
     let records = |is: fn(&Outgoing) -> bool| {
