@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     os::unix::process::ExitStatusExt,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -52,9 +53,8 @@ pub const PLACES: &[(&str, u64)] = &[
 const ANY_MOMENT: u64 = 250;
 /// A place that is not reached by then is not waited for: the process is killed.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// Of a thousand rounds so many begin while ClickHouse is away, and so many lose answers of it.
+/// Of a thousand rounds so many begin while ClickHouse is away.
 const AWAY: u64 = 150;
-const ANSWERS_LOST: u64 = 200;
 /// How long ClickHouse is away.
 const ABSENCE: Duration = Duration::from_millis(2_500);
 /// Parts in which the records of a round arrive.
@@ -84,7 +84,7 @@ pub struct Count {
 /// A running campaign.
 pub struct Campaign<'a> {
     site: &'a Site,
-    clickhouse: Proxy,
+    clickhouse: Arc<Proxy>,
     seed: u64,
     dice: Dice,
     workers: u64,
@@ -96,7 +96,7 @@ impl<'a> Campaign<'a> {
     /// A campaign on a site whose configuration says `workers = 1`; from now on it reaches ClickHouse through a proxy.
     pub async fn of(site: &'a Site, seed: u64) -> Campaign<'a> {
         let service = site::service("NUANLIU_CLICKHOUSE");
-        let clickhouse = Proxy::before(&service).await;
+        let clickhouse = Arc::new(Proxy::before(&service).await);
         site.reconfigure(&service, &clickhouse.url);
         Campaign { site, clickhouse, seed, dice: Dice::of(seed), workers: 1, tally: BTreeMap::new() }
     }
@@ -132,34 +132,49 @@ impl<'a> Campaign<'a> {
                 }
             };
             let blow = self.blow();
-            let weather = self.weather(&blow);
-            let (ended, ()) = tokio::join!(self.round(&blow), feeding);
+            let (weather, absence) = self.weather(&blow);
+            let clickhouse = Arc::clone(&self.clickhouse);
+            let clearing = async {
+                tokio::time::sleep(absence).await;
+                clickhouse.set_down(false);
+            };
+            let (ended, (), ()) = tokio::join!(self.round(&blow), feeding, clearing);
             eprintln!("seed {} crash {number}/{crashes}: {ended}{weather}", self.seed);
         }
         for items in shares {
             feeder.feed(items).await;
         }
-        self.clickhouse.set_down_for(Duration::ZERO);
-        self.clickhouse.lose_answers(0);
+        self.clickhouse.fair();
         let mut process = self.start(None);
         self.site.stored(load.readings, &mut process, Duration::from_secs(180)).await;
         assert_eq!(process.terminate(Duration::from_secs(60)), 0, "a clean stop");
     }
 
-    /// What befalls ClickHouse in the next round; only while it is away anything is spooled.
-    fn weather(&mut self, blow: &Blow) -> &'static str {
-        self.clickhouse.set_down_for(Duration::ZERO);
-        self.clickhouse.lose_answers(0);
+    /// What befalls ClickHouse in the next round, and for how long it is away; only then anything is spooled.
+    fn weather(&mut self, blow: &Blow) -> (&'static str, Duration) {
         let spooled = matches!(blow, Blow::Place(place, _) if place.starts_with("spool."));
+        let number = 1 + self.dice.below(3) as u32;
+        self.clickhouse.fair();
         if spooled || self.dice.per_mille(AWAY) {
-            self.clickhouse.set_down_for(ABSENCE);
-            ", ClickHouse being away"
-        } else if self.dice.per_mille(ANSWERS_LOST) {
-            self.clickhouse.lose_answers(1 + self.dice.below(3) as u32);
-            ", answers of ClickHouse being lost"
-        } else {
-            ""
+            self.clickhouse.set_down(true);
+            return (", ClickHouse being away", ABSENCE);
         }
+        let weather = match self.dice.below(1_000) {
+            0..100 => {
+                self.clickhouse.lose_answers(number);
+                ", answers of ClickHouse being lost"
+            }
+            100..200 => {
+                self.clickhouse.cut_bodies(number);
+                ", bodies to ClickHouse being cut"
+            }
+            200..250 => {
+                self.clickhouse.cut_answers(number);
+                ", answers of ClickHouse being cut"
+            }
+            _ => "",
+        };
+        (weather, Duration::ZERO)
     }
 
     /// The next blow.

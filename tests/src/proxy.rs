@@ -83,6 +83,15 @@ impl Proxy {
         self.will.cut_answers.store(number, Ordering::SeqCst);
     }
 
+    /// Passes everything on, from now on.
+    pub fn fair(&self) {
+        self.set_down(false);
+        self.set_hanging(false);
+        self.lose_answers(0);
+        self.cut_bodies(0);
+        self.cut_answers(0);
+    }
+
     /// How many bodies and answers are still to be cut.
     pub fn to_cut(&self) -> u32 {
         self.will.cut_bodies.load(Ordering::SeqCst) + self.will.cut_answers.load(Ordering::SeqCst)
