@@ -6,8 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)] // A harness panics when a test is wrong.
 
-pub mod broker;
 pub mod bindings;
+pub mod broker;
 pub mod campaign;
 pub mod checker;
 pub mod consume;
