@@ -4,7 +4,6 @@
 //! the command did what it says, 78 when the configuration is wrong, 1 for everything else.
 
 mod binding;
-#[allow(dead_code, reason = "the dataflow is about to use all of it")]
 mod checkpoint;
 mod cluster;
 mod command;

@@ -86,6 +86,7 @@ pub struct Opened {
     /// The checkpoint to restore, if there is one.
     pub restored: Option<Restored>,
     /// The right to write: asked before what only one process may do, such as a delivery.
+    #[cfg_attr(not(test), allow(dead_code, reason = "the deliveries are about to ask it"))]
     pub fence: Fence,
 }
 
