@@ -132,3 +132,56 @@ pub fn compact_chain(state: &'static str, chain: &[(u16, Vec<u8>)]) -> Result<Ch
     }
     Ok(compacted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(entries: &[(&str, Option<u32>)]) -> Vec<u8> {
+        let mut saved = Saved::default();
+        entries.iter().for_each(|(key, value)| saved.put(7, key, value.as_ref()));
+        saved.into_sections().remove(&7).unwrap_or_default()
+    }
+
+    #[test]
+    fn changes_that_wait_keep_what_left() {
+        let mut changes = Changes::default();
+        changes.push("window", 7, 1, section(&[("a", Some(1)), ("b", Some(1)), ("a", Some(2))]));
+        changes.push("window", 7, 1, section(&[("b", None)]));
+        changes.shrink().unwrap();
+        assert_eq!(changes.0[&("window", 7)], [(1, section(&[("a", Some(2)), ("b", None)]))]);
+    }
+
+    #[test]
+    fn forms_are_not_mixed_when_a_chain_is_compacted() {
+        let chain = [
+            (1, section(&[("a", Some(1)), ("b", Some(1))])),
+            (1, section(&[("c", Some(1)), ("b", None)])),
+            (2, section(&[("a", Some(2)), ("a", None)])),
+            (2, section(&[("d", Some(2))])),
+        ];
+        let compacted = compact_chain("window", &chain).unwrap();
+        let expected =
+            [(1, section(&[("a", Some(1)), ("c", Some(1))])), (2, section(&[("a", None), ("d", Some(2))]))];
+        assert_eq!(compacted, expected);
+    }
+
+    #[test]
+    fn an_epoch_is_complete_when_everyone_is_and_takes_the_incomplete_before_along() {
+        let mut gathering = Gathering::default();
+        gathering.saver("window", 0);
+        gathering.saver("window", 1);
+        let saved = |value: u32| {
+            let mut saved = Saved::default();
+            saved.put(7, "a", Some(&value));
+            saved
+        };
+        gathering.add("window", 1, 3, saved(1));
+        assert_eq!(gathering.done("window", 1, 3), None);
+        gathering.add("window", 1, 7, saved(2));
+        assert_eq!(gathering.done("window", 0, 7), None);
+        let changes = gathering.done("window", 1, 7).unwrap();
+        assert_eq!(changes.0[&("window", 7)], [(1, section(&[("a", Some(1)), ("a", Some(2))]))]);
+        assert_eq!(gathering.done("window", 0, 11), None);
+    }
+}

@@ -14,6 +14,7 @@
 //! epoch; whoever was taken over from writes nothing any more. The flow is never waited for nor made to wait: writing
 //! is the business of one thread, and what could not be written goes into the next checkpoint.
 
+mod bucket;
 mod fence;
 mod gather;
 pub mod inspect;
@@ -44,6 +45,7 @@ use crate::{
     binding::{Binding, BindingLog, Recorded},
     control::Control,
 };
+use bucket::Bucket;
 pub use fence::Fence;
 pub use name::Generation;
 use name::{Id, Name};
@@ -241,7 +243,10 @@ impl Saver {
 fn open_store(settings: &Settings, state: &Path) -> Result<Arc<dyn Store>, Error> {
     let Some(path) = settings.directory(state) else {
         let place = settings.url.clone().unwrap_or_default();
-        return Err(Error::CheckpointPlace { place, error: std::io::ErrorKind::Unsupported.into() });
+        return match Bucket::open(&place, settings) {
+            Ok(bucket) => Ok(Arc::new(bucket)),
+            Err(error) => Err(Error::CheckpointPlace { place, error }),
+        };
     };
     match Directory::open(&path) {
         Ok(directory) => Ok(Arc::new(directory)),

@@ -13,15 +13,20 @@ pub struct Settings {
     /// How many checkpoints stay; the older ones are removed when a new one is complete.
     pub keep: usize,
     /// Where checkpoints go: a directory, or `s3://bucket/prefix`. Without it the directory `checkpoints` under
-    /// `pipeline.state`.
+    /// `pipeline.state`. The keys of an object store come from the environment, as its other tools take them
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`).
     pub url: Option<String>,
+    /// Endpoint of an object store that is not Amazon's.
+    pub endpoint: Option<String>,
+    /// Region of an object store.
+    pub region: Option<String>,
     /// Sections of one shard after which they are rewritten as one.
     pub compact_after: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { every_epochs: 40, keep: 5, url: None, compact_after: 8 }
+        Settings { every_epochs: 40, keep: 5, url: None, endpoint: None, region: None, compact_after: 8 }
     }
 }
 

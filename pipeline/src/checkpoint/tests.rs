@@ -20,7 +20,7 @@ fn identity() -> Identity {
 }
 
 fn settings() -> Settings {
-    Settings { every_epochs: 4, keep: 2, compact_after: 4, url: None }
+    Settings { every_epochs: 4, keep: 2, compact_after: 4, ..Settings::default() }
 }
 
 fn binding(epoch: Epoch) -> Binding {
@@ -532,7 +532,8 @@ fn parts_that_nothing_names_are_removed() {
 enum Step {
     Put(u8, Option<u32>),
     Epochs(u8),
-    Deliver,
+    /// All but so many epochs.
+    Deliver(u64),
     Full(bool),
     Crash,
 }
@@ -541,7 +542,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..40_u8, prop::option::weighted(0.7, any::<u32>())).prop_map(|(key, value)| Step::Put(key, value)),
         6 => (1..9_u8).prop_map(Step::Epochs),
-        3 => Just(Step::Deliver),
+        3 => (0..9_u64).prop_map(Step::Deliver),
         1 => any::<bool>().prop_map(Step::Full),
         1 => Just(Step::Crash),
     ]
@@ -566,8 +567,8 @@ proptest! {
                     flow.step().unwrap();
                     models.insert(flow.epoch, flow.model.clone());
                 },
-                Step::Deliver => {
-                    delivered = flow.epoch;
+                Step::Deliver(back) => {
+                    delivered = flow.epoch.saturating_sub(back).max(delivered);
                     flow.opened.checkpoints.delivered(delivered + 1);
                 }
                 Step::Full(is) => full.store(is, Ordering::SeqCst),
@@ -641,4 +642,66 @@ fn checkpoints_are_listed_shown_and_verified() {
     let nowhere = tempfile::tempdir().unwrap();
     let error = Place::open(&settings(), nowhere.path()).unwrap_err().to_string();
     assert!(error.contains("checkpoints in") && !nowhere.path().join("checkpoints").exists(), "{error}");
+}
+
+/// What every place must do alike.
+fn complies(store: &dyn Store) {
+    let names =
+        || store.list().unwrap().into_iter().map(|object| (object.name, object.bytes)).collect::<Vec<_>>();
+    assert_eq!(names(), []);
+    assert!(store.create("generation-000001").unwrap());
+    assert!(!store.create("generation-000001").unwrap(), "exactly one creates it");
+    store.write("part", vec![b"abc".to_vec(), Vec::new(), b"defg".to_vec()]).unwrap();
+    assert_eq!(names(), [("generation-000001".to_owned(), 0), ("part".to_owned(), 7)]);
+    assert_eq!(store.read("part").unwrap(), b"abcdefg");
+    assert_eq!(store.read_range("part", 2, 3).unwrap(), b"cde");
+    assert!(store.read_range("part", 5, 3).is_err(), "a range beyond the end");
+    store.write("part", vec![b"x".to_vec()]).unwrap();
+    assert_eq!(store.read("part").unwrap(), b"x", "it is replaced");
+    let long = vec![vec![7; 20 << 20]; 4];
+    store.write("long", long.clone()).unwrap();
+    assert!(store.read("long").unwrap() == long.concat());
+    assert!(store.has("part").unwrap() && !store.has("other").unwrap());
+    assert_eq!(store.read("other").unwrap_err().kind(), io::ErrorKind::NotFound);
+    ["part", "long", "generation-000001", "other"].iter().for_each(|name| store.remove(name).unwrap());
+    assert_eq!(names(), []);
+}
+
+#[test]
+fn a_directory_is_a_place() {
+    let state = tempfile::tempdir().unwrap();
+    complies(&Directory::open(state.path()).unwrap());
+}
+
+/// Against a server with the interface of S3, at `NUANLIU_S3`, that has a bucket `nuanliu`.
+#[test]
+fn a_bucket_is_a_place() {
+    let Ok(endpoint) = std::env::var("NUANLIU_S3") else { return };
+    let state = tempfile::tempdir().unwrap();
+    let run = state.path().file_name().unwrap().to_str().unwrap();
+    let bucket = |prefix: &str| {
+        let url = format!("s3://nuanliu/{run}/{prefix}");
+        Settings { url: Some(url), endpoint: Some(endpoint.clone()), ..settings() }
+    };
+    complies(&*open_store(&bucket("compliance"), state.path()).unwrap());
+
+    let settings = bucket("city");
+    let mut flow = Flow::with(&settings, state.path(), Start::default()).unwrap();
+    for epoch in (3..60).step_by(4) {
+        flow.run_to(epoch);
+    }
+    let model = flow.finish();
+    let mut zombie = Flow::with(&settings, state.path(), Start::default()).unwrap();
+    assert_eq!((zombie.epoch, &zombie.model), (59, &model));
+    let heir = Flow::with(&settings, state.path(), Start { take_over: true, ..Start::default() }).unwrap();
+    zombie.epoch = 62;
+    zombie.opened.checkpoints.bound(&binding(63));
+    zombie.savers.iter().for_each(|saver| saver.done(63));
+    zombie.opened.checkpoints.delivered(64);
+    zombie.opened.checkpoints.finish();
+    assert!(zombie.control.failure().expect("it is told").to_string().contains("has taken over"));
+    heir.finish();
+    let place = inspect::Place::open(&settings, state.path()).unwrap();
+    assert_eq!(place.list().unwrap().first().unwrap().epoch, 59);
+    assert!(place.verify().unwrap().iter().all(|(_, problems)| problems.is_empty()));
 }
