@@ -36,8 +36,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Outlets {
     /// To ClickHouse, at once or through the spool.
     pub clickhouse: Outbox,
-    /// To Kafka.
-    pub kafka: mpsc::Sender<Delivery>,
+    /// To Kafka, in the process that writes there.
+    pub kafka: Option<mpsc::Sender<Delivery>>,
     /// To the provincial platform's ledger.
     pub exchange: Option<channel::UnboundedSender<Delivery>>,
     /// The last epoch that ClickHouse or the spool has.
@@ -55,8 +55,8 @@ pub struct Sinks {
     pub clickhouse: (ClickHouse, Epoch),
     /// Where blocks for ClickHouse wait, and whether new ones may.
     pub spool: (Spool, bool),
-    /// Kafka, and the last epoch it has.
-    pub kafka: (Kafka, Epoch),
+    /// Kafka, and the last epoch it has. In a cluster only the first process writes there.
+    pub kafka: Option<(Kafka, Epoch)>,
     /// The settings of the provincial platform, where there is one.
     pub exchange: Option<exchange::Settings>,
 }
@@ -80,7 +80,6 @@ impl Outlets {
             status
         };
         let (clickhouse, clickhouse_has) = sinks.clickhouse;
-        let (kafka, kafka_has) = sinks.kafka;
         // Opening Kafka turned away whoever was there before.
         let lease = Arc::new(Lease::after(Instant::now()));
         let exchange = match &sinks.exchange {
@@ -107,8 +106,13 @@ impl Outlets {
             fail: Arc::new(move |error| control_of_store.fail(error.into())),
         };
         let clickhouse = Outbox::start(clickhouse, settings, runtime)?;
-        let said = Said { status: status("kafka"), lease, progress: Arc::clone(progress), last: kafka_has };
-        let kafka = start_kafka(kafka, said, Arc::clone(control))?;
+        let (kafka, kafka_has) = match sinks.kafka {
+            Some((kafka, last)) => {
+                let said = Said { status: status("kafka"), lease, progress: Arc::clone(progress), last };
+                (Some(start_kafka(kafka, said, Arc::clone(control))?), last)
+            }
+            None => (None, 0),
+        };
         let stop = Arc::new(stop);
         Ok(Outlets { clickhouse, kafka, exchange, clickhouse_has, kafka_has, statuses, stop })
     }
@@ -135,8 +139,11 @@ impl Outlets {
     /// How workers hand blocks to Kafka.
     pub fn to_kafka(&self) -> impl Fn(Delivery) + use<> {
         let kafka = self.kafka.clone();
-        // Fails only when the thread has ended, and then the pipeline is stopping.
-        move |delivery| drop(kafka.send(delivery))
+        move |delivery| match &kafka {
+            // Fails only when the thread has ended, and then the pipeline is stopping.
+            Some(kafka) => drop(kafka.send(delivery)),
+            None => unreachable!("all blocks for Kafka go to the first worker"),
+        }
     }
 
     /// Waits until the spool is empty, unless ClickHouse is away or it takes longer than `patience`.

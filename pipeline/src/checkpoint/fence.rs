@@ -125,7 +125,7 @@ pub fn unusable(store: &dyn Store, error: io::Error) -> Error {
 }
 
 /// The greatest generation that has started there.
-fn newest(store: &dyn Store) -> io::Result<Option<Generation>> {
+pub fn newest(store: &dyn Store) -> io::Result<Option<Generation>> {
     let numbers = store.list()?.into_iter().filter_map(|object| match Name::parse(&object.name) {
         Some(Name::Generation(number)) => Some(number),
         _ => None,

@@ -22,7 +22,8 @@ impl Changes {
         }
     }
 
-    fn push(&mut self, state: &'static str, shard: u16, form: u16, mut section: Vec<u8>) {
+    /// Appends a section.
+    pub fn push(&mut self, state: &'static str, shard: u16, form: u16, mut section: Vec<u8>) {
         let chain = self.0.entry((state, shard)).or_default();
         match chain.last_mut() {
             Some((last, held)) if *last == form => held.append(&mut section),
@@ -75,6 +76,17 @@ impl Gathering {
     /// Takes saved entries.
     pub fn add(&mut self, state: &'static str, form: u16, epoch: Epoch, saved: Saved) {
         self.epochs.entry(epoch).or_default().changes.add(state, form, saved);
+    }
+
+    /// Takes the changes that another process has gathered.
+    pub fn merge(&mut self, epoch: Epoch, changes: Changes) {
+        self.epochs.entry(epoch).or_default().changes.append(changes);
+    }
+
+    /// Whether something is being gathered.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        !self.epochs.is_empty()
     }
 
     /// Takes note that a saver is done; gives the changes when all are. They contain those of earlier epochs that

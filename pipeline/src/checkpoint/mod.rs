@@ -19,6 +19,7 @@ mod fence;
 mod gather;
 pub mod inspect;
 mod manifest;
+pub mod member;
 mod name;
 mod open;
 mod part;
@@ -74,6 +75,8 @@ pub struct Start {
     pub from: Option<Epoch>,
     /// Goes on without the lock of a process that hangs. It can write nothing any more.
     pub take_over: bool,
+    /// Other processes of the cluster, whose changes belong to the checkpoints.
+    pub members: usize,
 }
 
 /// What a start begins with.
@@ -162,7 +165,7 @@ impl Checkpoints {
             problem: Arc::clone(&problem),
             committed,
         };
-        let writer = Writer::new(tools, restored.as_ref(), kept);
+        let writer = Writer::new(tools, restored.as_ref(), kept, start.members);
         std::thread::Builder::new()
             .name("checkpoints".to_owned())
             .spawn(move || drop(writer.run(&receiver)))

@@ -26,6 +26,8 @@ pub enum Name {
     Manifest(Id),
     /// That a start has taken over.
     Generation(Generation),
+    /// What the states of one process of a cluster saved.
+    Changes(Id, usize),
 }
 
 impl Name {
@@ -36,11 +38,16 @@ impl Name {
             return number.parse().ok().map(Name::Generation);
         }
         let (kind, rest) = name.split_once('-')?;
-        let (epoch, generation) = rest.split_once('-')?;
+        let (epoch, rest) = rest.split_once('-')?;
+        let (generation, process) = match rest.split_once('-') {
+            Some((generation, process)) => (generation, Some(process.parse().ok()?)),
+            None => (rest, None),
+        };
         let id = Id { epoch: epoch.parse().ok()?, generation: generation.parse().ok()? };
-        match kind {
-            "part" => Some(Name::Part(id)),
-            "MANIFEST" => Some(Name::Manifest(id)),
+        match (kind, process) {
+            ("part", None) => Some(Name::Part(id)),
+            ("MANIFEST", None) => Some(Name::Manifest(id)),
+            ("changes", Some(process)) => Some(Name::Changes(id, process)),
             _ => None,
         }
     }
@@ -52,6 +59,9 @@ impl fmt::Display for Name {
             Name::Part(Id { epoch, generation }) => write!(f, "part-{epoch:012}-{generation:06}"),
             Name::Manifest(Id { epoch, generation }) => write!(f, "MANIFEST-{epoch:012}-{generation:06}"),
             Name::Generation(number) => write!(f, "generation-{number:06}"),
+            Name::Changes(Id { epoch, generation }, process) => {
+                write!(f, "changes-{epoch:012}-{generation:06}-{process}")
+            }
         }
     }
 }
@@ -63,10 +73,12 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written() {
         let id = Id { epoch: 79, generation: 3 };
-        for name in [Name::Part(id), Name::Manifest(id), Name::Generation(12)] {
+        for name in [Name::Part(id), Name::Manifest(id), Name::Generation(12), Name::Changes(id, 2)] {
             assert_eq!(Name::parse(&name.to_string()), Some(name));
         }
-        for other in ["part-1-2.new", "bindings.log", "lock", "part-1", "PART-1-2", "generation-x"] {
+        for other in
+            ["part-1-2.new", "bindings.log", "lock", "part-1", "PART-1-2", "part-1-2-3", "generation-x"]
+        {
             assert_eq!(Name::parse(other), None, "{other}");
         }
     }

@@ -111,6 +111,12 @@ impl Listing {
         if epochs.is_empty() { "none".to_owned() } else { epochs.join(", ") }
     }
 
+    /// From which epoch a start went on.
+    #[must_use]
+    pub fn began_after(&self, generation: Generation) -> Option<Epoch> {
+        self.began_after.get(&generation).copied()
+    }
+
     /// Whether a later start went on from before it: by `--from`, past a damaged one, or while a process that had been
     /// taken over from was still writing it.
     #[must_use]

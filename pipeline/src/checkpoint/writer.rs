@@ -24,6 +24,7 @@ use super::{
     fence::{self, Fence},
     gather::{Changes, Gathering},
     manifest::Manifest,
+    member,
     name::{Id, Name},
     open::{Restored, named},
     store::Store,
@@ -37,6 +38,10 @@ use crate::{
 
 /// How long a commit that failed waits for the next attempt, when nothing else happens.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often the changes of other processes are looked for.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
+/// What other processes count as among the savers; their number stands for the worker.
+const MEMBER: &str = "member";
 
 /// Everything the writer works with.
 #[derive(Debug)]
@@ -64,6 +69,8 @@ pub struct Tools {
 pub struct Writer {
     tools: Tools,
     gathering: Gathering,
+    /// Other processes whose changes belong to the checkpoints.
+    members: usize,
     /// Changes that could not be written.
     carried: Changes,
     /// Bindings and the conditions after them, of epochs at whose end a checkpoint is due.
@@ -78,6 +85,8 @@ pub struct Writer {
     /// The checkpoints that stay, with their parts, oldest first.
     kept: VecDeque<(Id, BTreeSet<Id>)>,
     delivered: Epoch,
+    /// When changes of other processes were last looked for.
+    looked: Instant,
     /// When the last commit failed.
     failed: Option<Instant>,
     /// That another process has taken over.
@@ -87,14 +96,22 @@ pub struct Writer {
 impl Writer {
     /// A writer that goes on after `restored`; `kept` are the checkpoints up to it.
     #[must_use]
-    pub fn new(tools: Tools, restored: Option<&Restored>, kept: VecDeque<(Id, BTreeSet<Id>)>) -> Writer {
+    pub fn new(
+        tools: Tools,
+        restored: Option<&Restored>,
+        kept: VecDeque<(Id, BTreeSet<Id>)>,
+        members: usize,
+    ) -> Writer {
+        let mut gathering = Gathering::default();
+        (1..=members).for_each(|process| gathering.saver(MEMBER, process));
         let written = restored.map(|restored| Written {
             parts: restored.manifest.parts.clone(),
             chains: restored.manifest.states.clone(),
         });
         Writer {
             tools,
-            gathering: Gathering::default(),
+            gathering,
+            members,
             carried: Changes::default(),
             bindings: BTreeMap::new(),
             active: restored.map(|restored| restored.active.clone()).unwrap_or_default(),
@@ -103,6 +120,7 @@ impl Writer {
             waiting: VecDeque::new(),
             kept,
             delivered: 0,
+            looked: Instant::now(),
             failed: None,
             fenced: None,
         }
@@ -112,7 +130,8 @@ impl Writer {
     /// tell that it has finished, when the locks are gone.
     pub fn run(mut self, messages: &Receiver<Message>) -> Option<Sender<()>> {
         loop {
-            let finished = match messages.recv_timeout(RETRY_AFTER) {
+            let pause = if self.members > 0 { LOOK_AFTER } else { RETRY_AFTER };
+            let finished = match messages.recv_timeout(pause) {
                 Ok(Message::Finish { finished }) => Some(finished),
                 Ok(message) => {
                     self.take(message);
@@ -121,6 +140,9 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return None,
             };
+            if let Err(error) = self.take_from_members() {
+                tracing::warn!(%error, "the changes of other processes are not readable for now");
+            }
             let due = finished.is_some() || self.failed.is_none_or(|at| at.elapsed() >= RETRY_AFTER);
             let fenced = if due { self.commit_delivered().err() } else { None };
             if let Some(error) = self.fenced.take().or(fenced) {
@@ -142,15 +164,41 @@ impl Writer {
                 self.gathering.saver(state, worker);
             }
             Message::Saved { state, form, epoch, saved } => self.gathering.add(state, form, epoch, saved),
-            Message::Done { state, worker, epoch } => {
-                if let Some(changes) = self.gathering.done(state, worker, epoch) {
-                    self.write(epoch, changes);
-                }
-            }
+            Message::Done { state, worker, epoch } => self.done(state, worker, epoch),
             Message::Bound { binding } => self.bound(binding),
             Message::Delivered { before } => self.delivered = before,
             Message::Finish { .. } => {}
         }
+    }
+
+    fn done(&mut self, state: &'static str, worker: usize, epoch: Epoch) {
+        if let Some(changes) = self.gathering.done(state, worker, epoch) {
+            self.write(epoch, changes);
+        }
+    }
+
+    /// Takes what the other processes of the cluster have written for checkpoints under way.
+    fn take_from_members(&mut self) -> Result<(), Error> {
+        if self.members == 0 || !self.gathering.is_under_way() || self.looked.elapsed() < LOOK_AFTER {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let Tools { store, fence, identity, .. } = &self.tools;
+        let (store, generation, states) = (Arc::clone(store), fence.generation(), identity.states);
+        let failed = |error| fence::unusable(&*store, error);
+        for object in store.list().map_err(failed)? {
+            let Some(Name::Changes(id, process)) = Name::parse(&object.name) else { continue };
+            if id.generation != generation {
+                continue;
+            }
+            let bytes = store.read(&object.name).map_err(failed)?;
+            let changes = member::decode(&bytes, states)
+                .map_err(|detail| Error::DamagedCheckpoint { name: object.name.clone(), detail })?;
+            store.remove(&object.name).map_err(failed)?;
+            self.gathering.merge(id.epoch, changes);
+            self.done(MEMBER, process, id.epoch);
+        }
+        Ok(())
     }
 
     fn bound(&mut self, binding: Binding) {
@@ -280,6 +328,7 @@ impl Writer {
                 Some(Name::Manifest(id)) => {
                     id.generation <= fence.generation() && id.epoch <= newest && !manifests.contains(&id)
                 }
+                Some(Name::Changes(id, _)) => id.generation < fence.generation(),
                 Some(Name::Part(id)) => id.generation <= fence.generation() && !parts.contains(&id),
                 _ => false,
             })

@@ -4,6 +4,7 @@ mod check;
 mod checkpoints;
 mod connect;
 mod demo;
+mod member;
 mod metrics;
 mod migrate;
 mod registry;

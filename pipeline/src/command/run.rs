@@ -74,8 +74,9 @@ impl Parts {
     /// # Errors
     /// When the place in the cluster does not fit.
     pub fn of(arguments: &Arguments, connectors: bool) -> Result<Parts, Error> {
-        let start = Start { from: arguments.from, take_over: arguments.take_over };
         let (cluster, accept_loss) = (arguments.cluster.cluster()?, arguments.accept_loss);
+        let members = cluster.processes() - 1;
+        let start = Start { from: arguments.from, take_over: arguments.take_over, members };
         Ok(Parts { dataflow: true, connectors, start, cluster, accept_loss })
     }
 
@@ -154,6 +155,9 @@ fn run_dataflow(
         prefix: config.kafka.prefix.clone(),
         states: dataflow::STATES,
     };
+    if !parts.cluster.leads() {
+        return super::member::run(config, identity, &parts.cluster, codec, runtime, control);
+    }
     let Opened { checkpoints, log, mut recorded, restored, .. } =
         Checkpoints::open(&config.checkpoint, identity, &pipeline.state, parts.start, control)?;
     let progress = Arc::new(Progress::open(&pipeline.state)?);
@@ -166,7 +170,8 @@ fn run_dataflow(
     let sinks = open_sinks(config, &codec, stored, &watermarks)?;
     let known =
         recorded.last().map(|binding| binding.epoch).or(restored.as_ref().map(|restored| restored.epoch));
-    loss::agrees(sinks.kafka.1, known.unwrap_or(0), &pipeline.name)?;
+    let said = sinks.kafka.as_ref().map_or(0, |(_, epoch)| *epoch);
+    loss::agrees(said, known.unwrap_or(0), &pipeline.name)?;
     let outlets = Outlets::start(sinks, runtime.handle(), &progress, control)?;
     tracing::info!(
         checkpoint = restored.as_ref().map_or(0, |restored| restored.epoch),
@@ -226,7 +231,7 @@ fn open_sinks(
     Ok(Sinks {
         clickhouse: (clickhouse, stored),
         spool: (spool, settings.spool),
-        kafka,
+        kafka: Some(kafka),
         exchange: config.exchange.clone(),
     })
 }

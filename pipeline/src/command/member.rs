@@ -1,0 +1,130 @@
+//! A process of a cluster that is not the first: it has workers and inserts into ClickHouse, nothing else.
+//!
+//! Guarantees: it starts from the checkpoint that the first process has chosen, and ends when the dataflow does.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use schemas::avro::Codec;
+use sinks::{clickhouse::ClickHouse, spool::Spool};
+use timely::dataflow::ProbeHandle;
+
+use crate::{
+    Error,
+    checkpoint::{Identity, member},
+    cluster::Cluster,
+    config::Config,
+    control::Control,
+    dataflow,
+    flow::saving::Recovery,
+    outlets::{Outlets, Sinks},
+    progress::Progress,
+};
+
+/// Runs the workers of this process until the dataflow ends.
+///
+/// # Errors
+/// Why it could not start, or had to stop.
+pub fn run(
+    config: &Config,
+    identity: Identity,
+    cluster: &Cluster,
+    codec: Codec,
+    runtime: &tokio::runtime::Runtime,
+    control: &Arc<Control>,
+) -> anyhow::Result<()> {
+    let pipeline = &config.pipeline;
+    let progress = Arc::new(Progress::open(&pipeline.state)?);
+    let stored = progress.stored();
+    let place = pipeline.state.join(format!("spool-{}", cluster.process));
+    let spool = Spool::open(&place, config.clickhouse.spool_bytes, stored)?;
+    let sinks = Sinks {
+        clickhouse: (ClickHouse::new(&config.clickhouse)?, stored),
+        spool: (spool, config.clickhouse.spool),
+        kafka: None,
+        exchange: None,
+    };
+    let outlets = Outlets::start(sinks, runtime.handle(), &progress, control)?;
+    tracing::info!(process = cluster.process, workers = pipeline.workers, "a member of a cluster starts");
+    let share = Share {
+        config: config.clone(),
+        identity,
+        process: cluster.process,
+        codec,
+        outlets: outlets.clone(),
+        control: Arc::clone(control),
+        recovery: Mutex::new(None),
+    };
+    let worked = work(share, cluster);
+    if worked.is_ok() && !control.finished() {
+        outlets.settle(Duration::from_secs(pipeline.drain_seconds));
+    }
+    outlets.stop();
+    worked?;
+    control.finish();
+    Ok(())
+}
+
+/// What the workers of this process share.
+struct Share {
+    config: Config,
+    identity: Identity,
+    process: usize,
+    codec: Codec,
+    outlets: Outlets,
+    control: Arc<Control>,
+    recovery: Mutex<Option<Recovery>>,
+}
+
+impl Share {
+    /// What a worker needs; the first that asks reads the checkpoint.
+    fn parts(&self) -> Result<dataflow::Parts, Error> {
+        let Share { config, identity, process, codec, outlets, control, recovery } = self;
+        let mut recovery = recovery.lock().unwrap_or_else(PoisonError::into_inner);
+        let recovery = match &mut *recovery {
+            Some(recovery) => recovery.clone(),
+            none => {
+                let state = &config.pipeline.state;
+                let joined = member::join(&config.checkpoint, identity, state, *process, control)?;
+                let restored = joined.restored.map(Arc::new);
+                none.insert(Recovery { checkpoints: joined.checkpoints, restored }).clone()
+            }
+        };
+        Ok(dataflow::Parts {
+            config: config.clone(),
+            codec: codec.clone(),
+            outlets: outlets.clone(),
+            control: Arc::clone(control),
+            recovery,
+        })
+    }
+}
+
+fn work(share: Share, cluster: &Cluster) -> anyhow::Result<()> {
+    let patience = Duration::from_secs(share.config.pipeline.drain_seconds);
+    let workers = share.config.pipeline.workers;
+    let guards = timely::execute(cluster.timely(workers), move |worker| {
+        let control = &share.control;
+        let (delivered, stored) = (ProbeHandle::new(), ProbeHandle::new());
+        let built = share.parts().and_then(|parts| {
+            worker.dataflow(|scope| dataflow::build(scope, &parts, None, &delivered, &stored))
+        });
+        if let Err(error) = built {
+            return control.fail(error);
+        }
+        while worker.has_dataflows() && !control.finished() {
+            worker.step_or_park(Some(Duration::from_millis(5)));
+            // The first process decides when all is done; this one waits for it.
+            if control.draining_for() > patience {
+                control.fail(Error::Undrained(patience));
+            }
+        }
+    })
+    .map_err(|error| Error::Cluster(format!("the processes do not reach each other: {error}")))?;
+    for outcome in guards.join() {
+        outcome.map_err(|error| anyhow::anyhow!("a worker ended early: {error}"))?;
+    }
+    Ok(())
+}
