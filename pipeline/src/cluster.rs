@@ -4,11 +4,24 @@
 //! Guarantees: the first process alone mints epochs, writes to Kafka and completes checkpoints. When one process ends,
 //! all end, and a supervisor starts all again together (`deploy/cluster/supervise`).
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 
 use crate::Error;
+
+/// How long the processes of a cluster wait for each other.
+const CONNECT_WITHIN: Duration = Duration::from_secs(60);
 
 /// The place of this process in a cluster.
 #[derive(Clone, Debug, Args)]
@@ -91,6 +104,30 @@ impl Cluster {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.process == 0
+    }
+
+    /// Ends this process when the others have not come within [`CONNECT_WITHIN`]; the answer is told when they have.
+    /// Connecting cannot be given up otherwise, and the process it waits for may have died before it came.
+    #[must_use]
+    pub fn await_others(&self) -> Arc<AtomicBool> {
+        let connected = Arc::new(AtomicBool::new(self.addresses.len() <= 1));
+        let seen = Arc::clone(&connected);
+        let (process, addresses) = (self.process, self.addresses.join(", "));
+        thread::spawn(move || {
+            let began = Instant::now();
+            while !seen.load(Ordering::Relaxed) {
+                if began.elapsed() > CONNECT_WITHIN {
+                    tracing::error!(
+                        process,
+                        addresses,
+                        "the processes of the cluster did not find each other: start all of them together"
+                    );
+                    std::process::exit(1);
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        connected
     }
 
     /// How `threads` workers per process talk to each other.

@@ -5,6 +5,7 @@
 mod bad_input;
 mod check;
 mod city;
+mod cluster;
 mod crashes;
 mod faults;
 mod ingest;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -148,9 +148,18 @@ impl Site {
         Process::start(command, self.path("log"))
     }
 
+    /// Starts a long-running command of the product on another configuration file.
+    pub fn start_on(&self, config: &Path, arguments: &[&str]) -> Process {
+        Process::start(self.command_on(config, arguments), self.path("log"))
+    }
+
     fn command(&self, arguments: &[&str]) -> std::process::Command {
+        self.command_on(&self.config(), arguments)
+    }
+
+    fn command_on(&self, config: &Path, arguments: &[&str]) -> std::process::Command {
         let mut command = std::process::Command::new(crate::process::binary());
-        command.args(arguments).arg("--config").arg(self.config()).current_dir(self.directory.path());
+        command.args(arguments).arg("--config").arg(config).current_dir(self.directory.path());
         command
     }
 

@@ -3,7 +3,7 @@
 //! Guarantees: it starts from the checkpoint that the first process has chosen, and ends when the dataflow does.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -105,7 +105,9 @@ impl Share {
 fn work(share: Share, cluster: &Cluster) -> anyhow::Result<()> {
     let patience = Duration::from_secs(share.config.pipeline.drain_seconds);
     let workers = share.config.pipeline.workers;
+    let connected = cluster.await_others();
     let guards = timely::execute(cluster.timely(workers), move |worker| {
+        connected.store(true, Ordering::Relaxed);
         let control = &share.control;
         let (delivered, stored) = (ProbeHandle::new(), ProbeHandle::new());
         let built = share.parts().and_then(|parts| {

@@ -1,7 +1,7 @@
 //! `run`, `connect` and `all`: the long-running parts, until SIGTERM or a failure.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -295,7 +295,9 @@ fn work(
     let minter = Mutex::new(Some(minter));
     let checkpoints = parts.recovery.checkpoints.clone();
     let (progress, seen) = (Arc::clone(progress), Arc::clone(seen));
+    let connected = cluster.await_others();
     let guards = timely::execute(cluster.timely(workers), move |worker| {
+        connected.store(true, Ordering::Relaxed);
         let first = worker.index() == 0;
         let minter = first.then(|| minter.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten();
         let (delivered, stored) = (ProbeHandle::new(), ProbeHandle::new());
