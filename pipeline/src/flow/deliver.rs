@@ -174,3 +174,53 @@ impl<'s> Beats<'s> for StreamVec<'s, Epoch, Tick> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use timely::dataflow::operators::{Input, Probe};
+
+    use super::*;
+
+    fn block(epoch: Epoch) -> Block {
+        Block { epoch, bucket: 0, rows: Rows::Alarms(Vec::new()) }
+    }
+
+    /// Nothing goes to the others before Kafka has committed it, and what is held keeps its epoch open.
+    #[test]
+    fn an_epoch_is_sent_when_the_fence_has_passed_it() {
+        timely::execute_directly(|worker| {
+            let sent: Arc<Mutex<Vec<Delivery>>> = Arc::default();
+            let desk = Arc::clone(&sent);
+            let (mut blocks, mut fence, probe) = worker.dataflow(|scope| {
+                let (blocks, given) = scope.new_input::<Vec<Block>>();
+                let (fence, fenced) = scope.new_input::<Vec<()>>();
+                let (probe, _) = given
+                    .deliver_behind(fenced, "test", 1, move |delivery| desk.lock().unwrap().push(delivery))
+                    .probe();
+                (blocks, fence, probe)
+            });
+            for epoch in 1..=3 {
+                blocks.advance_to(epoch);
+                blocks.send(block(epoch));
+            }
+            blocks.advance_to(4);
+            let epochs = || sent.lock().unwrap().iter().map(|delivery| delivery.epoch).collect::<Vec<_>>();
+            let mut steps = |fence_at: Epoch| {
+                fence.advance_to(fence_at);
+                for _ in 0..20 {
+                    worker.step();
+                }
+            };
+            steps(2);
+            assert!(epochs().is_empty(), "epoch 1 was delivered before, epoch 2 has not passed the fence");
+            steps(3);
+            assert_eq!(epochs(), [2]);
+            steps(10);
+            assert_eq!(epochs(), [2, 3]);
+            assert!(probe.less_equal(&2), "what is not acknowledged stays open");
+            sent.lock().unwrap().drain(..).for_each(Delivery::acknowledge);
+            steps(11);
+            assert!(!probe.less_equal(&3) && probe.less_equal(&4));
+        });
+    }
+}
