@@ -6,7 +6,7 @@ use crate::{
     Site,
     consume::{self, Raw},
 };
-use schemas::Topic;
+use schemas::{Epoch, Topic};
 
 /// The topics on which a pipeline says something.
 pub const TOPICS: [Topic; 3] = [Topic::Alarms, Topic::Kpis, Topic::Rejects];
@@ -19,12 +19,15 @@ pub fn ends(site: &Site) -> Ends {
     TOPICS.into_iter().map(|topic| (topic, consume::ends(&site.kafka(), topic))).collect()
 }
 
-/// What pipelines of a site have said on a topic behind some offsets: records that carry an epoch, in the order of each
-/// partition.
-pub fn said(site: &Site, topic: Topic, from: &Ends) -> Vec<Raw> {
+/// What pipelines of a site have said on a topic behind some offsets in the epochs until `last`: records that carry an
+/// epoch, in the order of each partition.
+pub fn said(site: &Site, topic: Topic, from: &Ends, last: Epoch) -> Vec<Raw> {
     let start = from.get(&topic).cloned().unwrap_or_default();
     let records = consume::raw(&site.kafka(), topic, &start).into_iter();
-    records.filter(|record| record.number("epoch").is_some()).map(Raw::content).collect()
+    records
+        .filter(|record| record.number("epoch").is_some_and(|epoch| epoch <= last))
+        .map(Raw::content)
+        .collect()
 }
 
 /// Asserts that two pipelines said the same, byte for byte.

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use schemas::Epoch;
 use tests::{
     Site,
     campaign::Campaign,
@@ -50,12 +51,12 @@ async fn campaign(seed: u64, crashes: usize) {
 
     check(&site).await;
     let none = topics::Ends::new();
-    let disturbed = topics::TOPICS.map(|topic| topics::said(&site, topic, &none));
+    let disturbed = topics::TOPICS.map(|topic| topics::said(&site, topic, &none, u64::MAX));
     let ends = topics::ends(&site);
-    let undisturbed = undisturbed(&site, &load).await;
-    let rows = table::assert_same(&site, &undisturbed).await;
+    let (undisturbed, last) = undisturbed(&site, &load).await;
+    let rows = table::assert_same_until(&site, &undisturbed, last).await;
     for (topic, one) in topics::TOPICS.into_iter().zip(disturbed) {
-        let other = topics::said(&undisturbed, topic, &ends);
+        let other = topics::said(&undisturbed, topic, &ends, last);
         topics::assert_same(topic, &one, &other);
         assert!(one.len() > 5, "{}: {} records", topic.name(), one.len());
     }
@@ -71,13 +72,14 @@ async fn check(site: &Site) {
     assert!(statements.iter().all(|statement| statement.against.is_empty()), "{}", text.join("\n"));
 }
 
-/// Runs a second pipeline over the bindings of the first, into a database of its own and onto the same topics.
-async fn undisturbed(site: &Site, load: &Load) -> Site {
+/// Runs a second pipeline over the bindings of the first, into a database of its own and onto the same topics;
+/// gives it and the last epoch of these bindings.
+async fn undisturbed(site: &Site, load: &Load) -> (Site, Epoch) {
     let other = site.beside("undisturbed", CONFIG);
     other.nuanliu(&["migrate"]);
-    site.give_bindings(&other);
+    let last = site.give_bindings(&other);
     let mut process = other.start(&["run"]);
     other.stored(load.readings, &mut process, Duration::from_secs(180)).await;
     assert_eq!(process.terminate(Duration::from_secs(60)), 0);
-    other
+    (other, last)
 }

@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use schemas::Epoch;
+
 /// What a segment begins with.
 const MAGIC: &[u8] = b"nuanliu bindings";
 
@@ -31,8 +33,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// All bindings of an archive as one log.
-pub fn joined(archive: &Path) -> Vec<u8> {
+/// All bindings of an archive as one log, and the last epoch.
+pub fn joined(archive: &Path) -> (Vec<u8>, Epoch) {
     let mut frames: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     for path in files(archive) {
         let bytes = fs::read(&path).unwrap();
@@ -53,7 +55,8 @@ pub fn joined(archive: &Path) -> Vec<u8> {
     }
     let in_order = frames.keys().zip(1..).all(|(epoch, number)| *epoch == number);
     assert!(in_order, "bindings have been removed before they were kept");
-    frames.into_values().flatten().collect()
+    let last = frames.keys().next_back().copied().unwrap_or_default();
+    (frames.into_values().flatten().collect(), last)
 }
 
 /// The first frame, with its head, and what lies behind it; nothing when it is torn.

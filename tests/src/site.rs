@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use schemas::KafkaSettings;
+use schemas::{Epoch, KafkaSettings};
 use sinks::clickhouse::Settings;
 use tempfile::TempDir;
 
@@ -107,13 +107,15 @@ impl Site {
         bindings::keep(&self.path("state"), &self.path("bindings"));
     }
 
-    /// Gives another site everything that this one has bound, so that it reads the same in the same epochs. Where
+    /// Gives another site everything that this one has bound, so that it reads the same in the same epochs; gives the last of them. Where
     /// checkpoints may have removed bindings, [`Site::keep_bindings`] must have been called often enough.
-    pub fn give_bindings(&self, other: &Site) {
+    pub fn give_bindings(&self, other: &Site) -> Epoch {
         self.keep_bindings();
         let state = other.path("state");
         fs::create_dir_all(&state).unwrap();
-        fs::write(state.join("bindings.log"), bindings::joined(&self.path("bindings"))).unwrap();
+        let (bindings, last) = bindings::joined(&self.path("bindings"));
+        fs::write(state.join("bindings.log"), bindings).unwrap();
+        last
     }
 
     /// The `[kafka]` section.
