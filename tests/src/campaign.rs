@@ -51,6 +51,9 @@ pub const PLACES: &[(&str, u64)] = &[
 
 /// Of a thousand crashes so many are a SIGKILL at any moment.
 const ANY_MOMENT: u64 = 250;
+/// So many are a SIGTERM, and of those at a place so many only halt there.
+const STOPPED: u64 = 60;
+const HALTED: u64 = 120;
 /// A place that is not reached by then is not waited for: the process is killed.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Of a thousand rounds so many begin while ClickHouse is away.
@@ -70,6 +73,10 @@ pub enum Blow {
     Place(&'static str, u64),
     /// At any moment.
     Kill(Duration),
+    /// With SIGTERM at any moment: a clean stop.
+    Stop(Duration),
+    /// At the n-th hit of a place it halts, another process takes over, and when that one has ended it wakes up.
+    Halt(&'static str, u64),
 }
 
 /// How often a place was aimed at, and how often the process really ended there.
@@ -88,6 +95,8 @@ pub struct Campaign<'a> {
     seed: u64,
     dice: Dice,
     workers: u64,
+    /// A halted process that others believe dead.
+    sleeper: Option<Process>,
     /// By place; SIGKILL is `kill`.
     pub tally: BTreeMap<&'static str, Count>,
 }
@@ -98,7 +107,17 @@ impl<'a> Campaign<'a> {
         let service = site::service("NUANLIU_CLICKHOUSE");
         let clickhouse = Arc::new(Proxy::before(&service).await);
         site.reconfigure(&service, &clickhouse.url);
-        Campaign { site, clickhouse, seed, dice: Dice::of(seed), workers: 1, tally: BTreeMap::new() }
+        // A halted process keeps its port.
+        site.reconfigure(&format!("listen = {:?}", site.metrics), "listen = \"127.0.0.1:0\"");
+        Campaign {
+            site,
+            clickhouse,
+            seed,
+            dice: Dice::of(seed),
+            workers: 1,
+            sleeper: None,
+            tally: BTreeMap::new(),
+        }
     }
 
     /// Lets the load arrive over so many crashes; afterwards the pipeline takes the rest undisturbed and stops. All
@@ -145,6 +164,11 @@ impl<'a> Campaign<'a> {
             feeder.feed(items).await;
         }
         self.clickhouse.fair();
+        let sleeping = self.sleeper.take();
+        if let Some(sleeping) = sleeping {
+            // Nobody has taken over from it.
+            sleeping.kill();
+        }
         let mut process = self.start(None);
         self.site.stored(load.readings, &mut process, Duration::from_secs(180)).await;
         assert_eq!(process.terminate(Duration::from_secs(60)), 0, "a clean stop");
@@ -182,34 +206,62 @@ impl<'a> Campaign<'a> {
         if self.dice.per_mille(ANY_MOMENT) {
             return Blow::Kill(Duration::from_millis(200 + self.dice.below(2_300)));
         }
+        if self.dice.per_mille(STOPPED) {
+            return Blow::Stop(Duration::from_millis(200 + self.dice.below(2_300)));
+        }
         let &(place, hits) = self.dice.pick(PLACES);
         // Low numbers are as likely as high ones are far apart.
         let most = 1 + self.dice.below(hits);
-        Blow::Place(place, 1 + self.dice.below(most))
+        let hit = 1 + self.dice.below(most);
+        // While one sleeps no other falls asleep.
+        if self.dice.per_mille(HALTED) && self.sleeper.is_none() {
+            Blow::Halt(place, hit)
+        } else {
+            Blow::Place(place, hit)
+        }
     }
 
     fn start(&mut self, failpoint: Option<&str>) -> Process {
         let workers = 1 + self.dice.below(3);
         self.site.reconfigure(&format!("workers = {}", self.workers), &format!("workers = {workers}"));
         self.workers = workers;
+        let arguments: &[&str] = if self.sleeper.is_some() { &["run", "--take-over"] } else { &["run"] };
         match failpoint {
-            Some(text) => self.site.start_with(&["run"], ("NUANLIU_FAILPOINT", text)),
-            None => self.site.start(&["run"]),
+            Some(text) => self.site.start_with(arguments, ("NUANLIU_FAILPOINT", text)),
+            None => self.site.start(arguments),
         }
     }
 
     /// Starts the process and sees it end; says how.
     async fn round(&mut self, blow: &Blow) -> String {
         let begun = Instant::now();
-        let (place, process, patience) = match blow {
-            Blow::Place(place, hit) => (*place, self.start(Some(&format!("{place}:{hit}"))), PATIENCE),
-            Blow::Kill(after) => ("kill", self.start(None), *after),
+        let sleeper = self.sleeper.is_some();
+        let (place, failpoint, patience) = match blow {
+            Blow::Place(place, hit) => (*place, Some(format!("{place}:{hit}")), PATIENCE),
+            Blow::Halt(place, hit) => (*place, Some(format!("{place}:{hit}:halt")), PATIENCE),
+            Blow::Kill(after) => ("kill", None, *after),
+            Blow::Stop(after) => ("stop", None, *after),
         };
+        let process = self.start(failpoint.as_deref());
+        let sleeping = self.sleeper.take();
         self.tally.entry(place).or_default().aimed += 1;
-        let (told, itself) = end(process, patience, &format!("failpoint {place}:")).await;
-        let ended = if itself || place == "kill" { place } else { "kill" };
+        let told = match end(process, patience, blow, place).await {
+            End::There => "ended there",
+            End::Killed => "killed",
+            End::Stopped => "stopped",
+            End::Halted(process) => {
+                self.sleeper = Some(process);
+                "halted there"
+            }
+        };
+        let ended = if told == "killed" { "kill" } else { place };
         self.tally.entry(ended).or_default().ended += 1;
-        format!("{blow:?} with {} workers: {told} after {:.1} s", self.workers, begun.elapsed().as_secs_f64())
+        if let Some(sleeping) = sleeping {
+            wake(sleeping).await;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let taken = if sleeper { ", having taken over from a halted one" } else { "" };
+        format!("{blow:?} with {} workers: {told} after {seconds:.1} s{taken}", self.workers)
     }
 
     /// The tally as lines.
@@ -220,22 +272,49 @@ impl<'a> Campaign<'a> {
     }
 }
 
-/// Waits until a process ends itself where it should, and kills it when it does not; says how it ended, and whether by
-/// itself.
-async fn end(mut process: Process, patience: Duration, place: &str) -> (&'static str, bool) {
+/// How a process ended, or that it sleeps.
+enum End {
+    There,
+    Killed,
+    Stopped,
+    Halted(Process),
+}
+
+/// Waits until a process ends itself where it should, and ends it when it does not.
+async fn end(mut process: Process, patience: Duration, blow: &Blow, place: &str) -> End {
     let begun = Instant::now();
+    let place = format!("failpoint {place}:");
     loop {
         match process.ended() {
             // A panic aborts too; the last words tell them apart.
-            Some(status) if status.signal() == Some(ABORTED) && process.words().contains(place) => {
-                return ("ended there", true);
+            Some(status) if status.signal() == Some(ABORTED) && process.words().contains(&place) => {
+                return End::There;
             }
             Some(status) => panic!("nuanliu ended with {status} and not by a blow:\n{}", process.log()),
+            None if matches!(blow, Blow::Halt(..)) && process.is_halted() => return End::Halted(process),
             None if begun.elapsed() > patience => {
+                if matches!(blow, Blow::Stop(_)) {
+                    assert_eq!(process.terminate(Duration::from_secs(60)), 0, "a clean stop");
+                    return End::Stopped;
+                }
                 process.kill();
-                return ("killed", false);
+                return End::Killed;
             }
             None => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
+}
+
+/// Lets a process go on that another one has replaced: it must end, and not as if all were well.
+async fn wake(mut sleeper: Process) {
+    sleeper.signal("CONT");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
+        if let Some(status) = sleeper.ended() {
+            assert!(!status.success(), "a replaced process ends well:\n{}", sleeper.words());
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a replaced process goes on:\n{}", sleeper.words());
 }

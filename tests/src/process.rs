@@ -55,6 +55,12 @@ impl Process {
         assert!(sent.unwrap().success(), "SIG{name} does not reach nuanliu");
     }
 
+    /// Whether it is halted, as by SIGSTOP.
+    pub fn is_halted(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:\tT"))
+    }
+
     /// What this process itself has logged so far.
     pub fn words(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
