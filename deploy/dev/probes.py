@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import urllib.error
 import urllib.request
 
 SECONDS = 3
@@ -37,6 +38,18 @@ def mosquitto(port):
         if _exactly(connection, 4)[:1] != b"\x20":
             raise ConnectionError("mosquitto does not acknowledge a connection")
         connection.sendall(b"\xe0\x00")
+
+
+def s3(port):
+    """The bucket `nuanliu` is listed; made where it is missing, since the store keeps nothing when it ends."""
+    bucket = f"http://127.0.0.1:{port}/nuanliu"
+    try:
+        urllib.request.urlopen(bucket, timeout=SECONDS).close()
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        urllib.request.urlopen(urllib.request.Request(bucket, method="PUT"), timeout=SECONDS).close()
+        urllib.request.urlopen(bucket, timeout=SECONDS).close()
 
 
 def _connect(port):

@@ -3,7 +3,8 @@
 
 Everything they own is in one directory ($NUANLIU_DEV_DIR, default target/dev of this checkout): data/, logs/, run/ (ports
 and process ids), `env` for the shell and `nuanliu.toml` for the product. Ports are chosen once per directory and kept. The
-programs themselves come from `install` and are shared by all directories of a checkout ($NUANLIU_DEV_TOOLS).
+programs themselves come from `install` and are shared by all directories of a checkout ($NUANLIU_DEV_TOOLS). Tests also
+get `s3`, an object store in memory with the bucket `nuanliu`: with `--faults`, or when it is named.
 """
 
 import argparse
@@ -31,7 +32,8 @@ DIRECTORY = pathlib.Path(os.environ.get("NUANLIU_DEV_DIR") or ROOT / "target/dev
 TOOLS = pathlib.Path(os.environ.get("NUANLIU_DEV_TOOLS") or ROOT / "target/dev/tools").absolute()
 DATA, LOGS, RUN = DIRECTORY / "data", DIRECTORY / "logs", DIRECTORY / "run"
 NAMES = ("kafka", "clickhouse", "mosquitto")
-PORTS = ("kafka", "kafka_controller", "clickhouse", "mosquitto", "http")
+KNOWN = (*NAMES, "s3")
+PORTS = ("kafka", "kafka_controller", "clickhouse", "mosquitto", "http", "s3")
 START_SECONDS = 90
 
 
@@ -41,11 +43,11 @@ class Failed(Exception):
 
 def up(names, faults):
     """Starts what does not run, waits until it answers, and writes `env` and the configuration."""
-    _require_tools()
+    _require_tools(names)
     for directory in (DATA, LOGS, RUN):
         directory.mkdir(parents=True, exist_ok=True)
-    state = _state(faults)
-    _write_environment(state["ports"])
+    state = _state(faults, "s3" in names)
+    _write_environment(state)
     started = []
     for name in names:
         process, port = _process(name), state["ports"][name]
@@ -65,6 +67,7 @@ def up(names, faults):
 
 def down(names, purge):
     """Stops what runs; with `purge` removes the data, logs and ports too."""
+    everything = names == _all_names()
     for name in reversed(names):
         stopped = _process(name).stop()
         print(f"{name}: {'stopped' if stopped else 'not running'}")
@@ -73,7 +76,7 @@ def down(names, purge):
     for name in names:
         shutil.rmtree(DATA / name, ignore_errors=True)
         (LOGS / f"{name}.log").unlink(missing_ok=True)
-    if names == NAMES:
+    if everything:
         for path in (DATA, LOGS, RUN):
             shutil.rmtree(path, ignore_errors=True)
         for path in ("env", "nuanliu.toml"):
@@ -140,14 +143,25 @@ def _mosquitto_command(state):
     return [shutil.which("mosquitto", path=_SYSTEM_PATH), "-c", str(config)], None
 
 
-COMMANDS = {"kafka": _kafka_command, "clickhouse": _clickhouse_command, "mosquitto": _mosquitto_command}
+def _s3_command(state):
+    command = [str(TOOLS / "s3/bin/python"), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(state["ports"]["s3"])]
+    return command, {"PYTHONDONTWRITEBYTECODE": "1"}
+
+
+COMMANDS = {
+    "kafka": _kafka_command,
+    "clickhouse": _clickhouse_command,
+    "mosquitto": _mosquitto_command,
+    "s3": _s3_command,
+}
 # Debian puts daemons where the PATH of an ordinary user does not look.
 _SYSTEM_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 
-def _require_tools():
+def _require_tools(names):
     missing = [] if shutil.which("mosquitto", path=_SYSTEM_PATH) else ["mosquitto"]
-    missing += [_short(TOOLS / name) for name in ("java", "kafka", "venv/bin/python") if not (TOOLS / name).exists()]
+    tools = ["java", "kafka", "venv/bin/python"] + (["s3/bin/python"] if "s3" in names else [])
+    missing += [_short(TOOLS / name) for name in tools if not (TOOLS / name).exists()]
     if missing:
         raise Failed(f"not installed: {', '.join(missing)}; `make install` installs what is missing")
 
@@ -183,19 +197,26 @@ def _read_state():
         return {}
 
 
-def _state(faults):
-    """The ports of this directory and whether faults can be injected; made on the first `up`."""
-    state = {"ports": {}, "faults": False, **_read_state()}
+def _all_names():
+    """The services of this directory."""
+    return KNOWN if _read_state().get("s3") else NAMES
+
+
+def _state(faults, s3):
+    """The ports of this directory, whether faults can be injected and s3 belongs to it; made on the first `up`."""
+    state = {"ports": {}, "faults": False, "s3": False, **_read_state()}
     for name in PORTS:
         if name not in state["ports"]:
             state["ports"][name] = free_port(taken=state["ports"].values())
     state["faults"] = state["faults"] or faults
+    state["s3"] = state["s3"] or s3
     (RUN / "state.json").write_text(json.dumps(state, indent=2) + "\n")
     return state
 
 
-def _write_environment(ports):
+def _write_environment(state):
     """`env` for the shell, and the product's configuration for exactly these services."""
+    ports = state["ports"]
     urls = {
         "kafka": f"127.0.0.1:{ports['kafka']}",
         "clickhouse": f"http://127.0.0.1:{ports['clickhouse']}",
@@ -206,6 +227,9 @@ def _write_environment(ports):
     _fill(HERE / "nuanliu.toml", config, **urls, http_listen=f"127.0.0.1:{ports['http']}", directory=DIRECTORY)
     variables = {f"NUANLIU_{name.upper()}": url for name, url in urls.items()}
     variables |= {"NUANLIU_CONFIG": str(config), "NUANLIU_DEV_DIR": str(DIRECTORY)}
+    if state["s3"]:  # any keys do, but requests are signed
+        variables |= {"NUANLIU_S3": f"http://127.0.0.1:{ports['s3']}", "AWS_DEFAULT_REGION": "us-east-1"}
+        variables |= {"AWS_ACCESS_KEY_ID": "nuanliu", "AWS_SECRET_ACCESS_KEY": "nuanliu"}
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
     (DIRECTORY / "env").write_text("".join(lines))
 
@@ -231,13 +255,14 @@ def _alone():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=("up", "down", "restart", "kill", "pause", "resume", "status"))
-    parser.add_argument("names", nargs="*", metavar="service", help=f"{', '.join(NAMES)}; all if none is given")
+    parser.add_argument("names", nargs="*", metavar="service", help=f"{', '.join(KNOWN)}; all if none is given")
     parser.add_argument("--purge", action="store_true", help="down: remove data, logs and ports too")
-    parser.add_argument("--faults", action="store_true", help="up: ClickHouse takes faults at /_faults from now on")
+    parser.add_argument("--faults", action="store_true", help="up: for tests, with s3, and faults of ClickHouse at /_faults")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(NAMES):
-        parser.error(f"unknown service {', '.join(sorted(unknown))}: known are {', '.join(NAMES)}")
-    names = tuple(name for name in NAMES if name in arguments.names or not arguments.names)
+    if unknown := set(arguments.names) - set(KNOWN):
+        parser.error(f"unknown service {', '.join(sorted(unknown))}: known are {', '.join(KNOWN)}")
+    wanted = arguments.names or (KNOWN if arguments.faults else _all_names())
+    names = tuple(name for name in KNOWN if name in wanted)
     try:
         with _alone():
             if arguments.action in ("down", "restart"):
