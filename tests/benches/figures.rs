@@ -8,6 +8,7 @@
 mod latency;
 mod memory;
 mod probe;
+mod recovery;
 mod whole_path;
 
 use std::{fs, path::Path};
@@ -32,6 +33,9 @@ fn main() {
     }
     if is_wanted("memory") {
         figures.extend(runtime.block_on(memory::measure()));
+    }
+    if is_wanted("recovery") {
+        figures.extend(runtime.block_on(recovery::measure()));
     }
     report(&figures);
 }
