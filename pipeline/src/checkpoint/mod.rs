@@ -141,6 +141,8 @@ impl Checkpoints {
         start: Start,
         control: &Arc<Control>,
     ) -> Result<Opened, Error> {
+        // Before the fence: whoever has no business here must not end a process that has.
+        open::is_own(&*store, &Listing::read(&*store)?, &identity)?;
         let fence = Fence::take(state, Arc::clone(&store), start.take_over)?;
         let listing = Listing::read(&*store)?;
         let restored = open::choose(&*store, &listing, &identity, start.from)?;

@@ -224,20 +224,33 @@ pub fn read_manifest(store: &dyn Store, id: Id) -> Result<Result<Manifest, Strin
     }
 }
 
+/// Refuses a place that is another pipeline's, by the newest checkpoint that can be read. Changes nothing there.
+///
+/// # Errors
+/// Whose it is.
+pub fn is_own(store: &dyn Store, listing: &Listing, identity: &Identity) -> Result<(), Error> {
+    let mut manifests = listing.manifests.iter().filter_map(|id| read_manifest(store, *id).ok()?.ok());
+    manifests.next().map_or(Ok(()), |manifest| same_pipeline(store, &manifest, identity))
+}
+
 /// Refuses what another pipeline or a newer version wrote.
 fn belongs(store: &dyn Store, manifest: &Manifest, identity: &Identity) -> Result<(), Error> {
-    let same = |what: &'static str, found: &str, expected: &str| {
-        let (place, found, expected) = (store.place(), found.to_owned(), expected.to_owned());
-        if found == expected { Ok(()) } else { Err(Error::AnotherPipeline { place, what, found, expected }) }
-    };
-    same("pipeline", &manifest.pipeline, &identity.pipeline)?;
-    same("topic prefix", &manifest.prefix, &identity.prefix)?;
+    same_pipeline(store, manifest, identity)?;
     match manifest.states.keys().find(|state| !identity.states.contains(&state.as_str())) {
         Some(state) => {
             Err(Error::UnknownState { name: Name::Manifest(manifest.id()).to_string(), state: state.clone() })
         }
         None => Ok(()),
     }
+}
+
+fn same_pipeline(store: &dyn Store, manifest: &Manifest, identity: &Identity) -> Result<(), Error> {
+    let same = |what: &'static str, found: &str, expected: &str| {
+        let (place, found, expected) = (store.place(), found.to_owned(), expected.to_owned());
+        if found == expected { Ok(()) } else { Err(Error::AnotherPipeline { place, what, found, expected }) }
+    };
+    same("pipeline", &manifest.pipeline, &identity.pipeline)?;
+    same("topic prefix", &manifest.prefix, &identity.prefix)
 }
 
 /// Reads every part that a manifest names and looks at every section; tells each problem to `damaged` and gives the

@@ -342,6 +342,24 @@ fn what_is_another_pipelines_or_newer_is_refused() {
 }
 
 #[test]
+fn a_stranger_does_not_end_the_pipeline_whose_place_it_is() {
+    let (state, ..) = two_checkpoints();
+    let mut flow = Flow::start(state.path(), Start::default()).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let place = state.path().join("checkpoints").display().to_string();
+    let (settings, control) = (Settings { url: Some(place), ..settings() }, Arc::new(Control::default()));
+    let town = Identity { pipeline: "town".to_owned(), ..identity() };
+    let error = Checkpoints::open(&settings, town, elsewhere.path(), Start::default(), &control).unwrap_err();
+    assert!(error.to_string().contains("this is `town`"), "{error}");
+    flow.epoch = 17;
+    flow.run_to(19);
+    let control = Arc::clone(&flow.control);
+    flow.finish();
+    assert!(control.failure().is_none(), "it was ended");
+    assert_eq!(committed(state.path()), Some(19));
+}
+
+#[test]
 fn a_log_that_does_not_meet_the_checkpoint_is_refused() {
     let logs = |state: &Path| {
         let files = fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path());
