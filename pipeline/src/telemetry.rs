@@ -73,6 +73,27 @@ metric! {
         vec![0.000_1, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]))
 }
 metric! {
+    /// The epoch of the newest checkpoint that is complete.
+    CHECKPOINT_EPOCH: IntGauge =
+        register_int_gauge!("nuanliu_checkpoint_epoch", "Epoch of the newest checkpoint that is complete")
+}
+metric! {
+    /// How much the last checkpoint wrote.
+    CHECKPOINT_BYTES: IntGauge =
+        register_int_gauge!("nuanliu_checkpoint_bytes", "Bytes of the part that the last checkpoint wrote")
+}
+metric! {
+    /// From the end of the epoch to the manifest, which waits for every sink.
+    CHECKPOINT_SECONDS: Histogram = register_histogram!(histogram_opts!(
+        "nuanliu_checkpoint_seconds", "Time from when a checkpoint was due until it was complete",
+        vec![0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]))
+}
+metric! {
+    /// Attempts to write a part or a manifest that failed.
+    CHECKPOINT_FAILURES: IntCounter = register_int_counter!(
+        "nuanliu_checkpoint_failures_total", "Attempts to write or to complete a checkpoint that failed")
+}
+metric! {
     /// Records of a partition that are not bound yet.
     LAG: IntGaugeVec = register_int_gauge_vec!(
         "nuanliu_lag_records", "Records of an input partition that no epoch has bound yet", &["topic", "partition"])

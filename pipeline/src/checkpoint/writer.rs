@@ -34,6 +34,7 @@ use crate::{
     Error,
     binding::{self, Binding, Condition},
     control::Control,
+    telemetry::{CHECKPOINT_BYTES, CHECKPOINT_EPOCH, CHECKPOINT_FAILURES, CHECKPOINT_SECONDS},
 };
 
 /// How long a commit that failed waits for the next attempt, when nothing else happens.
@@ -75,6 +76,8 @@ pub struct Writer {
     carried: Changes,
     /// Bindings and the conditions after them, of epochs at whose end a checkpoint is due.
     bindings: BTreeMap<Epoch, (Binding, Vec<Condition>)>,
+    /// Since when checkpoints that are not complete have been due.
+    due: BTreeMap<Epoch, Instant>,
     active: Vec<Condition>,
     /// The chains after the last part.
     written: Written,
@@ -108,12 +111,17 @@ impl Writer {
             parts: restored.manifest.parts.clone(),
             chains: restored.manifest.states.clone(),
         });
+        CHECKPOINT_EPOCH.set(restored.map_or(0, |restored| restored.epoch) as i64);
+        CHECKPOINT_BYTES.set(0);
+        // A counter is there from its first use on, and an alert needs it before the first failure.
+        CHECKPOINT_FAILURES.inc_by(0);
         Writer {
             tools,
             gathering,
             members,
             carried: Changes::default(),
             bindings: BTreeMap::new(),
+            due: BTreeMap::new(),
             active: restored.map(|restored| restored.active.clone()).unwrap_or_default(),
             written: written.unwrap_or_default(),
             restored: restored.cloned(),
@@ -204,6 +212,7 @@ impl Writer {
     fn bound(&mut self, binding: Binding) {
         binding::apply(&mut self.active, &binding.conditions);
         if (binding.epoch + 1).is_multiple_of(self.tools.settings.every_epochs) {
+            self.due.insert(binding.epoch, Instant::now());
             self.bindings.insert(binding.epoch, (binding, self.active.clone()));
         }
     }
@@ -221,6 +230,7 @@ impl Writer {
                 self.waiting.push_back(manifest);
             }
             Err(problem) => {
+                CHECKPOINT_FAILURES.inc();
                 tracing::error!(epoch, problem, "a checkpoint is not written; its changes go into the next");
                 self.tell(Some(format!("checkpoint of epoch {epoch} is not written: {problem}")));
                 if let Err(error) = self.carried.shrink() {
@@ -244,6 +254,7 @@ impl Writer {
         let written =
             self.written.write(&**store, id, &self.carried, identity.states, settings.compact_after)?;
         self.written = written;
+        CHECKPOINT_BYTES.set(self.written.parts.get(&id).copied().unwrap_or(0) as i64);
         Ok(Manifest {
             pipeline: identity.pipeline.clone(),
             prefix: identity.prefix.clone(),
@@ -273,6 +284,7 @@ impl Writer {
                 }
                 self.kept.push_back((id, parts));
                 self.tools.committed.store(id.epoch, Ordering::Relaxed);
+                self.count(id.epoch);
                 self.failed = None;
                 if self.carried == Changes::default() {
                     self.tell(None);
@@ -285,12 +297,22 @@ impl Writer {
             }
             Err(error @ Error::Fenced { .. }) => Err(error),
             Err(error) => {
+                CHECKPOINT_FAILURES.inc();
                 if self.failed.replace(Instant::now()).is_none() {
                     tracing::error!(epoch = id.epoch, %error, "a checkpoint is not completed; it is tried again");
                 }
                 self.tell(Some(format!("checkpoint of epoch {} is not completed: {error}", id.epoch)));
                 Ok(())
             }
+        }
+    }
+
+    /// Shows a complete checkpoint to whoever watches.
+    fn count(&mut self, epoch: Epoch) {
+        CHECKPOINT_EPOCH.set(epoch as i64);
+        let later = self.due.split_off(&(epoch + 1));
+        if let Some(since) = std::mem::replace(&mut self.due, later).get(&epoch) {
+            CHECKPOINT_SECONDS.observe(since.elapsed().as_secs_f64());
         }
     }
 
