@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod check;
+mod checkpoints;
 mod city;
 mod cluster;
 mod crashes;
@@ -11,6 +12,7 @@ mod faults;
 mod ingest;
 mod input_faults;
 mod late_data;
+mod object_store;
 mod real_data;
 mod redrive;
 mod restart;
