@@ -47,11 +47,9 @@ pub async fn delivered(address: &str, limit: Duration) {
     .await;
 }
 
-/// A site whose `nuanliu run` serves metrics at the address that is given with it.
-pub fn site(name: &str, pipeline: &str) -> (Site, String) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let site =
-        Site::new(name, &format!("{pipeline}---\n[telemetry]\nlisten = {address:?}\nlevel = \"warn\"\n"));
+/// A site, and the address at which its `nuanliu run` serves metrics.
+pub fn site(name: &str, extra: &str) -> (Site, String) {
+    let site = Site::new(name, extra);
+    let address = site.metrics.clone();
     (site, address)
 }

@@ -1,7 +1,6 @@
 //! What checkpoints cost and give: pauses, bytes, throughput against none, and the time to the first new epoch.
 
 use std::{
-    fs,
     path::Path,
     time::{Duration, Instant},
 };
@@ -25,10 +24,7 @@ const RUNS: usize = 3;
 
 /// A site that takes a checkpoint every so many epochs.
 fn checkpointed(name: &str, every: u64) -> (Site, String) {
-    let (site, address) = site(name, "clock = \"data\"\nworkers = 2\n");
-    let text = fs::read_to_string(site.config()).unwrap();
-    fs::write(site.config(), format!("{text}\n[checkpoint]\nevery_epochs = {every}\n")).unwrap();
-    (site, address)
+    site(name, &format!("clock = \"data\"\nworkers = 2\n---\n[checkpoint]\nevery_epochs = {every}\n"))
 }
 
 pub async fn measure() -> Vec<Figure> {
