@@ -62,7 +62,8 @@ async fn campaign(seed: u64, crashes: usize) {
     for (topic, one) in topics::TOPICS.into_iter().zip(disturbed) {
         let other = topics::said(&undisturbed, topic, &ends, last);
         topics::assert_same(topic, &one, &other);
-        assert!(one.len() > 5, "{}: {} records", topic.name(), one.len());
+        // How often an alarm is revised depends on how the epochs fell; that there are alarms does not.
+        assert!(one.len() > 2, "{}: {} records", topic.name(), one.len());
     }
     eprintln!("seed {seed}: {rows} rows are the same");
 }
