@@ -34,6 +34,9 @@ fn main() {
     if is_wanted("memory") {
         figures.extend(runtime.block_on(memory::measure()));
     }
+    if is_wanted("checkpoint_ratio") {
+        figures.extend(runtime.block_on(recovery::throughput()));
+    }
     if is_wanted("recovery") {
         figures.extend(runtime.block_on(recovery::measure()));
     }

@@ -27,8 +27,9 @@ fn checkpointed(name: &str, every: u64) -> (Site, String) {
     site(name, &format!("clock = \"data\"\nworkers = 2\n---\n[checkpoint]\nevery_epochs = {every}\n"))
 }
 
+/// What a restart takes, and what there is to restore, by size.
 pub async fn measure() -> Vec<Figure> {
-    let mut figures = throughput().await;
+    let mut figures = Vec::new();
     for (stations, names) in SIZES {
         let values = recovery(stations).await;
         figures.extend(names.iter().zip(["s", "MB", "ms"]).zip(values).map(|((name, unit), value)| {
@@ -40,7 +41,7 @@ pub async fn measure() -> Vec<Figure> {
 }
 
 /// Throughput and CPU with checkpoints against none, alternating.
-async fn throughput() -> Vec<Figure> {
+pub async fn throughput() -> Vec<Figure> {
     let (mut rates, mut cpu) = (Vec::new(), Vec::new());
     for run in 0..RUNS {
         let mut both = Vec::new();
