@@ -202,24 +202,46 @@ pub fn entries<'a>(
 /// # Errors
 /// When a section is not a sequence of entries.
 pub fn compact(state: &'static str, chain: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, RestoreError> {
-    let mut last: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
+    let mut last = last_of_every_key(state, chain)?;
+    last.retain(|_, value| value.is_some());
+    Ok(section_of(&last))
+}
+
+/// The same for a chain that others come before: also says which keys left.
+///
+/// # Errors
+/// When a section is not a sequence of entries.
+pub fn compact_changes(state: &'static str, chain: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, RestoreError> {
+    Ok(section_of(&last_of_every_key(state, chain)?))
+}
+
+/// What a chain says last, by the bytes of the key; no value when the key left.
+type Last<'a> = BTreeMap<&'a [u8], Option<&'a [u8]>>;
+
+fn last_of_every_key<'a>(
+    state: &'static str,
+    chain: &'a [impl AsRef<[u8]>],
+) -> Result<Last<'a>, RestoreError> {
+    let mut last = Last::new();
     for section in chain {
         entries(state, section.as_ref(), |key, value| {
-            match value {
-                Some(value) => drop(last.insert(key, value)),
-                None => drop(last.remove(key)),
-            }
+            last.insert(key, value);
             Ok(())
         })?;
     }
-    let mut compacted = Vec::with_capacity(last.iter().map(|(key, value)| 8 + key.len() + value.len()).sum());
+    Ok(last)
+}
+
+fn section_of(last: &Last<'_>) -> Vec<u8> {
+    let length = |(key, value): (&&[u8], &Option<&[u8]>)| 8 + key.len() + value.map_or(0, <[u8]>::len);
+    let mut section = Vec::with_capacity(last.iter().map(length).sum());
     for (key, value) in last {
-        compacted.extend((key.len() as u32).to_le_bytes());
-        compacted.extend(key);
-        compacted.extend((value.len() as u32 + 1).to_le_bytes());
-        compacted.extend(value);
+        section.extend((key.len() as u32).to_le_bytes());
+        section.extend(*key);
+        section.extend(value.map_or(0, |value| value.len() as u32 + 1).to_le_bytes());
+        section.extend(value.unwrap_or_default());
     }
-    Ok(compacted)
+    section
 }
 
 /// Reads a section: calls `take` with each key and its value.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use operators::durable::{RestoreError, Saved, compact, entries};
+use operators::durable::{RestoreError, Saved, compact, compact_changes};
 use schemas::Epoch;
 
 /// Sections in the order in which they were saved, each with its form.
@@ -47,7 +47,7 @@ impl Changes {
     pub fn shrink(&mut self) -> Result<(), RestoreError> {
         for ((state, _), chain) in &mut self.0 {
             for (_, section) in chain {
-                *section = last_changes(state, &[&*section])?;
+                *section = compact_changes(state, &[&*section])?;
             }
         }
         Ok(())
@@ -105,31 +105,6 @@ impl Gathering {
     }
 }
 
-/// One section that says the same as a chain of them that does not stand at the beginning: the last change of every
-/// key, also that it left.
-fn last_changes(state: &'static str, chain: &[&[u8]]) -> Result<Vec<u8>, RestoreError> {
-    let mut last: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
-    for section in chain {
-        entries(state, section, |key, value| {
-            last.insert(key, value);
-            Ok(())
-        })?;
-    }
-    let mut section = Vec::new();
-    for (key, value) in last {
-        section.extend((key.len() as u32).to_le_bytes());
-        section.extend(key);
-        match value {
-            Some(value) => {
-                section.extend((value.len() as u32 + 1).to_le_bytes());
-                section.extend(value);
-            }
-            None => section.extend(0_u32.to_le_bytes()),
-        }
-    }
-    Ok(section)
-}
-
 /// A whole chain as few sections as can be: one for each run of the same form.
 ///
 /// # Errors
@@ -138,8 +113,11 @@ pub fn compact_chain(state: &'static str, chain: &[(u16, Vec<u8>)]) -> Result<Ch
     let mut compacted: Chain = Vec::new();
     for run in chain.chunk_by(|a, b| a.0 == b.0) {
         let sections: Vec<&[u8]> = run.iter().map(|(_, section)| section.as_slice()).collect();
-        let section =
-            if compacted.is_empty() { compact(state, &sections)? } else { last_changes(state, &sections)? };
+        let section = if compacted.is_empty() {
+            compact(state, &sections)?
+        } else {
+            compact_changes(state, &sections)?
+        };
         compacted.push((run[0].0, section));
     }
     Ok(compacted)

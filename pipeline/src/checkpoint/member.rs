@@ -77,7 +77,6 @@ pub fn join(
         gathering: Gathering::default(),
         unwritten: Vec::new(),
         restored: restored.clone(),
-        states: identity.states,
     };
     let control = Arc::clone(control);
     std::thread::Builder::new()
@@ -104,17 +103,13 @@ struct Member {
     gathering: Gathering,
     unwritten: Vec<(Epoch, Changes)>,
     restored: Option<Restored>,
-    states: &'static [&'static str],
 }
 
 impl Member {
     fn run(mut self, messages: &Receiver<Message>, control: &Control) {
         loop {
             match messages.recv_timeout(RETRY_AFTER) {
-                Ok(Message::Saver { state, worker }) => {
-                    debug_assert!(self.states.contains(&state), "{state} is a state");
-                    self.gathering.saver(state, worker);
-                }
+                Ok(Message::Saver { state, worker }) => self.gathering.saver(state, worker),
                 Ok(Message::Saved { state, form, epoch, saved }) => {
                     self.gathering.add(state, form, epoch, saved);
                 }

@@ -90,9 +90,6 @@ pub struct Opened {
     pub recorded: Vec<Binding>,
     /// The checkpoint to restore, if there is one.
     pub restored: Option<Restored>,
-    /// The right to write: asked before what only one process may do, such as a delivery.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the deliveries are about to ask it"))]
-    pub fence: Fence,
 }
 
 /// The flow's side of the checkpoints. Clones share one writer; nothing here waits for a disk, except `finish`.
@@ -162,7 +159,7 @@ impl Checkpoints {
             settings: settings.clone(),
             state: state.to_owned(),
             store,
-            fence: fence.clone(),
+            fence,
             control: Arc::clone(control),
             problem: Arc::clone(&problem),
             committed,
@@ -174,7 +171,7 @@ impl Checkpoints {
             .map_err(|error| Error::State { path: state.to_owned(), error })?;
         let delivered = Arc::new(AtomicU64::new(0));
         let checkpoints = Checkpoints { every: settings.every_epochs, sender, delivered, problem };
-        Ok(Opened { checkpoints, log, recorded, restored, fence })
+        Ok(Opened { checkpoints, log, recorded, restored })
     }
 
     /// Whether a checkpoint is taken at the end of this epoch. Pure.

@@ -240,7 +240,7 @@ fn conditions_that_hold_are_restored() {
     flow.savers.iter().for_each(|saver| saver.done(3));
     flow.opened.checkpoints.delivered(4);
     flow.opened.checkpoints.finish();
-    drop((log, flow.opened.checkpoints, flow.opened.fence));
+    drop((log, flow.opened.checkpoints));
     let flow = Flow::start(state.path(), Start::default()).unwrap();
     assert_eq!(flow.opened.restored.unwrap().active, [condition("clickhouse", true)]);
 }

@@ -158,7 +158,7 @@ fn run_dataflow(
     if !parts.cluster.leads() {
         return super::member::run(config, identity, &parts.cluster, codec, runtime, control);
     }
-    let Opened { checkpoints, log, mut recorded, restored, .. } =
+    let Opened { checkpoints, log, mut recorded, restored } =
         Checkpoints::open(&config.checkpoint, identity, &pipeline.state, parts.start, control)?;
     let progress = Arc::new(Progress::open(&pipeline.state)?);
     let watermarks = Watermarks::follow(config.kafka.clone(), &pipeline.name, Arc::clone(control))?;
