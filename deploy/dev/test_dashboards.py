@@ -1,4 +1,8 @@
-"""Every query of every Grafana dashboard runs on the tables as they are migrated, with the plugin's macros filled in."""
+"""What the dashboards ask is there.
+
+Every ClickHouse query runs on the tables as they are migrated, with the plugin's macros filled in; every metric that a
+dashboard or a Prometheus rule names is one that the product serves.
+"""
 
 import json
 import pathlib
@@ -29,10 +33,15 @@ def with_macros(sql):
     return sql
 
 
-def queries(dashboard):
+def targets(dashboard, field):
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
-            yield panel["title"], target["rawSql"]
+            if field in target:
+                yield panel["title"], target[field]
+
+
+def queries(dashboard):
+    yield from targets(dashboard, "rawSql")
     for variable in dashboard["templating"]["list"]:
         yield variable["name"], variable["query"]
 
@@ -55,6 +64,19 @@ class Dashboards(unittest.TestCase):
                     sql = with_macros(sql)
                     self.assertNotIn("$", sql)
                     front.run(sql, readonly="2")
+
+    def test_metrics_are_served(self):
+        sources = "".join(file.read_text() for file in sorted(DEPLOY.parent.glob("*/src/**/*.rs")))
+        served = set(re.findall(r'"(nuanliu_\w+)"', sources))
+        rules = (DEPLOY / "prometheus/rules.yml").read_text()
+        expressions = [("rules.yml", expression) for expression in re.findall(r"expr: (.*)", rules)]
+        for file in sorted((DEPLOY / "grafana/dashboards").glob("*.json")):
+            expressions.extend(targets(json.loads(file.read_text()), "expr"))
+        names = {(title, name) for title, text in expressions for name in re.findall(r"\bnuanliu_\w+", text)}
+        self.assertGreater(len(names), 10)
+        for title, name in sorted(names):
+            with self.subTest(panel=title, metric=name):
+                self.assertIn(re.sub(r"_(bucket|count|sum)$", "", name), served)
 
 
 if __name__ == "__main__":
