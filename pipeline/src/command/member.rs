@@ -3,14 +3,15 @@
 //! Guarantees: it starts from the checkpoint that the first process has chosen, and ends when the dataflow does.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use schemas::avro::Codec;
+use schemas::{Epoch, avro::Codec};
 use sinks::{clickhouse::ClickHouse, spool::Spool};
-use timely::dataflow::ProbeHandle;
+use timely::dataflow::Scope;
 
+use super::workers::{self, Reached};
 use crate::{
     Error,
     checkpoint::{Identity, member},
@@ -57,7 +58,12 @@ pub fn run(
         control: Arc::clone(control),
         recovery: Mutex::new(None),
     };
-    let worked = work(share, cluster);
+    // The first process decides when all is done; this one waits for it.
+    let build = move |_: usize, scope: Scope<'_, Epoch>, reached: &Reached| {
+        let parts = share.parts()?;
+        dataflow::build(scope, &parts, None, &reached.delivered, &reached.stored)
+    };
+    let worked = workers::run(cluster, config, control, build, |_, _| {});
     if worked.is_ok() && !control.finished() {
         outlets.settle(Duration::from_secs(pipeline.drain_seconds));
     }
@@ -100,33 +106,4 @@ impl Share {
             recovery,
         })
     }
-}
-
-fn work(share: Share, cluster: &Cluster) -> anyhow::Result<()> {
-    let patience = Duration::from_secs(share.config.pipeline.drain_seconds);
-    let workers = share.config.pipeline.workers;
-    let connected = cluster.await_others();
-    let guards = timely::execute(cluster.timely(workers), move |worker| {
-        connected.store(true, Ordering::Relaxed);
-        let control = &share.control;
-        let (delivered, stored) = (ProbeHandle::new(), ProbeHandle::new());
-        let built = share.parts().and_then(|parts| {
-            worker.dataflow(|scope| dataflow::build(scope, &parts, None, &delivered, &stored))
-        });
-        if let Err(error) = built {
-            return control.fail(error);
-        }
-        while worker.has_dataflows() && !control.finished() {
-            worker.step_or_park(Some(Duration::from_millis(5)));
-            // The first process decides when all is done; this one waits for it.
-            if control.draining_for() > patience {
-                control.fail(Error::Undrained(patience));
-            }
-        }
-    })
-    .map_err(|error| Error::Cluster(format!("the processes do not reach each other: {error}")))?;
-    for outcome in guards.join() {
-        outcome.map_err(|error| anyhow::anyhow!("a worker ended early: {error}"))?;
-    }
-    Ok(())
 }

@@ -12,6 +12,7 @@ mod rejects;
 mod replay;
 mod run;
 mod simulate;
+mod workers;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -1,16 +1,17 @@
 //! `run`, `connect` and `all`: the long-running parts, until SIGTERM or a failure.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use clap::{ArgAction, Args};
 use schemas::{Epoch, avro::Codec};
 use sinks::{clickhouse::ClickHouse, kafka::Kafka, spool::Spool};
-use timely::dataflow::ProbeHandle;
+use timely::dataflow::Scope;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::workers::{self, Reached, first_open};
 use crate::{
     Error,
     binding::{Binding, BindingLog},
@@ -200,10 +201,8 @@ fn run_dataflow(
     let share =
         dataflow::Parts { config: config.clone(), codec, outlets, control: Arc::clone(control), recovery };
     let outlets = share.outlets.clone();
-    if parts.cluster.leads() {
-        // The others do not see the frontiers; a supervisor restarts all of them when this one ends.
-        watchdog::start(Duration::from_secs(config.operations.watchdog_seconds), watched)?;
-    }
+    // The other processes do not see the frontiers; a supervisor restarts all of them when this one ends.
+    watchdog::start(Duration::from_secs(config.operations.watchdog_seconds), watched)?;
     let worked = work(share, &parts.cluster, minter, &progress, &workers);
     if worked.is_ok() && !control.finished() {
         outlets.settle(Duration::from_secs(pipeline.drain_seconds));
@@ -281,7 +280,7 @@ fn minter(
     }
 }
 
-/// Runs the workers until the dataflow has ended or has to.
+/// Runs the workers; the first mints, and says how far the sinks have come.
 fn work(
     parts: dataflow::Parts,
     cluster: &Cluster,
@@ -289,46 +288,21 @@ fn work(
     progress: &Arc<Progress>,
     seen: &Arc<Workers>,
 ) -> anyhow::Result<()> {
-    let control = Arc::clone(&parts.control);
-    let workers = parts.config.pipeline.workers;
-    let patience = Duration::from_secs(parts.config.pipeline.drain_seconds);
-    let minter = Mutex::new(Some(minter));
+    let (config, control) = (parts.config.clone(), Arc::clone(&parts.control));
     let checkpoints = parts.recovery.checkpoints.clone();
     let (progress, seen) = (Arc::clone(progress), Arc::clone(seen));
-    let connected = cluster.await_others();
-    let guards = timely::execute(cluster.timely(workers), move |worker| {
-        connected.store(true, Ordering::Relaxed);
-        let first = worker.index() == 0;
+    let (minter, threads) = (Mutex::new(Some(minter)), config.pipeline.workers);
+    let build = move |worker: usize, scope: Scope<'_, Epoch>, reached: &Reached| {
+        let first = worker == 0;
         let minter = first.then(|| minter.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten();
-        let (delivered, stored) = (ProbeHandle::new(), ProbeHandle::new());
-        let built = worker.dataflow(|scope| dataflow::build(scope, &parts, minter, &delivered, &stored));
-        if let Err(error) = built {
-            control.fail(error);
-        }
-        while worker.has_dataflows() && !control.finished() {
-            worker.step_or_park(Some(Duration::from_millis(5)));
-            seen.step(worker.index() % workers);
-            if first {
-                progress.advance(first_open(&delivered), first_open(&stored));
-                checkpoints.delivered(first_open(&delivered));
-                if control.draining_for() > patience {
-                    control.fail(Error::Undrained(patience));
-                }
-            }
-        }
-        // What has failed never finishes by itself, and timely waits for it.
-        for dataflow in worker.installed_dataflows() {
-            worker.drop_dataflow(dataflow);
+        dataflow::build(scope, &parts, minter, &reached.delivered, &reached.stored)
+    };
+    workers::run(cluster, &config, &control, build, move |worker, reached| {
+        seen.step(worker % threads);
+        if worker == 0 {
+            let delivered = first_open(&reached.delivered);
+            progress.advance(delivered, first_open(&reached.stored));
+            checkpoints.delivered(delivered);
         }
     })
-    .map_err(|error| Error::State { path: "timely workers".into(), error: std::io::Error::other(error) })?;
-    for outcome in guards.join() {
-        outcome.map_err(|error| anyhow::anyhow!("a worker ended early: {error}"))?;
-    }
-    Ok(())
-}
-
-/// The first epoch that may still change behind a probe; when all is done, one past everything.
-fn first_open(probe: &ProbeHandle<Epoch>) -> Epoch {
-    probe.with_frontier(|frontier| frontier.first().copied()).unwrap_or(Epoch::MAX)
 }
