@@ -15,10 +15,10 @@ use schemas::{
     number,
     report::ValueView,
 };
-use smallvec::SmallVec;
 
 use crate::{
-    flow::{Observation, Observed},
+    durable::{holder, shard},
+    flow::{Observation, Observations, Observed},
     refuse::{self, Header},
 };
 
@@ -49,20 +49,24 @@ impl ReportDecoder {
         ReportDecoder { codec, topic: topic.to_owned(), metrics: MetricLookup::new(Catalogue::builtin()) }
     }
 
-    /// Decodes one record into at most one observation and any number of rejects.
+    /// Decodes one record into at most one observation and any number of rejects. `shares` are those of the workers:
+    /// the observation goes into the one that holds its facility. Answers when it arrived.
     pub fn decode(
         &mut self,
         record: KafkaRecord<'_>,
-        observations: &mut Vec<Observation>,
+        shares: &mut [Observations],
         rejects: &mut Vec<Reject>,
-    ) {
+    ) -> Option<Millis> {
         match self.codec.view_report(record.value) {
             Ok(report) => {
-                let place = Place { record, topic: &self.topic };
-                let observed = observe(&mut self.metrics, place, report.view(), report.readings(), rejects);
-                observations.extend(observed);
+                let (place, view) = (Place { record, topic: &self.topic }, report.view());
+                let holder = holder(shard(view.facility), shares.len());
+                observe(&mut self.metrics, place, view, report.readings(), (&mut shares[holder], rejects))
             }
-            Err(error) => rejects.push(unreadable(&self.topic, record, &error)),
+            Err(error) => {
+                rejects.push(unreadable(&self.topic, record, &error));
+                None
+            }
         }
     }
 }
@@ -101,15 +105,14 @@ fn whole(place: Place<'_>, at: Millis, reason: Reason, detail: String) -> Reject
     Reject { at, origin: place.origin(), reason, detail, raw, stage: Stage::Dataflow, readings: 0 }
 }
 
-/// Reads the readings of a report; `None` when none of them is left.
+/// Reads a report into a share; `None` when none of its readings is left.
 fn observe<'a>(
     metrics: &mut MetricLookup,
     place: Place<'_>,
     report: ReportView<'_>,
     readings: impl Iterator<Item = (&'a str, ValueView<'a>)>,
-    rejects: &mut Vec<Reject>,
-) -> Option<Observation> {
-    let mut observed = SmallVec::new();
+    (share, rejects): (&mut Observations, &mut Vec<Reject>),
+) -> Option<Millis> {
     let mut refused = false;
     let mut before = None;
     for (code, value) in readings {
@@ -117,7 +120,7 @@ fn observe<'a>(
         match metric.ok_or(Reason::UnknownMetric).and_then(|metric| read(metric, value)) {
             Ok(reading) => {
                 before = Some(reading.metric);
-                observed.push(reading);
+                share.add(reading);
             }
             Err(reason) => {
                 refused = true;
@@ -126,23 +129,24 @@ fn observe<'a>(
             }
         }
     }
-    if observed.is_empty() {
+    if !share.is_open() {
         if !refused {
             let detail = format!("report of {} has no readings", refuse::object(header(report)));
             rejects.push(whole(place, report.received_at, Reason::Empty, detail));
         }
         return None;
     }
-    Some(Observation {
-        facility: report.facility.into(),
-        device: report.device.unwrap_or_default().into(),
+    share.close(&Observation {
+        facility: report.facility,
+        device: report.device.unwrap_or_default(),
         observed_at: report.observed_at,
         received_at: report.received_at,
         sequence: report.sequence,
         partition: place.record.partition,
         offset: place.record.offset,
-        readings: observed,
-    })
+        readings: &[],
+    });
+    Some(report.received_at)
 }
 
 fn header(report: ReportView<'_>) -> Header<'_> {
@@ -212,6 +216,7 @@ mod tests {
     use schemas::{Code, RawReading, RawValue, Report};
 
     use super::*;
+    use crate::flow::whole::Observation;
 
     const TOPIC: &str = "heating.reports";
 
@@ -232,9 +237,14 @@ mod tests {
 
     fn decoded(value: &[u8]) -> (Vec<Observation>, Vec<Reject>) {
         let mut decoder = ReportDecoder::new(Codec::single_object(), TOPIC);
-        let (mut observations, mut rejects) = (Vec::new(), Vec::new());
+        let (mut shares, mut rejects) = ([Observations::of(3), Observations::of(3)], Vec::new());
         let record = KafkaRecord { partition: 3, offset: 1042, appended_at: 9_000, value };
-        decoder.decode(record, &mut observations, &mut rejects);
+        let arrived = decoder.decode(record, &mut shares, &mut rejects);
+        assert!(shares.iter().all(|share| !share.is_open()));
+        assert!(shares[1 - holder(shard("ST-1"), 2)].is_empty(), "every facility has one worker");
+        let observations: Vec<_> =
+            shares.iter().flat_map(Observations::iter).map(Observation::from).collect();
+        assert_eq!(arrived, observations.first().map(|o| o.received_at));
         (observations, rejects)
     }
 

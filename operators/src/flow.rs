@@ -1,15 +1,23 @@
 //! What flows between the stages.
 //!
 //! Within a worker an epoch travels as one value behind an `Rc`, so that several stages read it without copying.
-//! Everything of a facility is on one worker, in the order of its partition's offsets.
+//! Everything of a facility is on one worker, in the order of its partition's offsets. Reports lie flat: many in one
+//! allocation, and their readings side by side in another.
+
+mod checked;
+mod observed;
+#[cfg(test)]
+pub(crate) mod whole;
 
 use std::rc::Rc;
 
 use schemas::{Code, Epoch, Flag, MetricId, Millis, Reject, TestSet};
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 
 use crate::profile::ProfileChange;
+
+pub use checked::CheckedReports;
+pub use observed::Observations;
 
 /// What was measured: a facility, or a device of it (then `device` is not empty).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,12 +40,12 @@ pub struct Observed {
 }
 
 /// One decoded report: its metrics are known and its values finite; nothing else is decided yet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Observation {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observation<'a> {
     /// Facility code.
-    pub facility: Code,
+    pub facility: &'a str,
     /// Device code, or empty.
-    pub device: Code,
+    pub device: &'a str,
     /// When it was measured.
     pub observed_at: Millis,
     /// When it arrived.
@@ -49,7 +57,7 @@ pub struct Observation {
     /// Offset in the partition.
     pub offset: i64,
     /// The values.
-    pub readings: SmallVec<[Observed; 8]>,
+    pub readings: &'a [Observed],
 }
 
 /// One worker's share of an epoch before validation.
@@ -62,7 +70,7 @@ pub struct ObservedEpoch {
     /// Registry changes, to apply first; at most one per facility, sorted by facility.
     pub profiles: Vec<ProfileChange>,
     /// Reports, sorted by (partition, offset).
-    pub observations: Vec<Observation>,
+    pub observations: Vec<Observations>,
 }
 
 /// What a checked reading is relative to what was said before about the same (object, metric, time).
@@ -92,16 +100,16 @@ pub struct Checked {
 }
 
 /// The checked readings of one object at one time.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CheckedReport {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CheckedReport<'a> {
     /// Whose.
-    pub object: Rc<Object>,
+    pub object: &'a Rc<Object>,
     /// When it was measured.
     pub observed_at: Millis,
     /// When it arrived.
     pub received_at: Millis,
     /// The readings.
-    pub readings: SmallVec<[Checked; 8]>,
+    pub readings: &'a [Checked],
 }
 
 /// A report whose readings, or some of them, had been received before with the same values.
@@ -125,7 +133,7 @@ pub struct CheckedEpoch {
     /// Registry changes, to apply first.
     pub profiles: Vec<ProfileChange>,
     /// Readings, in the order in which they were accepted; revisions of older readings among them.
-    pub reports: Vec<CheckedReport>,
+    pub reports: CheckedReports,
     /// Repetitions, counted for the uniqueness figure; each repeated reading is among the rejects too.
     pub repeated: Vec<Repeated>,
     /// What cannot be used.

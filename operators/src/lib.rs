@@ -19,7 +19,8 @@ pub mod window;
 
 pub use durable::Durable;
 pub use flow::{
-    Change, Checked, CheckedEpoch, CheckedReport, Object, Observation, Observed, ObservedEpoch, Repeated,
+    Change, Checked, CheckedEpoch, CheckedReport, CheckedReports, Object, Observation, Observations,
+    Observed, ObservedEpoch, Repeated,
 };
 pub use profile::{Profile, ProfileChange};
 pub use stage::Stage;

@@ -22,11 +22,11 @@ pub struct Header<'a> {
     pub sequence: Option<i64>,
 }
 
-impl<'a> From<&'a Observation> for Header<'a> {
-    fn from(observation: &'a Observation) -> Self {
+impl<'a> From<&Observation<'a>> for Header<'a> {
+    fn from(observation: &Observation<'a>) -> Self {
         Header {
-            facility: &observation.facility,
-            device: &observation.device,
+            facility: observation.facility,
+            device: observation.device,
             observed_at: observation.observed_at,
             received_at: observation.received_at,
             sequence: observation.sequence,
@@ -42,7 +42,7 @@ pub fn origin(topic: &str, partition: i32, offset: i64) -> String {
 
 /// A reject of all readings of a report.
 #[must_use]
-pub fn report(observation: &Observation, topic: &str, reason: Reason, detail: String) -> Reject {
+pub fn report(observation: &Observation<'_>, topic: &str, reason: Reason, detail: String) -> Reject {
     let readings = observation.readings.iter().map(|r| (r.metric.code(), ValueView::Number(r.value)));
     Reject {
         at: observation.received_at,
@@ -141,7 +141,6 @@ pub fn at(millis: Millis) -> String {
 #[cfg(test)]
 mod tests {
     use schemas::Catalogue;
-    use smallvec::smallvec;
 
     use super::*;
     use crate::flow::Observed;
@@ -151,14 +150,14 @@ mod tests {
         let id = |code| Catalogue::builtin().id(code).unwrap();
         let observed = |code, value| Observed { metric: id(code), value, normal: true };
         let observation = Observation {
-            facility: "ST-\"1\"\n".into(),
-            device: "D".into(),
+            facility: "ST-\"1\"\n",
+            device: "D",
             observed_at: 5,
             received_at: 7,
             sequence: Some(3),
             partition: 2,
             offset: 9,
-            readings: smallvec![observed("room_temp", 20.5), observed("room_humidity", 40.0)],
+            readings: &[observed("room_temp", 20.5), observed("room_humidity", 40.0)],
         };
         let reject = report(&observation, "heating.reports", Reason::UnknownFacility, String::new());
         assert_eq!(reject.origin, "kafka:heating.reports/2/9");

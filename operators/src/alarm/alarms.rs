@@ -74,7 +74,7 @@ impl Stage for Alarms {
         for change in &input.profiles {
             self.register(change, input.clock, &mut output.transitions);
         }
-        for report in &input.reports {
+        for report in input.reports.iter() {
             output.too_late += self.read(report, input.clock, &mut output.transitions);
         }
         while let Some(number) = self.dirty.pop_first() {
@@ -236,8 +236,8 @@ impl Alarms {
     }
 
     /// Takes a report; returns how many of its readings came too late to count.
-    fn read(&mut self, report: &CheckedReport, clock: Millis, out: &mut Vec<AlarmTransition>) -> u64 {
-        let number = match self.objects.number(&report.object) {
+    fn read(&mut self, report: CheckedReport<'_>, clock: Millis, out: &mut Vec<AlarmTransition>) -> u64 {
+        let number = match self.objects.number(report.object) {
             Some(number) => number,
             None => match self.admit(report, clock) {
                 Some(number) => number,
@@ -261,7 +261,7 @@ impl Alarms {
     }
 
     /// Begins the state of an object of a registered facility.
-    fn admit(&mut self, report: &CheckedReport, clock: Millis) -> Option<u32> {
+    fn admit(&mut self, report: CheckedReport<'_>, clock: Millis) -> Option<u32> {
         let device = &report.object.device;
         let facility = self.facilities.get_mut(&report.object.facility)?;
         let profile = Arc::clone(&facility.profile);
@@ -270,8 +270,8 @@ impl Alarms {
             communication::limit(&profile, device),
             communication::level(&profile, device),
         );
-        let state = ObjectState::new(Rc::clone(&report.object), contact);
-        let number = self.objects.insert(Rc::clone(&report.object), state);
+        let state = ObjectState::new(Rc::clone(report.object), contact);
+        let number = self.objects.insert(Rc::clone(report.object), state);
         facility.objects.insert(device.clone(), number);
         self.watch(number, &profile, false, clock);
         Some(number)

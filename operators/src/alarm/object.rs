@@ -87,13 +87,13 @@ impl ObjectState {
     }
 
     /// Takes the readings of a report. Returns how many came too late to count.
-    pub fn read(&mut self, report: &CheckedReport, horizon: Millis, told: &mut Vec<ToldOfSeries>) -> u64 {
+    pub fn read(&mut self, report: CheckedReport<'_>, horizon: Millis, told: &mut Vec<ToldOfSeries>) -> u64 {
         let mut too_late = 0;
         if let Some((distance, cause)) = self.distance(report) {
             let taken = self.take(0, report.observed_at, distance, cause, horizon, told);
             too_late += u64::from(taken == Taken::TooLate);
         }
-        for reading in &report.readings {
+        for reading in report.readings {
             if self.watched & bit(reading.metric) == 0 {
                 continue;
             }
@@ -108,9 +108,9 @@ impl ObjectState {
     }
 
     /// The distance that the report shows (`None` inside when its position is not usable), where it shows one.
-    fn distance(&mut self, report: &CheckedReport) -> Option<(Option<f64>, Cause)> {
+    fn distance(&mut self, report: CheckedReport<'_>) -> Option<(Option<f64>, Cause)> {
         let place = self.place.as_ref()?;
-        let (latitude, longitude) = position::find(&report.readings)?;
+        let (latitude, longitude) = position::find(report.readings)?;
         let usable = latitude.flag.usable() && longitude.flag.usable();
         let worst = if latitude.change > longitude.change { latitude } else { longitude };
         let distance = usable.then(|| place.distance(latitude.value, longitude.value));

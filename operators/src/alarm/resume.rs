@@ -14,8 +14,9 @@ use schemas::{
 
 use super::{Alarms, alarms::AlarmSettings, transition::sort};
 use crate::{
-    Change, Checked, CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage,
+    Change, Checked, CheckedEpoch, Object, Profile, ProfileChange, Stage,
     durable::{self, Durable, RestoreError, Saved},
+    flow::whole::CheckedReport,
 };
 
 const START: Millis = 1_700_000_000_000;
@@ -166,7 +167,7 @@ fn report(sent: &Sent, clock: Millis) -> CheckedReport {
         failed: TestSet::EMPTY,
         change: sent.change,
     };
-    let mut readings = smallvec::smallvec![
+    let mut readings = vec![
         reading("secondary_supply_temp", sent.temperature),
         reading("circulation_pump_fault", f64::from(u8::from(sent.fault))),
     ];

@@ -8,7 +8,6 @@ use schemas::{
     TestSet, Threshold,
     time::{HOUR, MINUTE},
 };
-use smallvec::smallvec;
 
 use super::{
     Alarms,
@@ -18,8 +17,9 @@ use super::{
     transition::alarm_id,
 };
 use crate::{
-    Change, Checked, CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage,
+    Change, Checked, CheckedEpoch, Object, Profile, ProfileChange, Stage,
     durable::{Durable, Saved},
+    flow::whole::CheckedReport,
 };
 
 const START: Millis = 1_700_000_000_000;
@@ -81,7 +81,7 @@ fn report(at: Millis, value: f64, flag: Flag, change: Change) -> CheckedReport {
         object: Rc::new(Object { facility: "ST-1".into(), device: Code::default() }),
         observed_at: at,
         received_at: at,
-        readings: smallvec![reading],
+        readings: vec![reading],
     }
 }
 
@@ -98,8 +98,13 @@ fn run(
     let mut seen = Vec::new();
     for (number, (profiles, reports)) in epochs.into_iter().enumerate() {
         clock = reports.iter().map(|r| r.received_at).fold(clock, Millis::max);
-        let epoch =
-            CheckedEpoch { epoch: number as u64 + 1, clock, profiles, reports, ..CheckedEpoch::default() };
+        let epoch = CheckedEpoch {
+            epoch: number as u64 + 1,
+            clock,
+            profiles,
+            reports: reports.iter().collect(),
+            ..CheckedEpoch::default()
+        };
         seen.extend(alarms.apply(&epoch).transitions);
     }
     seen
@@ -283,7 +288,7 @@ fn a_moved_device_needs_two_readings() {
     let at = |minute: i64, latitude: f64| {
         let mut report = good(minute, 0.0);
         let position = |code, value| Checked { metric: metric(code), value, ..report.readings[0] };
-        report.readings = smallvec![position("latitude", latitude), position("longitude", 125.3)];
+        report.readings = vec![position("latitude", latitude), position("longitude", 125.3)];
         report
     };
     let mut alarms = Alarms::default();
@@ -451,7 +456,7 @@ proptest! {
         let mut seen = Vec::new();
         let mut clock = START;
         let mut apply = |profiles, reports: &[CheckedReport], clock| {
-            let epoch = CheckedEpoch { epoch: 1, clock, profiles, reports: reports.to_vec(), ..CheckedEpoch::default() };
+            let epoch = CheckedEpoch { epoch: 1, clock, profiles, reports: reports.iter().collect(), ..CheckedEpoch::default() };
             seen.extend(alarms.apply(&epoch).transitions);
         };
         apply(vec![change(profile(&[]))], &[], clock);
@@ -483,8 +488,9 @@ proptest! {
 #[test]
 fn the_limit_of_silence_follows_the_registry() {
     let mut alarms = Alarms::default();
-    let apply = |alarms: &mut Alarms, minute: i64, profiles, reports| {
+    let apply = |alarms: &mut Alarms, minute: i64, profiles, reports: Vec<CheckedReport>| {
         let clock = START + minute * MINUTE;
+        let reports = reports.iter().collect();
         alarms
             .apply(&CheckedEpoch { epoch: 1, clock, profiles, reports, ..CheckedEpoch::default() })
             .transitions

@@ -32,7 +32,7 @@ struct Touched {
 
 impl Series {
     /// A report between others, or for a time that was reported before.
-    pub(super) fn admit_late(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
+    pub(super) fn admit_late(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
         let mut touched: SmallVec<[Touched; 8]> = SmallVec::new();
         let mut repeated = 0;
@@ -80,7 +80,7 @@ impl Series {
     fn place(
         &mut self,
         column: usize,
-        report: &Observation,
+        report: &Observation<'_>,
         (value, own): (f64, Mark),
         rule: &Rule,
         change: Change,
@@ -96,8 +96,7 @@ impl Series {
 
     /// Judges every remembered reading of the touched columns again, and emits what is new or revised.
     fn judge_again(&mut self, touched: &[Touched], work: &mut Work<'_>) {
-        let mut placed = SmallVec::new();
-        let mut placed_row = None;
+        let mut placed = None;
         let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
         for touched in touched {
             let rule = &work.rules[usize::from(self.columns[touched.column].metric.0)];
@@ -108,12 +107,12 @@ impl Series {
             if touched.change == Change::Remarked {
                 remarks.push((row, touched.column));
             } else if let Some(value) = column.value(row, rule) {
-                placed_row = Some(row);
-                placed.push(check(column.metric, value, column.mark(row), touched.change));
+                placed = Some(row);
+                work.reports.add(check(column.metric, value, column.mark(row), touched.change));
             }
         }
-        if let Some(row) = placed_row {
-            self.emit(row, placed, work);
+        if let Some(row) = placed {
+            self.emit(row, work);
         }
         self.emit_remarks(remarks, work);
     }

@@ -45,7 +45,7 @@ use serde::Serialize;
 use self::{object::Series, rule::Rule, saved::RestoredPlace, work::Work};
 use crate::{
     durable::{Keyed, shard},
-    flow::{CheckedEpoch, Object, Observation, ObservedEpoch},
+    flow::{CheckedEpoch, CheckedReports, Object, Observation, Observations, ObservedEpoch},
     profile::{Profile, ProfileChange},
     refuse,
     stage::Stage,
@@ -171,7 +171,10 @@ impl Stage for Validate {
             epoch: input.epoch,
             clock: input.clock,
             profiles: input.profiles.clone(),
-            reports: Vec::with_capacity(input.observations.len()),
+            reports: CheckedReports::with_capacity(
+                input.observations.iter().map(Observations::len).sum(),
+                input.observations.iter().map(|reports| reports.readings().len()).sum(),
+            ),
             repeated: Vec::new(),
             rejects: Vec::new(),
         };
@@ -189,17 +192,17 @@ impl Stage for Validate {
             repeated: &mut output.repeated,
             rejects: &mut output.rejects,
         };
-        for observation in &input.observations {
-            let number = self.facilities.number(&observation.facility);
+        for observation in input.observations.iter().flat_map(Observations::iter) {
+            let number = self.facilities.number(observation.facility);
             let place = number.and_then(|number| self.facilities.get_mut(number));
-            match Place::series(place, observation).and_then(|found| in_time(observation).map(|()| found)) {
+            match Place::series(place, &observation).and_then(|found| in_time(&observation).map(|()| found)) {
                 Ok((series, profile)) => {
                     let before = series.columns();
-                    series.admit(observation, profile, &mut work);
+                    series.admit(&observation, profile, &mut work);
                     self.columns += series.columns() - before;
                 }
                 Err((reason, detail)) => {
-                    work.rejects.push(refuse::report(observation, &self.topic, reason, detail));
+                    work.rejects.push(refuse::report(&observation, &self.topic, reason, detail));
                 }
             }
         }
@@ -219,17 +222,16 @@ impl Place {
     /// The series that a report belongs to, with what is known about its facility.
     fn series<'a>(
         place: Option<&'a mut Place>,
-        observation: &Observation,
+        observation: &Observation<'_>,
     ) -> Result<(&'a mut Series, &'a Profile), Refusal> {
-        let facility = &observation.facility;
-        let device = observation.device.as_str();
+        let (facility, device) = (observation.facility, observation.device);
         let Some(place) = place else {
             return Err((Reason::UnknownFacility, format!("facility {facility} is not in the registry")));
         };
         let at = match place.series.binary_search_by(|series| series.device().cmp(device)) {
             Ok(at) => at,
             Err(at) if has_device(&place.profile, device) => {
-                let object = Object { facility: facility.clone(), device: observation.device.clone() };
+                let object = Object { facility: facility.into(), device: device.into() };
                 place.series.reserve_exact(1);
                 place.series.insert(at, Series::new(object, &place.profile));
                 at
@@ -251,7 +253,7 @@ fn has_device(profile: &Profile, device: &str) -> bool {
     device.is_empty() || profile.devices.contains_key(device)
 }
 
-fn in_time(observation: &Observation) -> Result<(), Refusal> {
+fn in_time(observation: &Observation<'_>) -> Result<(), Refusal> {
     time::plausible(observation.observed_at, observation.received_at).map_err(|reason| {
         let (observed, received) = (refuse::at(observation.observed_at), refuse::at(observation.received_at));
         (reason, format!("observed_at {observed} cannot be true for a report that arrived at {received}"))

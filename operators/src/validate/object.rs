@@ -108,7 +108,7 @@ impl Series {
     }
 
     /// Admits one report.
-    pub fn admit(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
+    pub fn admit(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
         self.touched = work.clock;
         if report.readings.is_empty() {
             return;
@@ -127,11 +127,10 @@ impl Series {
     }
 
     /// The common path: a report after all others.
-    fn admit_newest(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
+    fn admit_newest(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
         let row = self.rows.len();
         self.insert_row(row, Row { observed: report.observed_at, received: report.received_at });
-        let mut checked = SmallVec::new();
         let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
         for (hint, reading) in report.readings.iter().enumerate() {
             let index = self.column(hint, reading.metric, profile, work.rules);
@@ -150,9 +149,9 @@ impl Series {
             };
             let column = &mut self.columns[index];
             column.set(row, reading.value, mark, rule);
-            checked.push(check(reading.metric, reading.value, mark, Change::New));
+            work.reports.add(check(reading.metric, reading.value, mark, Change::New));
         }
-        self.emit(row, checked, work);
+        self.emit(row, work);
         self.emit_remarks(remarks, work);
     }
 
@@ -175,9 +174,8 @@ impl Series {
 
     /// A report from before the memory: its readings are judged by themselves. Whether it was received before cannot
     /// be told any more; the tables hold one row per object, metric and time either way.
-    fn admit_old(&mut self, report: &Observation, profile: &Profile, work: &mut Work<'_>) {
+    fn admit_old(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
-        let mut readings = SmallVec::new();
         for (hint, reading) in report.readings.iter().enumerate() {
             if report.readings[..hint].iter().any(|earlier| earlier.metric == reading.metric) {
                 work.reject_twice(report, reading);
@@ -186,25 +184,26 @@ impl Series {
             let index = self.column(hint, reading.metric, profile, work.rules);
             let rule = &work.rules[usize::from(reading.metric.0)];
             let own = arrival.and(rule.own(reading, self.columns[index].range.as_deref().copied()));
-            readings.push(check(reading.metric, reading.value, own, Change::New));
+            work.reports.add(check(reading.metric, reading.value, own, Change::New));
         }
-        work.emit(&self.object, (report.observed_at, report.received_at), readings);
+        work.emit(&self.object, (report.observed_at, report.received_at));
     }
 
-    pub(super) fn emit(&self, row: usize, readings: SmallVec<[Checked; 8]>, work: &mut Work<'_>) {
-        work.emit(&self.object, (self.rows.at(row).observed, self.rows.at(row).received), readings);
+    pub(super) fn emit(&self, row: usize, work: &mut Work<'_>) {
+        work.emit(&self.object, (self.rows.at(row).observed, self.rows.at(row).received));
     }
 
     pub(super) fn emit_remarks(&self, mut remarks: SmallVec<[Remark; 4]>, work: &mut Work<'_>) {
         remarks.sort_unstable();
         for chunk in remarks.chunk_by(|a, b| a.0 == b.0) {
             let row = chunk[0].0;
-            let readings = chunk.iter().filter_map(|(_, index)| {
+            for (_, index) in chunk {
                 let column = &self.columns[*index];
-                let value = column.value(row, &work.rules[usize::from(column.metric.0)])?;
-                Some(check(column.metric, value, column.mark(row), Change::Remarked))
-            });
-            self.emit(row, readings.collect(), work);
+                if let Some(value) = column.value(row, &work.rules[usize::from(column.metric.0)]) {
+                    work.reports.add(check(column.metric, value, column.mark(row), Change::Remarked));
+                }
+            }
+            self.emit(row, work);
         }
     }
 

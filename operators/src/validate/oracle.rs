@@ -138,9 +138,9 @@ fn staged(code: &str, deliveries: &[Delivery], memory: Memory, per_epoch: usize)
             .map(|(minute, delay, value)| report(START + minute * MINUTE, delay * MINUTE, &[(code, *value)]));
         let output = apply(&mut stage, Vec::new(), reports.collect());
         rejected += output.rejects.len();
-        for report in &output.reports {
+        for report in output.reports.iter() {
             let minute = (report.observed_at - START) / MINUTE;
-            for reading in &report.readings {
+            for reading in report.readings {
                 let known = truth.contains_key(&minute);
                 assert_eq!(known, reading.change != Change::New, "minute {minute} {reading:?}");
                 truth.insert(minute, (reading.value, reading.flag, names(reading.failed)));

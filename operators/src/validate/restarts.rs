@@ -7,16 +7,21 @@ use schemas::{Millis, Reason, time::MINUTE};
 
 use super::{
     Memory, Validate,
-    tests::{START, id, minutes, registered, report},
+    tests::{START, batches, id, minutes, registered, report},
 };
 use crate::{
-    CheckedEpoch, Durable, Observation, ObservedEpoch, Profile, ProfileChange, Stage,
+    CheckedEpoch, Durable, Observations, ObservedEpoch, Profile, ProfileChange, Stage,
     durable::{
         RestoreError, Saved,
         restarts::{Divided, Event, Told, events, never_show},
         shard,
     },
+    flow::whole::Observation,
 };
+
+fn share(batch: &Observations, holds: &dyn Fn(&str) -> bool) -> Observations {
+    batch.iter().filter(|report| holds(report.facility)).map(Observation::from).collect()
+}
 
 impl Divided for ObservedEpoch {
     fn share(&self, holds: &dyn Fn(&str) -> bool) -> ObservedEpoch {
@@ -24,12 +29,7 @@ impl Divided for ObservedEpoch {
             epoch: self.epoch,
             clock: self.clock,
             profiles: self.profiles.iter().filter(|change| holds(&change.facility)).cloned().collect(),
-            observations: self
-                .observations
-                .iter()
-                .filter(|report| holds(&report.facility))
-                .cloned()
-                .collect(),
+            observations: self.observations.iter().map(|batch| share(batch, holds)).collect(),
         }
     }
 
@@ -118,7 +118,7 @@ fn epochs() -> impl Strategy<Value = Vec<ObservedEpoch>> {
                     report.received_at += clock;
                 }
                 let profiles = changes.into_iter().map(|(facility, entry)| change(facility, entry)).collect();
-                ObservedEpoch { epoch: number, clock, profiles, observations }
+                ObservedEpoch { epoch: number, clock, profiles, observations: batches(&observations) }
             })
             .collect()
     })
@@ -140,12 +140,14 @@ fn a_slow_checkpoint_is_the_state_at_its_beginning() {
         epoch: minute as u64,
         clock: START + minute * MINUTE,
         profiles: if minute == 0 { (0..6).map(|n| change(n, (1, 0, 2))).collect() } else { Vec::new() },
-        observations: (0..6)
-            .map(|n| Observation {
-                facility: format!("ST-{n}").into(),
-                ..report(START + minute * MINUTE, 0, &[("room_temp", 20.0 + (minute % 3) as f64 * 4.0)])
-            })
-            .collect(),
+        observations: vec![
+            (0..6)
+                .map(|n| Observation {
+                    facility: format!("ST-{n}").into(),
+                    ..report(START + minute * MINUTE, 0, &[("room_temp", 20.0 + (minute % 3) as f64 * 4.0)])
+                })
+                .collect(),
+        ],
     };
     let epochs: Vec<_> = (0..20).map(epoch).collect();
     let mut events = vec![Event::Quiet, Event::Quiet, Event::Quiet, Event::Begin];
@@ -189,7 +191,7 @@ fn some_reports() -> ObservedEpoch {
         epoch: 9,
         clock: START + 12 * MINUTE,
         profiles: vec![registered("", "")],
-        observations: vec![at(0, 20.0, 1e6), at(10, 60.5, 1000.25), at(11, 20.3, 1000.5)],
+        observations: batches(&[at(0, 20.0, 1e6), at(10, 60.5, 1000.25), at(11, 20.3, 1000.5)]),
     }
 }
 
@@ -213,7 +215,7 @@ fn a_section_that_does_not_fit_together_is_refused() {
 fn a_silence_that_spans_a_restart_is_as_long_as_it_was() {
     let quiet = |minute: Millis| ObservedEpoch { clock: START + minute * MINUTE, ..ObservedEpoch::default() };
     let again = |minute: Millis| ObservedEpoch {
-        observations: vec![report(START, 1500, &[("room_temp", 20.0)])],
+        observations: batches(&[report(START, 1500, &[("room_temp", 20.0)])]),
         ..quiet(minute)
     };
     let epochs = [some_reports(), quiet(71), quiet(73), quiet(74), again(75), again(87), again(88)];
@@ -237,10 +239,10 @@ fn what_is_no_longer_registered_is_not_restored() {
 #[test]
 fn a_smaller_memory_holds_from_the_next_report_on() {
     let rises: Vec<_> = (0..10).map(|n| (n * 5, 20.0 + 0.1 * n as f64)).collect();
-    let epoch = |clock: i64, observations| ObservedEpoch {
+    let epoch = |clock: i64, observations: Vec<_>| ObservedEpoch {
         clock: START + clock * MINUTE,
         profiles: if clock == 0 { vec![registered("", "")] } else { Vec::new() },
-        observations,
+        observations: batches(&observations),
         ..ObservedEpoch::default()
     };
     let mut large = Validate::new("heating.reports", Memory { reports: 63, ..MEMORY });
@@ -278,11 +280,11 @@ fn written(metric: &str, decimals: u8, value: i16) -> Validate {
 fn values_are_read_with_the_decimals_they_were_written_with() {
     let mut stage = written("room_temp", 3, 20_100);
     let same = report(START, 1500, &[("room_temp", 20.1)]);
-    let output = stage.apply(&ObservedEpoch { observations: vec![same], ..ObservedEpoch::default() });
+    let output = stage.apply(&ObservedEpoch { observations: batches(&[same]), ..ObservedEpoch::default() });
     assert_eq!(output.rejects[0].reason, Reason::Duplicate);
     // Its tests begin anew, as that version had none for it.
     let next = minutes("room_temp", &[(10, 90.0), (20, 27.0), (30, 20.0)]);
-    let output = stage.apply(&ObservedEpoch { observations: next, ..ObservedEpoch::default() });
+    let output = stage.apply(&ObservedEpoch { observations: batches(&next), ..ObservedEpoch::default() });
     let spikes = told(&output).iter().filter(|(_, said)| said.contains("Remarked")).count();
     assert_eq!(spikes, 1, "{output:?}");
 }
@@ -315,7 +317,7 @@ fn an_hour_of_a_station_takes_few_bytes() {
     let epoch = ObservedEpoch {
         clock: START,
         profiles: vec![registered("", "")],
-        observations: reports.collect(),
+        observations: vec![reports.collect()],
         ..ObservedEpoch::default()
     };
     stage.apply(&epoch);
@@ -349,11 +351,11 @@ fn state_of_form_1_is_read() {
         epoch: 10,
         clock: START + 20 * MINUTE,
         profiles: Vec::new(),
-        observations: vec![
+        observations: batches(&[
             report(START, 1500, &[("room_temp", 20.0)]),
             report(START + 10 * MINUTE, 1500, &[("room_temp", 21.0), ("heat_total", 1000.3)]),
             report(START + 12 * MINUTE, 1500, &[("room_temp", 29.0), ("heat_total", 1001.0)]),
-        ],
+        ]),
     };
     let said = told(&restored.apply(&next));
     assert_eq!(said, told(&saving.apply(&next)));

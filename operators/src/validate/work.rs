@@ -3,11 +3,10 @@
 use std::rc::Rc;
 
 use schemas::{MetricId, Millis, Reason, Reject, report::ValueView};
-use smallvec::SmallVec;
 
 use super::{Memory, rule::Rule};
 use crate::{
-    flow::{Checked, CheckedReport, Object, Observation, Observed, Repeated},
+    flow::{CheckedReports, Object, Observation, Observed, Repeated},
     refuse,
 };
 
@@ -22,7 +21,7 @@ pub struct Work<'a> {
     /// Name of the reports topic.
     pub topic: &'a str,
     /// Where checked reports go.
-    pub reports: &'a mut Vec<CheckedReport>,
+    pub reports: &'a mut CheckedReports,
     /// Where repetitions are counted.
     pub repeated: &'a mut Vec<Repeated>,
     /// Where rejects go.
@@ -30,25 +29,15 @@ pub struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Lets checked readings of one report leave.
-    pub fn emit(
-        &mut self,
-        object: &Rc<Object>,
-        (observed_at, received_at): (Millis, Millis),
-        readings: SmallVec<[Checked; 8]>,
-    ) {
-        if !readings.is_empty() {
-            self.reports.push(CheckedReport {
-                object: Rc::clone(object),
-                observed_at,
-                received_at,
-                readings,
-            });
+    /// Lets the readings that were added to `reports` leave as one report, if there are any.
+    pub fn emit(&mut self, object: &Rc<Object>, (observed_at, received_at): (Millis, Millis)) {
+        if self.reports.is_open() {
+            self.reports.close(object, observed_at, received_at);
         }
     }
 
     /// Rejects the second reading of a metric in one report.
-    pub fn reject_twice(&mut self, report: &Observation, reading: &Observed) {
+    pub fn reject_twice(&mut self, report: &Observation<'_>, reading: &Observed) {
         let detail = format!("{} stands twice in the report, the first is used", reading.metric.code());
         self.reject(
             report,
@@ -59,7 +48,7 @@ impl Work<'_> {
     }
 
     /// Rejects a reading that was received before.
-    pub fn reject_duplicate(&mut self, report: &Observation, reading: &Observed) {
+    pub fn reject_duplicate(&mut self, report: &Observation<'_>, reading: &Observed) {
         let detail = format!(
             "{} of {} at {} was received before with the same value",
             reading.metric.code(),
@@ -70,7 +59,7 @@ impl Work<'_> {
     }
 
     /// Rejects a value that was corrected: `old` is the value that is replaced, with when it arrived.
-    pub fn reject_superseded(&mut self, report: &Observation, old: (MetricId, f64, Millis)) {
+    pub fn reject_superseded(&mut self, report: &Observation<'_>, old: (MetricId, f64, Millis)) {
         let detail = format!(
             "{} of {} at {} was {} until another value arrived for the same time",
             old.0.code(),
@@ -84,7 +73,7 @@ impl Work<'_> {
     /// Rejects one reading of a report, or the one that it replaces: then value and arrival are of that.
     fn reject(
         &mut self,
-        report: &Observation,
+        report: &Observation<'_>,
         (metric, value, received_at): (MetricId, f64, Millis),
         reason: Reason,
         detail: String,

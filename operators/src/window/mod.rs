@@ -193,7 +193,7 @@ impl Window {
     /// Takes the reports and repetitions of an epoch in; returns how many readings were too late and unregistered.
     fn receive(&mut self, epoch: &CheckedEpoch) -> (u64, u64) {
         let (mut too_late, mut unregistered) = (0, 0);
-        for report in &epoch.reports {
+        for report in epoch.reports.iter() {
             let Some(number) = self.sites.number(&report.object.facility) else {
                 unregistered += report.readings.len() as u64;
                 continue;

@@ -102,7 +102,7 @@ impl Object {
     }
 
     /// Takes a report in.
-    pub(super) fn receive(&mut self, report: &CheckedReport, now: &Now<'_>, tally: &mut Tally) {
+    pub(super) fn receive(&mut self, report: CheckedReport<'_>, now: &Now<'_>, tally: &mut Tally) {
         let (at, hour) = (report.observed_at, Calendar::hour(report.observed_at));
         if report.readings.iter().any(|r| r.change == Change::New) {
             self.beat(at, now, tally);
@@ -115,7 +115,7 @@ impl Object {
         }
         let terms = self.terms(now.floor);
         let (mut primary, mut secondary) = (false, false);
-        for reading in &report.readings {
+        for reading in report.readings {
             self.judge(at, hour, reading, tally);
             let Some(quantity) = now.quantities.of(now.role, reading.metric) else { continue };
             let value = reading.flag.usable().then_some(reading.value);

@@ -1,10 +1,11 @@
 //! decode: raw records become observations, registry records and rejects; nothing is dropped.
 
 use operators::{
-    Observation,
+    Observations,
     decode::{self, KafkaRecord, ReportDecoder},
 };
 use schemas::{Code, Epoch, Event, KafkaSettings, Millis, RegistryEntry, Reject, Stage, Topic, avro::Codec};
+use serde::{Deserialize, Serialize};
 use timely::{
     container::CapacityContainerBuilder,
     dataflow::{
@@ -19,10 +20,19 @@ use crate::telemetry;
 
 pub use operators::registry::RegistryRecord;
 
+/// What of a batch belongs to one worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Share {
+    /// The worker.
+    pub worker: u64,
+    /// The reports of its facilities.
+    pub observations: Observations,
+}
+
 /// What decoding gives.
 pub struct Decoded<'s> {
-    /// Reports of known form.
-    pub observations: StreamVec<'s, Epoch, Observation>,
+    /// Reports of known form, to be given to the workers that hold their facilities.
+    pub observations: StreamVec<'s, Epoch, Share>,
     /// Registry changes.
     pub registry: StreamVec<'s, Epoch, RegistryRecord>,
     /// What is not readable here, and what the connectors turned away.
@@ -39,14 +49,15 @@ pub trait Decode<'s> {
 
 impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
     fn decode(self, codec: &Codec, settings: &KafkaSettings) -> Decoded<'s> {
+        let workers = self.scope().peers();
         type Builder<T> = CapacityContainerBuilder<Vec<T>>;
         let mut builder = OperatorBuilder::new("decode".to_owned(), self.scope());
         let mut input = builder.new_input(self, Pipeline);
-        let (observed, observations) = builder.new_output::<Vec<Observation>>();
+        let (observed, observations) = builder.new_output::<Vec<Share>>();
         let (registered, registry) = builder.new_output::<Vec<RegistryRecord>>();
         let (refused, rejects) = builder.new_output::<Vec<Reject>>();
         let (marked, marks) = builder.new_output::<Vec<Mark>>();
-        let mut observed = OutputBuilder::<_, Builder<Observation>>::from(observed);
+        let mut observed = OutputBuilder::<_, Builder<Share>>::from(observed);
         let mut registered = OutputBuilder::<_, Builder<RegistryRecord>>::from(registered);
         let mut refused = OutputBuilder::<_, Builder<Reject>>::from(refused);
         let mut marked = OutputBuilder::<_, Builder<Mark>>::from(marked);
@@ -54,6 +65,7 @@ impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
             reports: ReportDecoder::new(codec.clone(), &settings.topic(Topic::Reports)),
             codec: codec.clone(),
             settings: settings.clone(),
+            workers,
             out: Batch::default(),
         };
         builder.build(move |_| {
@@ -64,7 +76,7 @@ impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
                     for batch in batches.drain(..) {
                         decoder.decode(&batch);
                         let out = &mut decoder.out;
-                        observed.session(&time.retain(0)).give_iterator(out.observations.drain(..));
+                        observed.session(&time.retain(0)).give_iterator(out.shares());
                         registered.session(&time.retain(1)).give_iterator(out.registry.drain(..));
                         refused.session(&time.retain(2)).give_iterator(out.rejects.drain(..));
                         if let Some((appended_at, received_at)) = out.reach.take() {
@@ -87,7 +99,8 @@ impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
 /// What one batch of records says.
 #[derive(Default)]
 struct Batch {
-    observations: Vec<Observation>,
+    /// By worker.
+    observations: Vec<Observations>,
     registry: Vec<RegistryRecord>,
     rejects: Vec<Reject>,
     /// Greatest append and arrival time of the batch's reports.
@@ -98,12 +111,24 @@ struct Decoder {
     reports: ReportDecoder,
     codec: Codec,
     settings: KafkaSettings,
+    workers: usize,
     out: Batch,
+}
+
+impl Batch {
+    /// Takes the reports out, for the workers that have some.
+    fn shares(&mut self) -> impl Iterator<Item = Share> {
+        let shares = self.observations.drain(..).zip(0..);
+        shares
+            .filter(|(share, _)| !share.is_empty())
+            .map(|(observations, worker)| Share { worker, observations })
+    }
 }
 
 impl Decoder {
     fn decode(&mut self, batch: &RecordBatch) {
         let topic = self.settings.topic(batch.topic);
+        self.out.observations.resize_with(self.workers, || Observations::of(batch.partition));
         let mut records = 0;
         for record in batch.iter() {
             records += 1;
@@ -123,13 +148,10 @@ impl Decoder {
     }
 
     fn report(&mut self, record: KafkaRecord<'_>) {
-        let before = self.out.observations.len();
-        self.reports.decode(record, &mut self.out.observations, &mut self.out.rejects);
-        let received_at =
-            self.out.observations[before..].iter().map(|o| o.received_at).max().unwrap_or_default();
+        let arrived = self.reports.decode(record, &mut self.out.observations, &mut self.out.rejects);
         let (appended, received) = self.out.reach.get_or_insert((0, 0));
         *appended = record.appended_at.max(*appended);
-        *received = received_at.max(*received);
+        *received = arrived.unwrap_or_default().max(*received);
     }
 
     fn registry(&mut self, topic: &str, key: &[u8], present: bool, record: KafkaRecord<'_>) {

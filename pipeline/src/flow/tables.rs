@@ -25,9 +25,9 @@ impl Table for Readings {
     const NAME: &'static str = "block readings";
 
     fn split(epoch: SharedEpoch, put: &mut impl FnMut(u64, Reading)) {
-        for report in &epoch.reports {
+        for report in epoch.reports.iter() {
             let bucket = bucket(&report.object.facility);
-            for &Checked { metric, value, flag, failed, .. } in &report.readings {
+            for &Checked { metric, value, flag, failed, .. } in report.readings {
                 let reading = Reading {
                     facility: report.object.facility.clone(),
                     device: report.object.device.clone(),

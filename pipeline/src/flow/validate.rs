@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use operators::{CheckedEpoch, Observation, ObservedEpoch, ProfileChange, Stage, validate::Validate};
+use operators::{CheckedEpoch, Observations, ObservedEpoch, ProfileChange, Stage, validate::Validate};
 use schemas::Epoch;
 use timely::{
     container::CapacityContainerBuilder,
@@ -16,7 +16,7 @@ use timely::{
     },
 };
 
-use super::{bucket, clock::Tick, saving::Recovery};
+use super::{bucket, clock::Tick, decode::Share, saving::Recovery};
 use crate::{Error, telemetry::StateSize};
 
 /// An epoch of one worker, shared by the stages behind.
@@ -38,7 +38,7 @@ pub trait Validated<'s> {
     ) -> Result<StreamVec<'s, Epoch, SharedEpoch>, Error>;
 }
 
-impl<'s> Validated<'s> for StreamVec<'s, Epoch, Observation> {
+impl<'s> Validated<'s> for StreamVec<'s, Epoch, Share> {
     fn validate(
         self,
         profiles: StreamVec<'s, Epoch, ProfileChange>,
@@ -51,7 +51,7 @@ impl<'s> Validated<'s> for StreamVec<'s, Epoch, Observation> {
         let mut saving = recovery.attach(&mut stage, (worker, scope.peers()))?;
         let start = recovery.epoch();
         let mut builder = OperatorBuilder::new("validate".to_owned(), scope);
-        let mut reports = builder.new_input(self, Exchange::new(|o: &Observation| bucket(&o.facility)));
+        let mut reports = builder.new_input(self, Exchange::new(|share: &Share| share.worker));
         let mut changes = builder.new_input(profiles, Exchange::new(|c: &ProfileChange| bucket(&c.facility)));
         let mut ticks = builder.new_input(ticks, Pipeline);
         let (output, stream) = builder.new_output::<Vec<SharedEpoch>>();
@@ -61,7 +61,10 @@ impl<'s> Validated<'s> for StreamVec<'s, Epoch, Observation> {
             let mut gathered = Gathered::default();
             let size = StateSize::of(Validate::NAME, worker);
             move |frontiers| {
-                reports.for_each(|time, data| gathered.epoch(*time.time()).observations.append(data));
+                reports.for_each(|time, data| {
+                    let observations = data.drain(..).map(|share| share.observations);
+                    gathered.epoch(*time.time()).observations.extend(observations);
+                });
                 changes.for_each(|time, data| gathered.epoch(*time.time()).profiles.append(data));
                 ticks.for_each(|time, data| {
                     for tick in data.drain(..) {
@@ -107,7 +110,7 @@ impl Gathered {
         epoch.epoch = number;
         epoch.clock = tick.clock;
         epoch.profiles.sort_unstable_by(|a, b| a.facility.cmp(&b.facility));
-        epoch.observations.sort_unstable_by_key(|o| (o.partition, o.offset));
+        epoch.observations.sort_unstable_by_key(Observations::place);
         Some((capability, epoch))
     }
 }

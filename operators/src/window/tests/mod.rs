@@ -19,7 +19,7 @@ use schemas::{
 };
 
 use super::*;
-use crate::{Change, Checked, CheckedReport, Object, Profile};
+use crate::{Change, Checked, Object, Profile, flow::whole::CheckedReport};
 
 /// 2024-01-15T00:00:00Z, which is 08:00 in China.
 const START: Millis = 1_705_276_800_000;
@@ -136,6 +136,7 @@ impl Run {
         reports: Vec<CheckedReport>,
     ) -> &WindowedEpoch {
         self.epoch += 1;
+        let reports = reports.iter().collect();
         let epoch = CheckedEpoch { epoch: self.epoch, clock, profiles, reports, ..CheckedEpoch::default() };
         let told = self.window.apply(&epoch);
         assert!(told.facility.is_sorted_by_key(|w| (w.scope.code.clone(), w.period, w.window_start)));

@@ -48,7 +48,7 @@ impl Input {
             epoch,
             clock: self.clock,
             profiles: self.profiles.iter().filter(|change| mine(&change.facility)).cloned().collect(),
-            reports: self.reports.iter().filter(|r| mine(&r.object.facility)).cloned().collect(),
+            reports: self.reports.iter().filter(|r| mine(&r.object.facility)).collect(),
             repeated: self.repeated.iter().filter(|r| mine(&r.object.facility)).cloned().collect(),
             rejects: Vec::new(),
         }
