@@ -1,0 +1,24 @@
+//! The pipeline: how the parts of the product are run together.
+//!
+//! Enters: a configuration, or parts of it. Leaves: a running dataflow. Guarantees: those of `dataflow.rs`; what is
+//! public beyond the command line is there so that benches can wire the same parts to a job of their own.
+
+pub mod binding;
+pub mod checkpoint;
+mod cluster;
+pub mod command;
+pub mod conditions;
+pub mod config;
+pub mod control;
+mod dataflow;
+mod error;
+pub mod flow;
+pub mod kafka;
+mod loss;
+mod outlets;
+pub mod progress;
+pub mod telemetry;
+mod wall;
+mod watchdog;
+
+pub use error::Error;
