@@ -1,5 +1,5 @@
 # Recipes are under deploy/dev; `make` alone lists the targets.
-.PHONY: help install up down status clean-dev demo test soak check bench
+.PHONY: help install up down status clean-dev demo test soak check bench profile
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -31,5 +31,8 @@ soak: ## a thousand crashes on services of their own (CRASHES=1000 SEED=1): ever
 check: ## format and lints only
 	@deploy/dev/check
 
-bench: ## the figures: benches in release mode, on the services
-	@deploy/dev/bench
+bench: ## the figures: benches in release mode, on the services (ONLY="reference latency" picks some)
+	@deploy/dev/bench -- $(ONLY)
+
+profile: ## where the time of the whole path goes, by operator and by module (needs perf)
+	@deploy/dev/profile

@@ -6,12 +6,24 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A bench panics when it cannot measure.
 
 mod latency;
+mod load;
 mod memory;
 mod probe;
+mod profile;
 mod recovery;
+mod reference;
+mod scale;
+mod size;
+mod station_year;
 mod whole_path;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One figure.
 struct Figure {
@@ -20,42 +32,94 @@ struct Figure {
     runs: Vec<f64>,
 }
 
-fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut figures = Vec::new();
-    if is_wanted("whole_path") {
-        figures.extend(runtime.block_on(whole_path::measure()));
+impl Figure {
+    /// A figure of what was found in each run.
+    fn of<R>(name: &'static str, unit: &'static str, found: &[R], value: impl Fn(&R) -> f64) -> Figure {
+        Figure { name, unit, runs: found.iter().map(value).collect() }
     }
-    if is_wanted("latency") {
-        figures.extend(runtime.block_on(latency::measure()));
+
+    /// The least, the median and the greatest.
+    fn spread(&self) -> [f64; 3] {
+        let mut sorted = self.runs.clone();
+        sorted.sort_by(f64::total_cmp);
+        [sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]]
     }
-    if is_wanted("memory") {
-        figures.extend(runtime.block_on(memory::measure()));
+
+    fn print(&self) {
+        let ([min, median, max], Figure { name, unit, runs }) = (self.spread(), self);
+        println!("{name:<48} {min:>14.3} {median:>14.3} {max:>14.3}  {unit:<16} {}", runs.len());
     }
-    if is_wanted("checkpoint_ratio") {
-        figures.extend(runtime.block_on(recovery::throughput()));
-    }
-    if is_wanted("recovery") {
-        figures.extend(runtime.block_on(recovery::measure()));
-    }
-    report(&figures);
 }
 
-fn report(figures: &[Figure]) {
-    println!("{:<34} {:>12} {:>12} {:>12}  {:<14} runs", "figure", "min", "median", "max", "unit");
-    let mut list = Vec::new();
-    for Figure { name, unit, runs } in figures {
-        let mut sorted = runs.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (min, median, max) = (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
-        println!("{name:<34} {min:>12.3} {median:>12.3} {max:>12.3}  {unit:<14} {}", runs.len());
-        list.push(serde_json::json!(
+/// A size that the environment may change.
+fn setting(variable: &str, usual: usize) -> usize {
+    let given = std::env::var(variable).ok();
+    given.map_or(usual, |text| text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
+}
+
+/// How often everything is measured.
+fn runs() -> usize {
+    setting("NUANLIU_BENCH_RUNS", 3)
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|name| name == reference::job::NAME) {
+        return reference::job::main(&arguments[1..]);
+    }
+    let wanted: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if wanted.iter().any(|name| *name == "profile") {
+        return runtime.block_on(profile::print());
+    }
+    // A figure names its group, and a group may be named in part.
+    let is_wanted = |group: &str| {
+        wanted.is_empty() || wanted.iter().any(|name| group.contains(name.as_str()) || name.contains(group))
+    };
+    let mut measured = Vec::new();
+    let mut measure = |group: &str, figures: &mut dyn FnMut() -> Vec<Figure>| {
+        if is_wanted(group) {
+            let figures = figures();
+            file(&figures);
+            measured.extend(figures);
+        }
+    };
+    measure("reference", &mut || runtime.block_on(reference::measure()));
+    measure("whole_path", &mut || runtime.block_on(whole_path::measure()));
+    measure("malformed", &mut || runtime.block_on(whole_path::malformed()));
+    measure("station_year", &mut || runtime.block_on(station_year::measure()));
+    measure("size", &mut || runtime.block_on(size::measure()));
+    measure("latency", &mut || runtime.block_on(latency::measure()));
+    measure("memory", &mut || runtime.block_on(memory::measure()));
+    measure("checkpoint_ratio", &mut || runtime.block_on(recovery::throughput()));
+    measure("recovery", &mut || runtime.block_on(recovery::measure()));
+    println!("{:<48} {:>14} {:>14} {:>14}  {:<16} runs", "figure", "min", "median", "max", "unit");
+    measured.iter().for_each(Figure::print);
+    let median =
+        |figure: &serde_json::Value| Some((figure["name"].as_str()?.to_owned(), figure["median"].as_f64()?));
+    scale::print(&filed().iter().filter_map(median).collect());
+}
+
+/// Files figures; those that were not measured now stay as they are.
+fn file(figures: &[Figure]) {
+    let mut filed = filed();
+    for figure in figures {
+        let ([min, median, max], Figure { name, unit, runs }) = (figure.spread(), figure);
+        filed.retain(|other| other["name"] != *name);
+        filed.push(serde_json::json!(
             {"name": name, "unit": unit, "min": min, "median": median, "max": max, "runs": runs.len()}
         ));
     }
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/bench");
-    fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join("bench.json"), serde_json::to_vec_pretty(&list).unwrap()).unwrap();
+    fs::create_dir_all(directory()).unwrap();
+    fs::write(directory().join("bench.json"), serde_json::to_vec_pretty(&filed).unwrap()).unwrap();
+}
+
+/// The figures that are filed.
+fn filed() -> Vec<serde_json::Value> {
+    let text = fs::read(directory().join("bench.json")).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/bench")
 }

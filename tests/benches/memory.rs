@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::{
     Figure,
+    load::delete_topics,
     probe::{delivered, memory_mb, metric, site},
+    whole_path::drop_database,
 };
 
 /// 1,370 stations, 34,000 rooms, 34,000 devices: a million series (facility, device, metric).
@@ -35,5 +37,8 @@ async fn million() -> f64 {
     let entries = metric(&address, "nuanliu_state_entries").await.unwrap();
     let (now, peak) = (memory_mb(&process, "VmRSS"), memory_mb(&process, "VmHWM"));
     eprintln!("memory: {series} series, {entries} state entries, {now:.0} MB, at most {peak:.0} MB");
+    drop(process);
+    delete_topics(&site).await;
+    drop_database(&site).await;
     now / series * 1e6
 }

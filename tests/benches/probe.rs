@@ -9,14 +9,32 @@ const TICKS: f64 = 100.0;
 
 /// CPU seconds that a process has used.
 pub fn cpu_seconds(process: &Process) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    cpu_seconds_of(process.id())
+}
+
+/// The same by its id.
+pub fn cpu_seconds_of(id: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / TICKS
 }
 
+/// CPU seconds that a service of `make up` has used, such as `kafka`.
+pub fn service_cpu_seconds(name: &str) -> f64 {
+    let directory = std::env::var("NUANLIU_DEV_DIR").unwrap();
+    let record = fs::read(format!("{directory}/run/{name}.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    cpu_seconds_of(record["pid"].as_u64().unwrap() as u32)
+}
+
 /// A line of `/proc/PID/status` such as `VmRSS`, in MB.
 pub fn memory_mb(process: &Process, line: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    memory_mb_of(process.id(), line)
+}
+
+/// The same by its id.
+pub fn memory_mb_of(id: u32, line: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find(|l| l.starts_with(line)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }

@@ -1,0 +1,144 @@
+//! The tests, windows and checksum of the reference job; `peers/Rules.java` does exactly this.
+
+use schemas::Millis;
+use serde::{Deserialize, Serialize};
+
+pub const METRICS: usize = 6;
+pub const RANGE: u32 = 1;
+pub const SPIKE: u32 = 2;
+pub const RATE: u32 = 4;
+pub const FLAT: u32 = 8;
+
+/// What is demanded of a metric.
+pub struct Rule {
+    /// Its code in the catalogue.
+    pub metric: &'static str,
+    least: f64,
+    most: f64,
+    /// How far the value before may lie from the middle of its neighbours.
+    pub spike_above: f64,
+    rate_per_second: f64,
+    /// Equal values in a row that count as stuck.
+    stuck: u32,
+}
+
+pub const RULES: [Rule; METRICS] = [
+    rule("supply_temp", (0.0, 130.0), 15.0, 0.5, 12),
+    rule("return_temp", (0.0, 100.0), 15.0, 0.5, 12),
+    rule("flow", (0.0, 500.0), 60.0, 2.0, 12),
+    rule("heat_power", (-10.0, 2000.0), 250.0, 8.0, 12),
+    rule("heat_total", (0.0, 1e9), 1e9, 100.0, u32::MAX),
+    rule("supply_pressure", (0.0, 25.0), 3.0, 0.1, 12),
+];
+
+const fn rule(
+    metric: &'static str,
+    (least, most): (f64, f64),
+    spike_above: f64,
+    rate_per_second: f64,
+    stuck: u32,
+) -> Rule {
+    Rule { metric, least, most, spike_above, rate_per_second, stuck }
+}
+
+/// What the tests need of one metric of a facility.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Series {
+    at: Millis,
+    before: [f64; 2],
+    in_a_row: u32,
+    /// How many values are known, at most two.
+    known: u32,
+}
+
+impl Series {
+    /// Tests a value against those before it, which it then joins; gives the tests that it fails.
+    #[inline]
+    pub fn check(&mut self, rule: &Rule, at: Millis, value: f64) -> u32 {
+        if !(rule.least..=rule.most).contains(&value) {
+            return RANGE;
+        }
+        let [one, two] = self.before;
+        let mut failed = 0;
+        if self.known == 0 {
+            self.in_a_row = 1;
+        } else {
+            let passed = at - self.at;
+            if passed <= 0 {
+                return 0; // Out of order: there is nothing to compare with.
+            }
+            if self.known == 2 && (one - (two + value) / 2.0).abs() > rule.spike_above {
+                failed |= SPIKE;
+            }
+            if (value - one).abs() * 1000.0 > rule.rate_per_second * passed as f64 {
+                failed |= RATE;
+            }
+            self.in_a_row = if value == one { self.in_a_row + 1 } else { 1 };
+            if self.in_a_row >= rule.stuck {
+                failed |= FLAT;
+            }
+        }
+        self.before = [value, one];
+        self.at = at;
+        self.known = (self.known + 1).min(2);
+        failed
+    }
+}
+
+/// What a window says of one metric.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Tally {
+    sum: f64,
+    least: f64,
+    most: f64,
+    good: u32,
+    flagged: u32,
+}
+
+impl Tally {
+    pub const NONE: Tally =
+        Tally { sum: 0.0, least: f64::INFINITY, most: f64::NEG_INFINITY, good: 0, flagged: 0 };
+
+    #[inline]
+    pub fn add(&mut self, value: f64, failed: u32) {
+        self.flagged += u32::from(failed != 0);
+        if failed & (RANGE | RATE | FLAT) == 0 {
+            self.good += 1;
+            self.sum += value;
+            self.least = self.least.min(value);
+            self.most = self.most.max(value);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.good + self.flagged == 0
+    }
+}
+
+/// A finished window of one facility and metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub hash: u64,
+    pub metric: u32,
+    pub start: Millis,
+    pub tally: Tally,
+}
+
+impl Row {
+    #[inline]
+    pub fn checksum(&self) -> u64 {
+        let Tally { sum, least, most, good, flagged } = self.tally;
+        let counts = u64::from(good) | u64::from(flagged) << 32;
+        let parts =
+            [self.metric.into(), self.start as u64, counts, sum.to_bits(), least.to_bits(), most.to_bits()];
+        let mix = |hash: u64, part: u64| (hash.rotate_left(5) ^ part).wrapping_mul(0x517c_c1b7_2722_0a95);
+        let mixed = parts.into_iter().fold(self.hash, mix);
+        mixed ^ mixed >> 32
+    }
+}
+
+/// FNV-1a of a facility's code.
+pub fn hash(code: &str) -> u64 {
+    let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    code.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+}

@@ -1,0 +1,156 @@
+//! The state of the reference job: per facility what the tests need and the open windows, kept by the product's own
+//! durable map.
+//!
+//! Enters: the reports of an epoch and the clock at its end. Leaves: the rows of the windows that end with it.
+//! Guarantees: what checkpoints hold is all that a restart needs.
+
+use std::collections::BTreeMap;
+
+use operators::{
+    Durable,
+    durable::{Keyed, RestoreError, Saved, known_form, shard},
+};
+use schemas::{Catalogue, Code, MetricId, Millis};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::rules::{METRICS, RULES, Row, Series, Tally, hash};
+
+const LATENESS: Millis = 60_000;
+
+/// What has been seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    pub readings: u64,
+    pub late: u64,
+    /// Readings that failed the range, spike, rate and flat-line test.
+    pub failed: [u64; 4],
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Facility {
+    hash: u64,
+    series: [Series; METRICS],
+    open: SmallVec<[Window; 2]>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Window {
+    start: Millis,
+    tallies: [Tally; METRICS],
+}
+
+/// The job on one worker.
+pub struct Reference {
+    width: Millis,
+    /// The rule of a metric, by its number in the catalogue.
+    rules: Vec<Option<u8>>,
+    facilities: Keyed<Code, Facility>,
+    /// The facilities that have a window, by its start.
+    open: BTreeMap<Millis, Vec<u32>>,
+    /// Windows that end by then are closed.
+    closed: Millis,
+    pub seen: Seen,
+}
+
+impl Reference {
+    pub fn new(width: Millis) -> Reference {
+        let rule_of = |(_, metric): (MetricId, &schemas::Metric)| {
+            RULES.iter().position(|rule| rule.metric == metric.code).map(|rule| rule as u8)
+        };
+        Reference {
+            width,
+            rules: Catalogue::builtin().iter().map(rule_of).collect(),
+            facilities: Keyed::new(|code| shard(code)),
+            open: BTreeMap::new(),
+            closed: Millis::MIN,
+            seen: Seen::default(),
+        }
+    }
+
+    /// Takes what was restored into use, before the first epoch.
+    pub fn resume(&mut self) {
+        for (code, facility) in self.facilities.all_restored() {
+            let starts: Vec<Millis> = facility.open.iter().map(|window| window.start).collect();
+            let number = self.facilities.insert(code, facility);
+            starts.into_iter().for_each(|start| self.open.entry(start).or_default().push(number));
+        }
+    }
+
+    /// Takes in one report.
+    #[inline]
+    pub fn report(
+        &mut self,
+        facility: &str,
+        observed_at: Millis,
+        readings: impl ExactSizeIterator<Item = (MetricId, f64)>,
+    ) {
+        let number = self.facilities.number(facility).unwrap_or_else(|| self.add(facility));
+        let Some(state) = self.facilities.get_mut(number) else { return };
+        self.seen.readings += readings.len() as u64;
+        let start = observed_at.div_euclid(self.width) * self.width;
+        let mut window = state.open.iter().position(|window| window.start == start);
+        if start + self.width <= self.closed {
+            self.seen.late += readings.len() as u64;
+        } else if window.is_none() {
+            window = Some(state.open.len());
+            state.open.push(Window { start, tallies: [Tally::NONE; METRICS] });
+            self.open.entry(start).or_default().push(number);
+        }
+        for (metric, value) in readings {
+            let Some(Some(rule)) = self.rules.get(usize::from(metric.0)) else { continue };
+            let rule = usize::from(*rule);
+            let failed = state.series[rule].check(&RULES[rule], observed_at, value);
+            if failed != 0 {
+                (0..4).for_each(|test| self.seen.failed[test] += u64::from(failed >> test & 1));
+            }
+            if let Some(window) = window {
+                state.open[window].tallies[rule].add(value, failed);
+            }
+        }
+    }
+
+    fn add(&mut self, facility: &str) -> u32 {
+        let state =
+            Facility { hash: hash(facility), series: [Series::default(); METRICS], open: SmallVec::new() };
+        self.facilities.insert(facility.into(), state)
+    }
+
+    /// Closes what ends a minute before the clock, or everything.
+    pub fn close(&mut self, clock: Millis, mut give: impl FnMut(Row)) {
+        let watermark = clock.saturating_sub(LATENESS);
+        while let Some(entry) = self.open.first_entry() {
+            let start = *entry.key();
+            if start + self.width > watermark {
+                break;
+            }
+            for number in entry.remove() {
+                let Some(state) = self.facilities.get_mut(number) else { continue };
+                let Some(at) = state.open.iter().position(|window| window.start == start) else { continue };
+                let window = state.open.swap_remove(at);
+                for (metric, tally) in (0..).zip(window.tallies).filter(|(_, tally)| !tally.is_empty()) {
+                    give(Row { hash: state.hash, metric, start, tally });
+                }
+            }
+        }
+        self.closed = self.closed.max(watermark);
+    }
+}
+
+impl Durable for Reference {
+    const STATE: &'static str = "reference";
+    const FORM: u16 = 1;
+
+    fn begin(&mut self) {
+        self.facilities.begin();
+    }
+
+    fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
+        self.facilities.save(entries, out)
+    }
+
+    fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
+        known_form(Self::STATE, form, Self::FORM)?;
+        self.facilities.restore(Self::STATE, section)
+    }
+}
