@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A bench panics when it cannot measure.
 
+mod connectors;
 mod latency;
 mod load;
 mod memory;
@@ -90,6 +91,7 @@ fn main() {
     measure("station_year", &mut || runtime.block_on(station_year::measure()));
     measure("size", &mut || runtime.block_on(size::measure()));
     measure("latency", &mut || runtime.block_on(latency::measure()));
+    measure("connectors", &mut || runtime.block_on(connectors::measure()));
     measure("memory", &mut || runtime.block_on(memory::measure()));
     measure("checkpoint_ratio", &mut || runtime.block_on(recovery::throughput()));
     measure("recovery", &mut || runtime.block_on(recovery::measure()));
