@@ -8,7 +8,7 @@ use schemas::Reason;
 use crate::{
     Error, KnownFacilities, Outgoing, Publisher,
     payload::{Arrival, Batch},
-    publish::Delivery,
+    publish::{Delivery, Parcel},
     telemetry::telemetry,
 };
 
@@ -45,20 +45,46 @@ impl Intake {
     /// As [`Intake::deliver`] without waiting. Batches are stored in the order of these calls.
     ///
     /// # Errors
-    /// As for [`Publisher::start`].
+    /// As for [`Intake::load`] and [`Intake::send`].
     pub fn start(
         &self,
         batch: &mut Batch,
         arrival: &Arrival,
         connector: &'static str,
     ) -> Result<Started, Error> {
+        let mut load = Load::for_records(batch.accepted.len() + batch.refused.len());
+        self.load(batch, arrival, &mut load)?;
+        self.send(&load, connector)
+    }
+
+    /// Checks the batch against the registry and adds its records and rejects to what goes to Kafka together. The
+    /// accepted records leave the batch.
+    ///
+    /// # Errors
+    /// As for [`Publisher::pack`]; the load must not be sent then.
+    pub fn load(&self, batch: &mut Batch, arrival: &Arrival, load: &mut Load) -> Result<(), Error> {
         if let Some(known) = &self.known {
             batch.admit(known);
         }
-        let delivered = Delivered { records: batch.accepted.len(), readings: batch.readings() };
-        let reasons = batch.refused.iter().map(|refusal| refusal.reason).collect();
-        let delivery = self.publisher.start(&batch.take_outgoing(arrival))?;
-        Ok(Started { delivery, delivered, reasons, connector })
+        load.delivered.records += batch.accepted.len();
+        load.delivered.readings += batch.readings();
+        for accepted in batch.accepted.drain(..) {
+            self.publisher.pack(&accepted.record, &mut load.parcel)?;
+        }
+        for refusal in &batch.refused {
+            load.count(refusal.reason);
+            self.publisher.pack(&Outgoing::Reject(refusal.reject(arrival)), &mut load.parcel)?;
+        }
+        Ok(())
+    }
+
+    /// Hands a load to the producer. Loads are stored in the order of these calls.
+    ///
+    /// # Errors
+    /// As for [`Publisher::send`].
+    pub fn send(&self, load: &Load, connector: &'static str) -> Result<Started, Error> {
+        let delivery = self.publisher.send(&load.parcel)?;
+        Ok(Started { delivery, delivered: load.delivered, rejected: load.rejected.clone(), connector })
     }
 
     /// Puts rejects of another origin on Kafka, such as a payload that was never taken apart.
@@ -69,19 +95,45 @@ impl Intake {
         let rejects = batch.refused.iter().map(|refusal| Outgoing::Reject(refusal.reject(arrival)));
         self.publisher.publish(rejects.collect()).await?;
         for refusal in &batch.refused {
-            telemetry().count_reject(refusal.reason);
+            telemetry().count_rejects(refusal.reason, 1);
         }
         Ok(())
     }
 }
 
-/// A batch on its way to Kafka.
+/// Batches that go to Kafka together, and what their delivery will be counted as.
+#[derive(Debug, Default)]
+pub struct Load {
+    parcel: Parcel,
+    delivered: Delivered,
+    rejected: Rejected,
+}
+
+/// How many rejects there are of each reason.
+type Rejected = Vec<(Reason, u64)>;
+
+impl Load {
+    /// A load of about so many records.
+    #[must_use]
+    pub fn for_records(records: usize) -> Load {
+        Load { parcel: Parcel::for_records(records), ..Load::default() }
+    }
+
+    fn count(&mut self, reason: Reason) {
+        match self.rejected.iter_mut().find(|counted| counted.0 == reason) {
+            Some(counted) => counted.1 += 1,
+            None => self.rejected.push((reason, 1)),
+        }
+    }
+}
+
+/// Batches on their way to Kafka.
 #[derive(Debug)]
-#[must_use = "only the delivery reports say that the batch is stored"]
+#[must_use = "only the delivery reports say that they are stored"]
 pub struct Started {
     delivery: Delivery,
     delivered: Delivered,
-    reasons: Vec<Reason>,
+    rejected: Rejected,
     connector: &'static str,
 }
 
@@ -95,15 +147,15 @@ impl Started {
         let telemetry = telemetry();
         telemetry.reports_in.with_label_values(&[self.connector]).inc_by(self.delivered.records as u64);
         telemetry.readings_in.inc_by(self.delivered.readings as u64);
-        for reason in self.reasons {
-            telemetry.count_reject(reason);
+        for (reason, number) in self.rejected {
+            telemetry.count_rejects(reason, number);
         }
         Ok(self.delivered)
     }
 }
 
 /// What Kafka has confirmed of a batch, beside its rejects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
     /// Reports or events.
     pub records: usize,

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -39,6 +39,32 @@ struct Codes {
     facilities: rustc_hash::FxHashSet<Code>,
     /// Facility by device.
     devices: rustc_hash::FxHashMap<Code, Code>,
+}
+
+/// The codes of the registry, which do not change while this is kept: keep it for one batch.
+#[derive(Debug)]
+pub struct KnownNow<'a>(RwLockReadGuard<'a, Codes>);
+
+impl KnownNow<'_> {
+    /// Whether the registry holds this facility, and this device at it.
+    ///
+    /// # Errors
+    /// [`Reason::UnknownFacility`] or [`Reason::UnknownDevice`], with what exactly is not known.
+    pub fn check(&self, facility: &str, device: Option<&str>) -> Result<(), (Reason, String)> {
+        let codes = &self.0;
+        if !codes.facilities.contains(facility) {
+            return Err((Reason::UnknownFacility, format!("facility {facility} is not in the registry")));
+        }
+        let Some(device) = device else { return Ok(()) };
+        match codes.devices.get(device) {
+            Some(at) if at == facility => Ok(()),
+            Some(at) => Err((
+                Reason::UnknownDevice,
+                format!("device {device} belongs to facility {at}, not to {facility}"),
+            )),
+            None => Err((Reason::UnknownDevice, format!("device {device} is not in the registry"))),
+        }
+    }
 }
 
 /// Ends the following of the registry when dropped.
@@ -81,24 +107,18 @@ impl KnownFacilities {
         self.shared.complete.load(Ordering::Acquire)
     }
 
+    /// What the registry holds now, for as long as the answer is kept.
+    #[must_use]
+    pub fn now(&self) -> KnownNow<'_> {
+        KnownNow(self.shared.codes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Whether the registry holds this facility, and this device at it.
     ///
     /// # Errors
-    /// [`Reason::UnknownFacility`] or [`Reason::UnknownDevice`], with what exactly is not known.
+    /// As for [`KnownNow::check`].
     pub fn check(&self, facility: &str, device: Option<&str>) -> Result<(), (Reason, String)> {
-        let codes = self.shared.codes.read().unwrap_or_else(PoisonError::into_inner);
-        if !codes.facilities.contains(facility) {
-            return Err((Reason::UnknownFacility, format!("facility {facility} is not in the registry")));
-        }
-        let Some(device) = device else { return Ok(()) };
-        match codes.devices.get(device) {
-            Some(at) if at == facility => Ok(()),
-            Some(at) => Err((
-                Reason::UnknownDevice,
-                format!("device {device} belongs to facility {at}, not to {facility}"),
-            )),
-            None => Err((Reason::UnknownDevice, format!("device {device} is not in the registry"))),
-        }
+        self.now().check(facility, device)
     }
 
     /// Applies one record of the registry's topic.

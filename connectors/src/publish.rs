@@ -105,12 +105,29 @@ impl BrokerState {
     }
 }
 
-/// Where the records of a batch lie in one buffer.
+/// Records in the form in which they lie on Kafka, on their way there together.
+#[derive(Debug, Default)]
+pub struct Parcel {
+    /// Key after value after key.
+    buffer: Vec<u8>,
+    slots: Vec<Slot>,
+}
+
+/// Where a record of a parcel lies.
+#[derive(Debug)]
 struct Slot {
     topic: Topic,
     key_end: usize,
     end: usize,
     tombstone: bool,
+}
+
+impl Parcel {
+    /// A parcel for about so many records.
+    #[must_use]
+    pub fn for_records(records: usize) -> Parcel {
+        Parcel { buffer: Vec::with_capacity(records * 192), slots: Vec::with_capacity(records) }
+    }
 }
 
 impl Publisher {
@@ -170,73 +187,66 @@ impl Publisher {
     /// Hands a batch to the producer. Batches are stored in the order of these calls.
     ///
     /// # Errors
-    /// Before anything is sent: [`Error::Busy`] when the batch does not fit beside those that wait, [`Error::Gone`] when
-    /// no broker answers, [`Error::Schemas`] for a record without Avro form.
+    /// As for [`Publisher::pack`] and [`Publisher::send`].
     pub fn start(&self, outgoing: &[Outgoing]) -> Result<Delivery, Error> {
+        let mut parcel = Parcel::for_records(outgoing.len());
+        for record in outgoing {
+            self.pack(record, &mut parcel)?;
+        }
+        self.send(&parcel)
+    }
+
+    /// Adds a record to a parcel.
+    ///
+    /// # Errors
+    /// [`Error::Schemas`] for a record without Avro form; the parcel must not be sent then.
+    pub fn pack(&self, record: &Outgoing, parcel: &mut Parcel) -> Result<(), Error> {
+        let (topic, key) = match record {
+            Outgoing::Report(report) => (Topic::Reports, report.facility.as_str()),
+            Outgoing::Event(event) => (Topic::Events, event.facility.as_str()),
+            Outgoing::Reject(reject) => (Topic::Rejects, reject.origin.as_str()),
+            Outgoing::RegistryEntry(key, _) => (Topic::Registry, key.0.as_str()),
+        };
+        let (codec, buffer) = (&self.shared.codec, &mut parcel.buffer);
+        buffer.extend_from_slice(key.as_bytes());
+        let key_end = buffer.len();
+        let mut tombstone = false;
+        match record {
+            Outgoing::Report(report) => codec.encode_into(report, buffer)?,
+            Outgoing::Event(event) => codec.encode_into(event, buffer)?,
+            Outgoing::Reject(reject) => codec.encode_into(reject, buffer)?,
+            Outgoing::RegistryEntry(_, Some(entry)) => codec.encode_into(&**entry, buffer)?,
+            Outgoing::RegistryEntry(_, None) => tombstone = true,
+        }
+        parcel.slots.push(Slot { topic, key_end, end: buffer.len(), tombstone });
+        Ok(())
+    }
+
+    /// Hands a parcel to the producer. Parcels are stored in the order of these calls.
+    ///
+    /// # Errors
+    /// Before anything is sent: [`Error::Busy`] when it does not fit beside those that wait, [`Error::Gone`] when no
+    /// broker answers.
+    pub fn send(&self, parcel: &Parcel) -> Result<Delivery, Error> {
         let started = Instant::now();
-        if outgoing.is_empty() {
+        if parcel.slots.is_empty() {
             return Ok(Delivery { done: None, started });
         }
-        let (buffer, slots) = self.encode(outgoing)?;
         match self.shared.broker.get() {
             UNREACHABLE => return Err(Error::Gone { detail: "no broker answers".to_owned() }),
             FATAL => return Err(Error::Gone { detail: "the producer has failed, restart".to_owned() }),
             _ => {}
         }
         let limit = self.shared.limits.pending_bytes;
-        let (batch, done) = Batch::admit(&self.shared.pressure, slots.len(), buffer.len(), limit)?;
-        self.send(&buffer, &slots, &batch);
+        let (batch, done) =
+            Batch::admit(&self.shared.pressure, parcel.slots.len(), parcel.buffer.len(), limit)?;
+        self.shared.produce(parcel, &batch);
         Ok(Delivery { done: Some(done), started })
     }
 
     /// Waits until no record is without delivery report.
     pub async fn drained(&self) {
         self.shared.pressure.drained().await;
-    }
-
-    fn encode(&self, outgoing: &[Outgoing]) -> Result<(Vec<u8>, Vec<Slot>), Error> {
-        let codec = &self.shared.codec;
-        let mut buffer = Vec::with_capacity(outgoing.len() * 192);
-        let mut slots = Vec::with_capacity(outgoing.len());
-        for record in outgoing {
-            let (topic, key) = match record {
-                Outgoing::Report(report) => (Topic::Reports, report.facility.as_str()),
-                Outgoing::Event(event) => (Topic::Events, event.facility.as_str()),
-                Outgoing::Reject(reject) => (Topic::Rejects, reject.origin.as_str()),
-                Outgoing::RegistryEntry(key, _) => (Topic::Registry, key.0.as_str()),
-            };
-            buffer.extend_from_slice(key.as_bytes());
-            let key_end = buffer.len();
-            let mut tombstone = false;
-            match record {
-                Outgoing::Report(report) => codec.encode_into(report, &mut buffer)?,
-                Outgoing::Event(event) => codec.encode_into(event, &mut buffer)?,
-                Outgoing::Reject(reject) => codec.encode_into(reject, &mut buffer)?,
-                Outgoing::RegistryEntry(_, Some(entry)) => codec.encode_into(&**entry, &mut buffer)?,
-                Outgoing::RegistryEntry(_, None) => tombstone = true,
-            }
-            slots.push(Slot { topic, key_end, end: buffer.len(), tombstone });
-        }
-        Ok((buffer, slots))
-    }
-
-    /// Hands every record to librdkafka, which copies it. What it does not take fails the batch.
-    fn send(&self, buffer: &[u8], slots: &[Slot], batch: &Arc<Batch>) {
-        let mut start = 0;
-        for (number, slot) in slots.iter().enumerate() {
-            let mut record = BaseRecord::<[u8], [u8], Arc<Batch>>::with_opaque_to(
-                &self.shared.names[slot.topic as usize],
-                Arc::clone(batch),
-            );
-            record.key = Some(&buffer[start..slot.key_end]);
-            record.payload = (!slot.tombstone).then(|| &buffer[slot.key_end..slot.end]);
-            start = slot.end;
-            if let Err((error, _)) = self.shared.producer.send(record) {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                batch.settle(slots.len() - number, Some(code));
-                return;
-            }
-        }
     }
 }
 
@@ -263,6 +273,26 @@ impl Delivery {
 }
 
 impl Shared {
+    /// Hands every record to librdkafka, which copies it. What it does not take fails the batch.
+    fn produce(&self, parcel: &Parcel, batch: &Arc<Batch>) {
+        let (buffer, slots) = (&parcel.buffer, &parcel.slots);
+        let mut start = 0;
+        for (number, slot) in slots.iter().enumerate() {
+            let mut record = BaseRecord::<[u8], [u8], Arc<Batch>>::with_opaque_to(
+                &self.names[slot.topic as usize],
+                Arc::clone(batch),
+            );
+            record.key = Some(&buffer[start..slot.key_end]);
+            record.payload = (!slot.tombstone).then(|| &buffer[slot.key_end..slot.end]);
+            start = slot.end;
+            if let Err((error, _)) = self.producer.send(record) {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                batch.settle(slots.len() - number, Some(code));
+                return;
+            }
+        }
+    }
+
     fn probe(&self) {
         let topic = &self.names[Topic::Reports as usize];
         let answer = self.producer.client().fetch_metadata(Some(topic), Duration::from_secs(3));

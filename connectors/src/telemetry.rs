@@ -37,9 +37,9 @@ pub fn telemetry() -> &'static Telemetry {
 }
 
 impl Telemetry {
-    /// Counts a confirmed reject of this crate.
-    pub fn count_reject(&self, reason: Reason) {
-        self.rejects.with_label_values(&["connector", reason.name()]).inc();
+    /// Counts confirmed rejects of this crate.
+    pub fn count_rejects(&self, reason: Reason, number: u64) {
+        self.rejects.with_label_values(&["connector", reason.name()]).inc_by(number);
     }
 
     fn register() -> Telemetry {

@@ -266,8 +266,14 @@ fn resident() -> usize {
 }
 
 /// An intake on a Kafka that can be switched off.
-async fn switchable()
--> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, KafkaSettings, Intake) {
+async fn switchable() -> (Cluster, KafkaSettings, Intake) {
+    switchable_within(Limits::default().pending_bytes).await
+}
+
+type Cluster = MockCluster<'static, rdkafka::producer::DefaultProducerContext>;
+
+/// As [`switchable`], with so many bytes that may wait for it.
+async fn switchable_within(pending_bytes: usize) -> (Cluster, KafkaSettings, Intake) {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
     let kafka: KafkaSettings = serde_json::from_value(json!({ "brokers": brokers })).unwrap();
@@ -275,7 +281,7 @@ async fn switchable()
         cluster.create_topic(&kafka.topic(*topic), 1, 1).unwrap();
     }
     let codec = Arc::new(codec(&kafka).await.unwrap());
-    let limits = Limits { delivery_timeout: Duration::from_secs(2), ..Limits::default() };
+    let limits = Limits { delivery_timeout: Duration::from_secs(2), pending_bytes };
     let publisher = Publisher::connect(&kafka, codec, limits).unwrap();
     until("kafka answers", SOON, async || publisher.reachable()).await;
     (cluster, kafka, Intake { publisher, known: None })
@@ -368,6 +374,38 @@ async fn http_is_bounded_and_finishes_what_it_began() {
         assert_eq!(request.body(body.clone()).send().await.unwrap().status(), status);
     }
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_takes_no_more_than_fits_while_kafka_is_slow() {
+    let (cluster, kafka, intake) = switchable_within(64 << 10).await;
+    cluster.broker_round_trip_time(1, Duration::from_millis(700)).unwrap();
+    let settings = http::Settings { max_requests: 12, ..http::Settings::default() };
+    let server = Arc::new(Server::start(intake, settings).await);
+    let batch: Vec<Value> =
+        (0..100).map(|second| report("ST-1", THEN + second * 1_000, &json!({ "voltage": 220 }))).collect();
+    let body = Value::from(batch).to_string();
+    let requests: Vec<_> = (0..40)
+        .map(|_| {
+            let (server, body) = (Arc::clone(&server), body.clone());
+            tokio::spawn(async move { server.post("/api/v1/reports", "application/json", body).await })
+        })
+        .collect();
+    let (mut accepted, mut busy) = (0, 0);
+    for request in requests {
+        let answer = request.await.unwrap();
+        match answer.status() {
+            StatusCode::ACCEPTED => accepted += 1,
+            StatusCode::TOO_MANY_REQUESTS => {
+                assert_eq!(answer.headers()["retry-after"], "1");
+                busy += 1;
+            }
+            other => panic!("answered {other}"),
+        }
+    }
+    // A batch takes some 7 kB on its way, so that nine fit.
+    assert!((4..=12).contains(&accepted) && accepted + busy == 40, "{accepted} accepted, {busy} busy");
+    assert_eq!(reports(&kafka).len(), accepted * 100, "what was refused is not there in part");
 }
 
 /// An MQTT 3.1.1 broker of which every byte is the test's.
@@ -463,6 +501,50 @@ async fn mqtt_acknowledges_after_delivery_and_on_the_connection_that_brought_the
     assert_eq!(acknowledged(&mut second).await, 4);
     publish(&mut second, 3, &payload).await;
     assert_eq!(acknowledged(&mut second).await, 3);
+    running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt_stops_reading_while_kafka_does_not_confirm_and_acknowledges_in_order() {
+    const MESSAGES: u16 = 2_500;
+    let (cluster, kafka, intake) = switchable().await;
+    let broker = FakeBroker::new().await;
+    let settings = mqtt::Settings {
+        broker: broker.url(),
+        version: "3.1.1".to_owned(),
+        max_payload: 16 << 10,
+        max_buffered: 1 << 20,
+        ..mqtt::Settings::default()
+    };
+    let running = tokio::spawn(mqtt::Connector::new(settings, intake).unwrap().run(pending()));
+    let (mut acknowledgements, mut messages) = broker.session(0).await.into_split();
+    cluster.broker_down(1).unwrap();
+    let writing = tokio::spawn(async move {
+        for number in 1..=MESSAGES {
+            let at = THEN + i64::from(number) * 1_000;
+            // Long, so that the sockets hold only a part of them.
+            let payload = format!("{:12000}", report("ST-1", at, &json!({ "voltage": 220 })).to_string());
+            let topic = b"heating/ST-1/report";
+            let [high, low] = number.to_be_bytes();
+            let body = [&[0, topic.len() as u8][..], topic, &[high, low], payload.as_bytes()].concat();
+            let length = [(body.len() & 0x7f) as u8 | 0x80, (body.len() >> 7) as u8];
+            messages.write_all(&[&[0x32], &length[..], &body].concat()).await.unwrap();
+        }
+        messages
+    });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!writing.is_finished(), "everything was read though nothing can be stored");
+    cluster.broker_up(1).unwrap();
+    for number in 1..=MESSAGES {
+        let mut acknowledgement = [0; 4];
+        acknowledgements.read_exact(&mut acknowledgement).await.unwrap();
+        let [high, low] = number.to_be_bytes();
+        assert_eq!(acknowledgement, [0x40, 2, high, low], "in the order of the messages");
+    }
+    let _messages = writing.await.unwrap();
+    let mut stored = reports(&kafka);
+    stored.dedup();
+    assert_eq!(stored.len(), usize::from(MESSAGES));
     running.abort();
 }
 

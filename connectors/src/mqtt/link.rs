@@ -1,10 +1,8 @@
 //! One connection to a broker, in either version of MQTT.
 //!
 //! Enters: what the broker sends. Leaves: [`Event`]s; acknowledgements and subscriptions go the other way. Guarantees:
-//! a link is one connection and never reconnects, so an acknowledgement cannot reach a later one, where the same packet
+//! sender and receiver are of one connection, which is never made again, so an acknowledgement cannot reach a later one, where the same packet
 //! number may mean another message.
-
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -61,30 +59,28 @@ pub enum Event {
     Other,
 }
 
-/// Acknowledges one message, on the connection that brought it.
+/// The number of a message, to acknowledge it on the connection that brought it.
+#[derive(Debug)]
 pub enum Ack {
-    Five(rumqttc::AsyncClient, rumqttc::ManualAck),
-    Four(rumqttc_v4::AsyncClient, rumqttc_v4::ManualAck),
+    Five(rumqttc::ManualAck),
+    Four(rumqttc_v4::ManualAck),
     /// QoS 0.
     None,
 }
 
-impl Ack {
-    /// Queues the acknowledgement; when the connection is gone, there is nobody to tell.
-    pub fn send(self) {
-        let lost = match self {
-            Ack::Five(client, ack) => client.try_manual_ack(ack).err().map(|error| error.to_string()),
-            Ack::Four(client, ack) => client.try_manual_ack(ack).err().map(|error| error.to_string()),
-            Ack::None => None,
-        };
-        if let Some(error) = lost {
-            tracing::debug!(error, "a message was not acknowledged, the broker will send it again");
-        }
-    }
+/// What a connection is told.
+pub enum Sender {
+    Five(rumqttc::AsyncClient),
+    Four(rumqttc_v4::AsyncClient),
 }
 
-/// A connection.
-pub enum Link {
+/// What a connection says. It also sends what the [`Sender`] has queued, and signs of life, so it must be waited for.
+pub struct Receiver {
+    source: Source,
+    filters: Vec<String>,
+}
+
+enum Source {
     Five(rumqttc::AsyncClient, Box<rumqttc::EventLoop>),
     Four(rumqttc_v4::AsyncClient, Box<rumqttc_v4::EventLoop>),
 }
@@ -92,37 +88,55 @@ pub enum Link {
 /// The greatest packet that MQTT has. Payloads have a limit of their own, which makes them rejects; a packet refused
 /// here would be sent again for ever.
 const MAX_PACKET: u32 = 268_435_455;
-/// How long disconnecting may take.
-const PARTING: Duration = Duration::from_secs(2);
+/// How many packets are read at one go; the library's greatest.
+const READ_AT_ONCE: usize = 128;
 
-impl Link {
-    /// Prepares a connection; it is made by the first call of [`Link::next`].
-    pub fn open(options: &Options) -> Link {
-        // Every acknowledgement and one subscription fit, so that queueing never waits for the broker.
-        let capacity = usize::from(options.receive_maximum) + 16;
-        if options.address.five {
-            let (client, events) = rumqttc::AsyncClient::builder(five(options)).capacity(capacity).build();
-            Link::Five(client, Box::new(events))
-        } else {
-            let (client, events) = rumqttc_v4::AsyncClient::builder(four(options)).capacity(capacity).build();
-            Link::Four(client, Box::new(events))
-        }
+/// Prepares a connection; it is made by the first call of [`Receiver::next`].
+pub fn open(options: &Options) -> (Sender, Receiver) {
+    // Every acknowledgement and one subscription fit, so that queueing never waits for the broker.
+    let capacity = usize::from(options.receive_maximum) + 16;
+    let filters = options.filters.clone();
+    if options.address.five {
+        let (client, events) = rumqttc::AsyncClient::builder(five(options)).capacity(capacity).build();
+        let source = Source::Five(client.clone(), Box::new(events));
+        (Sender::Five(client), Receiver { source, filters })
+    } else {
+        let (client, events) = rumqttc_v4::AsyncClient::builder(four(options)).capacity(capacity).build();
+        let source = Source::Four(client.clone(), Box::new(events));
+        (Sender::Four(client), Receiver { source, filters })
     }
+}
 
-    /// Waits for what happens next.
+impl Receiver {
+    /// Waits for what happens next. The receiver goes along: a wait that were given up half way could lose what the
+    /// library has begun to send.
     ///
-    /// # Errors
-    /// Why the connection has ended; nothing comes after it.
-    pub async fn next(&mut self, filters: &[String]) -> Result<Event, String> {
-        match self {
-            Link::Five(client, events) => {
-                let event = events.poll().await.map_err(|error| error.to_string())?;
-                Ok(event_five(client, event, filters))
-            }
-            Link::Four(client, events) => {
-                let event = events.poll().await.map_err(|error| error.to_string())?;
-                Ok(event_four(client, event, filters))
-            }
+    /// The error says why the connection has ended; nothing comes after it.
+    pub async fn next(mut self) -> (Receiver, Result<Event, String>) {
+        let event = match &mut self.source {
+            Source::Five(client, events) => match events.poll().await {
+                Ok(event) => Ok(event_five(client, event, &self.filters)),
+                Err(error) => Err(error.to_string()),
+            },
+            Source::Four(client, events) => match events.poll().await {
+                Ok(event) => Ok(event_four(client, event, &self.filters)),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        (self, event)
+    }
+}
+
+impl Sender {
+    /// Queues an acknowledgement; when the connection is gone, there is nobody to tell.
+    pub fn acknowledge(&self, ack: Ack) {
+        let lost = match (self, ack) {
+            (Sender::Five(client), Ack::Five(ack)) => client.try_manual_ack(ack).err().map(|e| e.to_string()),
+            (Sender::Four(client), Ack::Four(ack)) => client.try_manual_ack(ack).err().map(|e| e.to_string()),
+            _ => None,
+        };
+        if let Some(error) = lost {
+            tracing::debug!(error, "a message was not acknowledged, the broker will send it again");
         }
     }
 
@@ -132,13 +146,13 @@ impl Link {
     /// A filter that the library refuses.
     pub fn subscribe(&self, filters: &[String]) -> Result<(), String> {
         match self {
-            Link::Five(client, _) => {
+            Sender::Five(client) => {
                 let filters = filters
                     .iter()
                     .map(|f| rumqttc::SubscribeFilter::new(f.clone(), rumqttc::QoS::AtLeastOnce));
                 client.try_subscribe_many(filters).map_err(|error| error.to_string())
             }
-            Link::Four(client, _) => {
+            Sender::Four(client) => {
                 let filter =
                     |f: &String| rumqttc_v4::SubscribeFilter::new(f.clone(), rumqttc_v4::QoS::AtLeastOnce);
                 client.try_subscribe_many(filters.iter().map(filter)).map_err(|error| error.to_string())
@@ -146,15 +160,11 @@ impl Link {
         }
     }
 
-    /// Sends what is queued, then parts from the broker; the session stays.
-    pub async fn close(mut self) {
-        let asked = match &self {
-            Link::Five(client, _) => client.try_disconnect().is_ok(),
-            Link::Four(client, _) => client.try_disconnect().is_ok(),
-        };
-        let parting = async { while self.next(&[]).await.is_ok() {} };
-        if asked {
-            let _ = tokio::time::timeout(PARTING, parting).await;
+    /// Asks to part from the broker once everything queued is sent; the session stays. False when that is not possible.
+    pub fn part(&self) -> bool {
+        match self {
+            Sender::Five(client) => client.try_disconnect().is_ok(),
+            Sender::Four(client) => client.try_disconnect().is_ok(),
         }
     }
 }
@@ -174,7 +184,7 @@ fn event_five(client: &rumqttc::AsyncClient, event: rumqttc::Event, filters: &[S
         },
         Packet::Publish(publish) => Event::Message {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-            ack: client.prepare_ack(&publish).map_or(Ack::None, |ack| Ack::Five(client.clone(), ack)),
+            ack: client.prepare_ack(&publish).map_or(Ack::None, Ack::Five),
             payload: publish.payload,
         },
         _ => Event::Other,
@@ -196,7 +206,7 @@ fn event_four(client: &rumqttc_v4::AsyncClient, event: rumqttc_v4::Event, filter
         },
         Packet::Publish(publish) => Event::Message {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-            ack: client.prepare_ack(&publish).map_or(Ack::None, |ack| Ack::Four(client.clone(), ack)),
+            ack: client.prepare_ack(&publish).map_or(Ack::None, Ack::Four),
             payload: publish.payload,
         },
         _ => Event::Other,
@@ -214,6 +224,9 @@ fn five(options: &Options) -> rumqttc::MqttOptions {
     five.set_receive_maximum(Some(options.receive_maximum));
     five.set_incoming_packet_size_limit(rumqttc::IncomingPacketSizeLimit::Bytes(MAX_PACKET));
     five.set_ack_mode(rumqttc::AckMode::Manual);
+    // Acknowledgements that wait go out together, with one call of the system.
+    five.set_max_request_batch(options.receive_maximum.into());
+    five.set_read_batch_size(READ_AT_ONCE);
     if let Some((name, password)) = &options.credentials {
         five.set_credentials(name.clone(), password.clone());
     }
@@ -233,6 +246,8 @@ fn four(options: &Options) -> rumqttc_v4::MqttOptions {
     four.set_clean_session(false);
     four.set_max_packet_size(MAX_PACKET as usize, MAX_PACKET as usize);
     four.set_ack_mode(rumqttc_v4::AckMode::Manual);
+    four.set_max_request_batch(options.receive_maximum.into());
+    four.set_read_batch_size(READ_AT_ONCE);
     if let Some((name, password)) = &options.credentials {
         four.set_credentials(name.clone(), password.clone());
     }

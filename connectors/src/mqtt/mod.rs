@@ -70,7 +70,7 @@ impl Default for Settings {
             password_file: None,
             ca_file: None,
             session_expiry: 7 * 86_400,
-            receive_maximum: 1_000,
+            receive_maximum: 4_000,
             max_buffered: 64 << 20,
             max_payload: 4 << 20,
             keep_alive: 30,

@@ -1,35 +1,25 @@
 //! One connection from its beginning to its end.
 //!
-//! Enters: messages. Leaves: batches on Kafka, acknowledgements. Guarantees: messages are handed to Kafka in the order
-//! in which they came; no more wait than the settings allow, then nothing is read from the broker; a message that Kafka
-//! does not confirm is tried again as long as the connection lasts, afterwards the broker sends it again.
+//! Enters: messages. Leaves: groups of them on Kafka, acknowledgements. Guarantees: messages are handed to Kafka in the
+//! order in which they came, and acknowledged in that order once Kafka has confirmed them; no more wait than the settings
+//! allow, then nothing is read from the broker; what Kafka does not confirm is tried again as long as the connection
+//! lasts, afterwards the broker sends it again.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use prometheus::IntGauge;
 use schemas::Reason;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-};
+use tokio::task::JoinHandle;
 
 use super::{
     Backoff, Profiles, Settings,
-    link::{Ack, Event, Link, Options},
+    link::{self, Ack, Event, Options, Sender},
 };
 use crate::{
     Error,
-    intake::{Intake, Started},
+    intake::{Intake, Load, Started},
     payload::{Arrival, Batch},
 };
 
@@ -42,8 +32,11 @@ pub struct Shared {
     pub intake: Intake,
 }
 
-/// Bytes are counted in pieces of this many.
-const STEP: usize = 4 << 10;
+/// How many messages go to Kafka together at most: what has arrived by then, nothing is waited for.
+const GROUP: usize = 256;
+/// How long what was begun may take after a shutdown, and the parting from the broker.
+const FINISHING: Duration = Duration::from_secs(15);
+const PARTING: Duration = Duration::from_secs(2);
 
 /// Serves one connection; `Ok` after a shutdown.
 ///
@@ -55,45 +48,60 @@ pub async fn serve(
     connected: &IntGauge,
     backoff: &mut Backoff,
 ) -> Result<(), String> {
-    let mut session = Session {
-        link: Link::open(&shared.options),
-        messages: Arc::new(Semaphore::new(shared.options.receive_maximum.into())),
-        bytes: Arc::new(Semaphore::new((shared.settings.max_buffered / STEP).max(1))),
-        open: Open(Arc::new(AtomicBool::new(true))),
-        tasks: JoinSet::new(),
-        shared: Arc::clone(shared),
-    };
+    let (sender, receiver) = link::open(&shared.options);
+    let mut session = Session { shared: Arc::clone(shared), sender, waiting: Waiting::default() };
+    let mut arrived = Vec::new();
+    let mut next = std::pin::pin!(receiver.next());
     loop {
         tokio::select! {
+            biased;
             () = &mut *shutdown => break,
-            event = session.link.next(&shared.options.filters) => session.on(event?, connected, backoff)?,
-        }
-        // Outside of the select: a message must find its place before the next is read.
-        tokio::select! {
-            () = &mut *shutdown => break,
-            () = session.room() => {}
+            acks = session.waiting.first() => session.acknowledge(acks),
+            (receiver, event) = &mut next, if arrived.len() < GROUP && session.has_room() => {
+                next.set(receiver.next());
+                match event? {
+                    Event::Message { topic, payload, ack } => {
+                        session.waiting.add(payload.len());
+                        arrived.push(Message::new(topic, payload, ack));
+                    }
+                    other => session.on(other, connected, backoff)?,
+                }
+            }
+            // Nothing more is there at this moment.
+            () = std::future::ready(()), if !arrived.is_empty() => session.take(std::mem::take(&mut arrived)),
         }
     }
-    session.finish().await;
+    // What was begun is finished. Messages that were not begun are left to the broker, as those that arrive meanwhile.
+    let deadline = tokio::time::sleep(FINISHING);
+    tokio::pin!(deadline);
+    while session.waiting.begun() {
+        tokio::select! {
+            () = &mut deadline => {
+                tracing::warn!("messages were not stored in time, the broker will send them again");
+                break;
+            }
+            acks = session.waiting.first() => session.acknowledge(acks),
+            (receiver, event) = &mut next => match event {
+                Ok(_) => next.set(receiver.next()),
+                Err(_) => return Ok(()),
+            },
+        }
+    }
+    if session.sender.part() {
+        let parting = async {
+            while let (receiver, Ok(_)) = (&mut next).await {
+                next.set(receiver.next());
+            }
+        };
+        let _ = tokio::time::timeout(PARTING, parting).await;
+    }
     Ok(())
 }
 
 struct Session {
-    link: Link,
-    messages: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    open: Open,
-    tasks: JoinSet<()>,
     shared: Arc<Shared>,
-}
-
-/// False once the connection has ended.
-struct Open(Arc<AtomicBool>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
+    sender: Sender,
+    waiting: Waiting,
 }
 
 impl Session {
@@ -102,7 +110,7 @@ impl Session {
         match event {
             Event::Connected { session_present } => {
                 tracing::info!(broker, session_present, "mqtt connected");
-                self.link.subscribe(&self.shared.options.filters)?;
+                self.sender.subscribe(&self.shared.options.filters)?;
             }
             Event::Subscribed { refused } if refused.is_empty() => {
                 connected.set(1);
@@ -112,133 +120,184 @@ impl Session {
             Event::Subscribed { refused } => {
                 return Err(format!("the broker refuses to subscribe {}", refused.join(", ")));
             }
-            Event::Message { topic, payload, ack } => self.take(topic, payload, ack),
-            Event::Other => {}
+            Event::Message { .. } | Event::Other => {}
         }
         Ok(())
     }
 
-    /// Waits until another message of any size may be taken.
-    async fn room(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
-        let pieces = self.pieces(self.shared.settings.max_payload);
-        while self.messages.available_permits() == 0 || self.bytes.available_permits() < pieces as usize {
-            if self.tasks.join_next().await.is_none() {
-                return;
-            }
-        }
+    /// Whether another message of any size may be taken.
+    fn has_room(&self) -> bool {
+        let settings = &self.shared.settings;
+        self.waiting.messages < usize::from(settings.receive_maximum)
+            && self.waiting.bytes + settings.max_payload <= settings.max_buffered
     }
 
-    /// The share of the budget that so many bytes take; the whole budget when they are more.
-    fn pieces(&self, bytes: usize) -> u32 {
-        let all = (self.shared.settings.max_buffered / STEP).max(1);
-        u32::try_from(bytes.div_ceil(STEP).min(all)).unwrap_or(u32::MAX)
+    /// Hands messages to Kafka, and leaves waiting to a task.
+    fn take(&mut self, messages: Vec<Message>) {
+        let (shared, size) = (Arc::clone(&self.shared), Size::of(&messages));
+        let started = start(&shared, &messages);
+        let task = tokio::spawn(async move { store(&shared, messages, started).await });
+        self.waiting.groups.push_back(Group { task, size });
     }
 
-    /// Hands a message to Kafka, and leaves waiting to a task of its own.
-    fn take(&mut self, topic: String, payload: Bytes, ack: Ack) {
-        let pieces = self.pieces(payload.len().min(self.shared.settings.max_payload));
-        // `room` has made sure of both.
-        let held = (
-            Arc::clone(&self.messages).try_acquire_owned().ok(),
-            Arc::clone(&self.bytes).try_acquire_many_owned(pieces).ok(),
-        );
-        let message = Message { topic, payload, at: jiff::Timestamp::now().as_millisecond() };
-        let started = message.start(&self.shared);
-        let (shared, open) = (Arc::clone(&self.shared), Arc::clone(&self.open.0));
-        self.tasks.spawn(async move {
-            if message.store(started, &shared, &open).await {
-                ack.send();
-            }
-            drop::<(Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>)>(held);
-        });
-    }
-
-    /// Finishes what was begun, for at most 15 s, then parts. Messages that arrive meanwhile are left to the broker.
-    async fn finish(mut self) {
-        let deadline = tokio::time::sleep(Duration::from_secs(15));
-        tokio::pin!(deadline);
-        loop {
-            tokio::select! {
-                () = &mut deadline => {
-                    tracing::warn!("messages were not stored in time, the broker will send them again");
-                    break;
-                }
-                done = self.tasks.join_next() => if done.is_none() { break },
-                event = self.link.next(&[]) => if event.is_err() { return },
-            }
-        }
-        self.link.close().await;
+    /// Acknowledges what the first group has come to, which no longer waits.
+    fn acknowledge(&mut self, acks: Vec<Ack>) {
+        self.waiting.remove_first();
+        acks.into_iter().for_each(|ack| self.sender.acknowledge(ack));
     }
 }
 
-/// A message that is being stored.
+/// Messages that are not acknowledged.
+#[derive(Default)]
+struct Waiting {
+    messages: usize,
+    bytes: usize,
+    /// Those that Kafka was given, the oldest first.
+    groups: VecDeque<Group>,
+}
+
+/// Messages that Kafka was given together.
+struct Group {
+    task: JoinHandle<Vec<Ack>>,
+    size: Size,
+}
+
+#[derive(Clone, Copy)]
+struct Size {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn of(messages: &[Message]) -> Size {
+        Size { messages: messages.len(), bytes: messages.iter().map(|message| message.payload.len()).sum() }
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+
+    /// Whether Kafka was given messages.
+    fn begun(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
+    /// Waits until the first group is stored; for ever when there is none. The caller may give up and come again.
+    async fn first(&mut self) -> Vec<Ack> {
+        match self.groups.front_mut() {
+            // A task ends early only with the session.
+            Some(group) => (&mut group.task).await.unwrap_or_default(),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn remove_first(&mut self) {
+        if let Some(group) = self.groups.pop_front() {
+            self.messages -= group.size.messages;
+            self.bytes -= group.size.bytes;
+        }
+    }
+}
+
+impl Drop for Waiting {
+    /// Without the connection nobody can be told: the broker will send the messages again.
+    fn drop(&mut self) {
+        self.groups.iter().for_each(|group| group.task.abort());
+    }
+}
+
+/// A message that is not acknowledged.
 struct Message {
     topic: String,
     payload: Bytes,
+    ack: Ack,
     at: i64,
 }
 
 impl Message {
-    fn start(&self, shared: &Shared) -> Result<Started, Error> {
-        let arrival = Arrival {
+    fn new(topic: String, payload: Bytes, ack: Ack) -> Message {
+        Message { topic, payload, ack, at: jiff::Timestamp::now().as_millisecond() }
+    }
+
+    fn arrival(&self, shared: &Shared) -> Arrival {
+        Arrival {
             at: self.at,
             origin: format!("mqtt:{}", self.topic),
             zone: shared.zone.clone(),
             accept_received_at: shared.settings.accept_received_at,
             facility: None,
             device: None,
-        };
-        let limit = shared.settings.max_payload;
-        let (mut batch, arrival) = if self.payload.len() > limit {
-            let detail = format!("the payload has {} bytes, {limit} are allowed", self.payload.len());
-            (Batch::unreadable(&self.payload, Reason::TooLarge, detail), arrival)
-        } else {
-            shared.profiles.parse(&self.topic, &self.payload, arrival)
-        };
-        shared.intake.start(&mut batch, &arrival, "mqtt")
+        }
     }
 
-    /// Waits for Kafka, again and again; false when the connection ended before.
-    async fn store(&self, mut started: Result<Started, Error>, shared: &Shared, open: &AtomicBool) -> bool {
-        let mut backoff = Backoff::default();
-        loop {
-            let error = match started {
-                Ok(started) => match started.confirmed().await {
-                    Ok(_) => return true,
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
-            if matches!(error, Error::Refused { .. } | Error::Schemas(_)) {
-                return self.refuse(&error, shared).await;
-            }
-            if !open.load(Ordering::Relaxed) {
-                return false;
-            }
-            tracing::debug!(%error, topic = self.topic, "a message is not stored yet");
-            tokio::time::sleep(backoff.next()).await;
-            started = self.start(shared);
+    fn parse(&self, shared: &Shared) -> (Batch, Arrival) {
+        let (arrival, limit) = (self.arrival(shared), shared.settings.max_payload);
+        if self.payload.len() <= limit {
+            return shared.profiles.parse(&self.topic, &self.payload, arrival);
         }
+        let detail = format!("the payload has {} bytes, {limit} are allowed", self.payload.len());
+        (Batch::unreadable(&self.payload, Reason::TooLarge, detail), arrival)
     }
 
     /// Stores the message as one reject, when Kafka will never take what is in it.
-    async fn refuse(&self, error: &Error, shared: &Shared) -> bool {
+    async fn refuse(self, error: &Error, shared: &Shared) -> Option<Ack> {
         let batch = Batch::unreadable(&self.payload, Reason::Refused, error.to_string());
-        let arrival = Arrival {
-            at: self.at,
-            origin: format!("mqtt:{}", self.topic),
-            zone: shared.zone.clone(),
-            accept_received_at: false,
-            facility: None,
-            device: None,
-        };
-        match shared.intake.reject(&batch, &arrival).await {
-            Ok(()) => true,
+        match shared.intake.reject(&batch, &self.arrival(shared)).await {
+            Ok(()) => Some(self.ack),
             Err(second) => {
                 tracing::error!(%error, %second, topic = self.topic, "a message can be stored in no form, it stays at the broker");
-                false
+                None
             }
         }
+    }
+}
+
+/// Hands messages to Kafka together.
+fn start(shared: &Shared, messages: &[Message]) -> Result<Started, Error> {
+    let mut load = Load::for_records(messages.len());
+    for message in messages {
+        let (mut batch, arrival) = message.parse(shared);
+        shared.intake.load(&mut batch, &arrival, &mut load)?;
+    }
+    shared.intake.send(&load, "mqtt")
+}
+
+/// Waits for Kafka, again and again; gives what may be acknowledged then.
+async fn store(shared: &Shared, messages: Vec<Message>, mut started: Result<Started, Error>) -> Vec<Ack> {
+    let mut backoff = Backoff::default();
+    loop {
+        let error = match started {
+            Ok(started) => match started.confirmed().await {
+                Ok(_) => return messages.into_iter().map(|message| message.ack).collect(),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        if matches!(error, Error::Refused { .. } | Error::Schemas(_)) {
+            return store_alone(shared, messages, &error).await;
+        }
+        tracing::debug!(%error, messages = messages.len(), "messages are not stored yet");
+        tokio::time::sleep(backoff.next()).await;
+        started = start(shared, &messages);
+    }
+}
+
+/// Stores each message for itself, since Kafka will never take what is in one of them.
+async fn store_alone(shared: &Shared, mut messages: Vec<Message>, error: &Error) -> Vec<Ack> {
+    if messages.len() > 1 {
+        let mut acks = Vec::with_capacity(messages.len());
+        for message in messages {
+            let message = vec![message];
+            let started = start(shared, &message);
+            acks.extend(Box::pin(store(shared, message, started)).await);
+        }
+        return acks;
+    }
+    match messages.pop() {
+        Some(message) => message.refuse(error, shared).await.into_iter().collect(),
+        None => Vec::new(),
     }
 }

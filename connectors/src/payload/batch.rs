@@ -109,19 +109,23 @@ impl Batch {
 
     /// Turns away the reports and events of objects that the registry does not hold.
     pub fn admit(&mut self, known: &KnownFacilities) {
-        let accepted = std::mem::take(&mut self.accepted);
-        for one in accepted {
+        let (now, refused) = (known.now(), &mut self.refused);
+        let before = refused.len();
+        self.accepted.retain(|one| {
             let (facility, device, readings) = match &one.record {
                 Outgoing::Report(r) => (&r.facility, r.device.as_deref(), r.readings.len()),
                 Outgoing::Event(event) => (&event.facility, None, 0),
-                _ => continue,
+                _ => return false,
             };
-            match known.check(facility, device) {
-                Ok(()) => self.accepted.push(one),
-                Err((reason, detail)) => self.refuse(one.index, reason, detail, one.raw, readings),
-            }
+            let Err((reason, detail)) = now.check(facility, device) else { return true };
+            let readings = u32::try_from(readings).unwrap_or(u32::MAX);
+            let raw = one.raw.clone();
+            refused.push(Refusal { index: one.index, metric: None, reason, detail, raw, readings });
+            false
+        });
+        if refused.len() > before {
+            refused.sort_by_key(|refusal| refusal.index);
         }
-        self.refused.sort_by_key(|refusal| refusal.index);
     }
 
     /// The records, then the rejects, as they go to Kafka; the records leave the batch.

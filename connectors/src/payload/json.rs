@@ -88,47 +88,49 @@ impl std::fmt::Display for SyntaxError {
 /// # Errors
 /// [`SyntaxError`] at the first byte that cannot be, also for anything after the value.
 pub fn parse(text: &str) -> Result<Node<'_>, SyntaxError> {
-    let mut reader = Reader { text, at: 0, keep: true };
+    let mut reader = Reader { text, at: 0, keep_until: text.len() };
     let node = reader.value(0)?;
     reader.end()?;
     Ok(node)
 }
 
-/// The places of the elements of an array, or of the value itself when it is none; nothing of them is kept.
+/// Reads the elements of an array one after the other, or the value itself when it is none; gives how many there are.
+/// Of an element with more than `greatest` bytes there is only the place.
 ///
 /// # Errors
-/// As for [`parse`].
-pub fn elements(text: &str) -> Result<Elements, SyntaxError> {
-    let mut reader = Reader { text, at: 0, keep: false };
-    reader.space();
-    if reader.peek() != Some(b'[') {
-        let value = reader.value(0)?.span;
-        reader.end()?;
-        return Ok(Elements { array: false, places: vec![value] });
-    }
-    let mut places = Vec::new();
-    reader.sequence(b']', |reader| {
-        places.push(reader.value(1)?.span);
+/// As for [`parse`]; elements before the error have been given then.
+pub fn each_element<'a>(
+    text: &'a str,
+    greatest: usize,
+    mut each: impl FnMut(usize, Element<'a>),
+) -> Result<usize, SyntaxError> {
+    let mut reader = Reader { text, at: 0, keep_until: 0 };
+    let mut number = 0;
+    let mut element = |reader: &mut Reader<'a>| {
+        reader.keep_until = reader.at.saturating_add(greatest);
+        let node = reader.value(0)?;
+        each(number, if node.span.len() > greatest { Err(node.span) } else { Ok(node) });
+        number += 1;
         Ok(())
-    })?;
+    };
+    reader.space();
+    if reader.peek() == Some(b'[') {
+        reader.sequence(b']', element)?;
+    } else {
+        element(&mut reader)?;
+    }
     reader.end()?;
-    Ok(Elements { array: true, places })
+    Ok(number)
 }
 
-/// What [`elements`] found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Elements {
-    /// Whether the text is an array.
-    pub array: bool,
-    /// Where its elements are.
-    pub places: Vec<Range<usize>>,
-}
+/// An element, or the place of one that is too long.
+pub type Element<'a> = Result<Node<'a>, Range<usize>>;
 
 struct Reader<'a> {
     text: &'a str,
     at: usize,
-    /// False when only places matter: containers then stay empty.
-    keep: bool,
+    /// What is read beyond is not kept: containers stay incomplete, only their places are right.
+    keep_until: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -136,10 +138,18 @@ impl<'a> Reader<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// How many bytes from here on are of a kind.
+    fn run(&self, is: impl Fn(u8) -> bool) -> usize {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        rest.iter().position(|byte| !is(*byte)).unwrap_or(rest.len())
+    }
+
+    fn keeps(&self) -> bool {
+        self.at <= self.keep_until
+    }
+
     fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
+        self.at += self.run(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
     }
 
     fn wrong<T>(&self, expected: &'static str) -> Result<T, SyntaxError> {
@@ -162,7 +172,7 @@ impl<'a> Reader<'a> {
                 let mut nodes = Vec::new();
                 self.sequence(b']', |reader| {
                     let node = reader.value(depth + 1)?;
-                    if reader.keep {
+                    if reader.keeps() {
                         nodes.push(node);
                     }
                     Ok(())
@@ -223,11 +233,9 @@ impl<'a> Reader<'a> {
     }
 
     fn digits(&mut self) -> Result<(), SyntaxError> {
-        let start = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
-        if self.at > start { Ok(()) } else { self.wrong("a digit") }
+        let digits = self.run(|byte| byte.is_ascii_digit());
+        self.at += digits;
+        if digits > 0 { Ok(()) } else { self.wrong("a digit") }
     }
 
     fn object(&mut self, depth: usize) -> Result<Kind<'a>, SyntaxError> {
@@ -244,7 +252,7 @@ impl<'a> Reader<'a> {
             }
             reader.at += 1;
             let value = reader.value(depth + 1)?;
-            if reader.keep {
+            if reader.keeps() {
                 members.push(Member { key, span: start..reader.at, value });
             }
             Ok(())
@@ -306,6 +314,7 @@ impl<'a> Reader<'a> {
         let mut unescaped: Option<String> = None;
         let mut from = start;
         loop {
+            self.at += self.run(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
             match self.peek() {
                 Some(b'"') => {
                     let tail = &self.text[from..self.at];
@@ -319,15 +328,14 @@ impl<'a> Reader<'a> {
                     let text = unescaped.get_or_insert_with(String::new);
                     text.push_str(&self.text[from..self.at]);
                     let c = self.escape()?;
-                    if self.keep {
+                    if self.keeps() {
                         text.push(c);
                     } else {
                         text.clear();
                     }
                     from = self.at;
                 }
-                Some(0..=0x1f) => return self.wrong("an escape for a control character"),
-                Some(_) => self.at += 1,
+                Some(_) => return self.wrong("an escape for a control character"),
                 None => return self.wrong("'\"'"),
             }
         }
@@ -416,7 +424,33 @@ mod tests {
             }
             (Err(error), Ok(value)) => panic!("{text}: {error}, but it is {value}"),
         }
-        assert_eq!(elements(text).is_ok(), parse(text).is_ok(), "{text}");
+        one_by_one(text);
+    }
+
+    /// The elements one after the other are those of the whole; of those that are too long there is the place.
+    fn one_by_one(text: &str) {
+        for greatest in [0, 2, 5, usize::MAX] {
+            let mut found = Vec::new();
+            let number = each_element(text, greatest, |index, element| {
+                assert_eq!(index, found.len());
+                found.push(element);
+            });
+            let whole = match parse(text) {
+                Err(error) => return assert_eq!(number, Err(error), "{text}"),
+                Ok(Node { kind: Kind::Array(nodes), .. }) => nodes,
+                Ok(node) => vec![node],
+            };
+            assert_eq!(number, Ok(whole.len()));
+            let wanted = |node: Node<'_>| match node.span.len() > greatest {
+                true => (node.span, None),
+                false => (node.span.clone(), Some(format!("{:?}", node.kind))),
+            };
+            let found = found.into_iter().map(|element| match element {
+                Ok(node) => (node.span.clone(), Some(format!("{:?}", node.kind))),
+                Err(place) => (place, None),
+            });
+            assert_eq!(found.collect::<Vec<_>>(), whole.into_iter().map(wanted).collect::<Vec<_>>(), "{text}");
+        }
     }
 
     #[rstest::rstest]

@@ -33,23 +33,27 @@ pub(super) fn each_element(
         Ok(found) => found,
         Err((reason, detail)) => return Batch::unreadable(payload, reason, detail),
     };
-    let elements = match json::elements(text) {
-        Ok(elements) => elements,
-        Err(error) => return Batch::unreadable(payload, Reason::Malformed, error.to_string()),
-    };
-    if elements.places.is_empty() {
-        return Batch::unreadable(payload, Reason::Empty, "the array has no elements".to_owned());
+    let (source, mut batch) = (Source { payload, offset }, Batch::default());
+    let read = json::each_element(text, MAX_RECORD, |index, element| match element {
+        // The payload as a whole is refused below.
+        _ if index >= MAX_RECORDS => {}
+        Ok(node) => record(&mut batch, index, source, &node),
+        Err(place) => too_long(&mut batch, index, source.bytes(&place)),
+    });
+    match read {
+        Err(error) => Batch::unreadable(payload, Reason::Malformed, error.to_string()),
+        Ok(0) => Batch::unreadable(payload, Reason::Empty, "the array has no elements".to_owned()),
+        Ok(number) if number > MAX_RECORDS => {
+            let detail = format!("{number} records, {MAX_RECORDS} are allowed");
+            Batch::unreadable(payload, Reason::TooLarge, detail)
+        }
+        Ok(_) => batch,
     }
-    if elements.places.len() > MAX_RECORDS {
-        let detail = format!("{} records, {MAX_RECORDS} are allowed", elements.places.len());
-        return Batch::unreadable(payload, Reason::TooLarge, detail);
-    }
-    let mut batch = Batch::default();
-    for (index, place) in elements.places.into_iter().enumerate() {
-        let source = Source { payload, offset: offset + place.start };
-        one(&mut batch, index, source, &text[place], &mut record);
-    }
-    batch
+}
+
+fn too_long(batch: &mut Batch, index: usize, record: Bytes) {
+    let detail = format!("the record has {} bytes, {MAX_RECORD} are allowed", record.len());
+    batch.refuse(index, Reason::TooLarge, detail, record, 0);
 }
 
 /// Takes a payload apart into its lines.
@@ -72,10 +76,14 @@ pub(super) fn each_line(
         }
         let bytes = payload.slice(offset..offset + line.trim_ascii_end().len());
         match text(&bytes) {
-            Ok((text, skipped)) => {
-                let source = Source { payload, offset: offset + skipped };
-                one(&mut batch, index, source, text, &mut record);
-            }
+            Ok((text, _)) if text.len() > MAX_RECORD => too_long(&mut batch, index, bytes),
+            Ok((text, skipped)) => match json::parse(text) {
+                Ok(node) => record(&mut batch, index, Source { payload, offset: offset + skipped }, &node),
+                Err(error) => {
+                    let line = bytes.slice(skipped..);
+                    batch.refuse(index, Reason::Malformed, error.to_string(), line, 0);
+                }
+            },
             Err((reason, detail)) => batch.refuse(index, reason, detail, bytes, 0),
         }
         index += 1;
@@ -84,24 +92,6 @@ pub(super) fn each_line(
         return Batch::unreadable(payload, Reason::Empty, "the payload has no lines".to_owned());
     }
     batch
-}
-
-fn one(
-    batch: &mut Batch,
-    index: usize,
-    source: Source<'_>,
-    text: &str,
-    record: &mut impl FnMut(&mut Batch, usize, Source<'_>, &Node<'_>),
-) {
-    let whole = source.bytes(&(0..text.len()));
-    if text.len() > MAX_RECORD {
-        let detail = format!("the record has {} bytes, {MAX_RECORD} are allowed", text.len());
-        return batch.refuse(index, Reason::TooLarge, detail, whole, 0);
-    }
-    match json::parse(text) {
-        Ok(node) => record(batch, index, source, &node),
-        Err(error) => batch.refuse(index, Reason::Malformed, error.to_string(), whole, 0),
-    }
 }
 
 /// The payload as text without a byte order mark, and how many bytes that mark took.
@@ -230,13 +220,13 @@ fn readings(batch: &mut Batch, draft: &mut Draft, source: Source<'_>, node: &Nod
         Kind::Object(members) => {
             for member in members {
                 let found = value(&member.key, &member.value.kind);
-                draft.reading(batch, &member.key, found, source.bytes(&member.span));
+                draft.reading(batch, &member.key, found, || source.bytes(&member.span));
             }
         }
         Kind::Array(elements) => {
             for element in elements {
                 let (metric, found) = pair(element);
-                draft.reading(batch, metric, found, source.bytes(&element.span));
+                draft.reading(batch, metric, found, || source.bytes(&element.span));
             }
         }
         // `head` lets nothing else through.

@@ -234,9 +234,9 @@ impl Mapping {
                 Ok(Some(node)) => {
                     let found =
                         value(&metric.code, &node.kind).and_then(|raw| scale.apply(&metric.code, raw));
-                    draft.reading(batch, &metric.code, found, source.bytes(&node.span));
+                    draft.reading(batch, &metric.code, found, || source.bytes(&node.span));
                 }
-                Err(wrong) => draft.reading(batch, &metric.code, Err(wrong), source.bytes(&record.span)),
+                Err(wrong) => draft.reading(batch, &metric.code, Err(wrong), || source.bytes(&record.span)),
             }
         }
         draft.finish(batch, arrival);

@@ -3,7 +3,7 @@
 //! Enters: the fields of a record as they were found. Leaves: a report, and a refusal per reading that cannot be used.
 
 use bytes::Bytes;
-use schemas::{Catalogue, Code, MetricKind, Millis, RawReading, RawValue, Reason, Report, number, time};
+use schemas::{Catalogue, Code, MetricId, MetricKind, Millis, RawReading, RawValue, Reason, Report, number, time};
 
 use super::{
     Arrival, Batch, MAX_READINGS, MAX_TEXT,
@@ -51,7 +51,8 @@ pub struct Draft {
     pub sequence: Option<i64>,
     /// What was read so far.
     pub readings: smallvec::SmallVec<[RawReading; 4]>,
-    seen: rustc_hash::FxHashSet<Code>,
+    /// A bit per metric of the catalogue.
+    seen: smallvec::SmallVec<[u64; 4]>,
     refused: usize,
 }
 
@@ -68,18 +69,24 @@ impl Draft {
             received_at: arrival.at,
             sequence: None,
             readings: smallvec::SmallVec::new(),
-            seen: rustc_hash::FxHashSet::default(),
+            seen: smallvec::SmallVec::new(),
             refused: 0,
         }
     }
 
-    /// Adds a reading, or refuses it in `batch`.
-    pub fn reading(&mut self, batch: &mut Batch, metric: &str, value: Result<RawValue, Wrong>, bytes: Bytes) {
+    /// Adds a reading, or refuses it with its bytes in `batch`.
+    pub fn reading(
+        &mut self,
+        batch: &mut Batch,
+        metric: &str,
+        value: Result<RawValue, Wrong>,
+        bytes: impl FnOnce() -> Bytes,
+    ) {
         match self.checked(metric, value) {
             Ok(reading) => self.readings.push(reading),
             Err(wrong) => {
                 self.refused += 1;
-                batch.refuse_reading(self.index, metric, wrong, &self.raw, bytes);
+                batch.refuse_reading(self.index, metric, wrong, &self.raw, bytes());
             }
         }
     }
@@ -96,23 +103,28 @@ impl Draft {
         if self.readings.len() + self.refused >= MAX_READINGS {
             return Err((Reason::TooLarge, format!("a report may hold {MAX_READINGS} readings")));
         }
-        let code = Code::const_new(id.code());
-        // Few readings are searched in place; many (up to the limit) would be searched too long.
-        let repeated = if self.readings.len() < 16 {
-            self.readings.iter().any(|reading| reading.metric == code)
-        } else {
-            if self.seen.is_empty() {
-                self.seen.extend(self.readings.iter().map(|reading| reading.metric.clone()));
-            }
-            !self.seen.insert(code.clone())
-        };
-        if repeated {
+        if self.has(id) {
             return Err((
                 Reason::DuplicateKey,
                 format!("{metric} stands more than once in the record, the first is used"),
             ));
         }
-        Ok(RawReading { metric: code, value: value? })
+        let value = value?;
+        self.mark(id);
+        Ok(RawReading { metric: Code::const_new(id.code()), value })
+    }
+
+    fn has(&self, metric: MetricId) -> bool {
+        let (word, bit) = (usize::from(metric.0 / 64), metric.0 % 64);
+        self.seen.get(word).is_some_and(|bits| bits >> bit & 1 == 1)
+    }
+
+    fn mark(&mut self, metric: MetricId) {
+        let (word, bit) = (usize::from(metric.0 / 64), metric.0 % 64);
+        if self.seen.len() <= word {
+            self.seen.resize(word + 1, 0);
+        }
+        self.seen[word] |= 1 << bit;
     }
 
     /// Ends the record: a report when it has readings, a refusal when it never had any.

@@ -71,7 +71,10 @@ pub fn parse(payload: &Bytes, arrival: &Arrival) -> Batch {
             Err((reason, detail)) => batch.refuse(index, reason, detail, bytes, 1),
         }
     });
-    if !batch.unreadable && groups.is_empty() && batch.refused.is_empty() {
+    if batch.unreadable {
+        return batch;
+    }
+    if groups.is_empty() && batch.refused.is_empty() {
         return Batch::unreadable(payload, Reason::Empty, "the pack has no values".to_owned());
     }
     // Only the whole pack can be sent again, but a reject per object must not repeat it without bound.
@@ -88,7 +91,7 @@ pub fn parse(payload: &Bytes, arrival: &Arrival) -> Batch {
     for one in resolved {
         let draft = &mut drafts[one.group];
         let first = std::mem::replace(&mut draft.index, one.index);
-        draft.reading(&mut batch, &one.metric, one.value, one.bytes);
+        draft.reading(&mut batch, &one.metric, one.value, || one.bytes);
         draft.index = first;
     }
     for draft in drafts {

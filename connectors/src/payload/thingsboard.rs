@@ -90,7 +90,7 @@ fn record(
         Ok((mut draft, values)) => {
             for member in values {
                 let found = value(&member.key, &member.value.kind);
-                draft.reading(batch, &member.key, found, source.bytes(&member.span));
+                draft.reading(batch, &member.key, found, || source.bytes(&member.span));
             }
             draft.finish(batch, arrival);
         }

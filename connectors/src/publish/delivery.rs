@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use rdkafka::{
-    ClientContext, Message,
+    ClientContext,
     error::{KafkaError, RDKafkaErrorCode},
     message::DeliveryResult,
     producer::ProducerContext,
@@ -101,6 +101,9 @@ impl Batch {
         if self.left.fetch_sub(records, Ordering::AcqRel) == records {
             self.pressure.release(self.bytes, self.records);
             let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(code) = outcome.failure {
+                tracing::warn!(%code, records = self.records, "a batch was not delivered as a whole");
+            }
             if let Some(done) = outcome.done.take() {
                 // The caller may have stopped waiting.
                 let _ = done.send(outcome.failure);
@@ -137,8 +140,7 @@ impl ProducerContext for Deliveries {
                 self.broker.set(REACHABLE);
                 batch.settle(1, None);
             }
-            Err((error, message)) => {
-                tracing::warn!(%error, topic = message.topic(), "a record was not delivered");
+            Err((error, _)) => {
                 batch.settle(1, Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)));
             }
         }

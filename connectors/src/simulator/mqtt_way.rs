@@ -43,6 +43,7 @@ impl MqttWay {
         let mut options = MqttOptions::new(id, (host, port));
         options.set_keep_alive(30);
         options.set_outgoing_inflight_upper_limit(IN_FLIGHT);
+        options.set_max_request_batch(usize::from(IN_FLIGHT));
         let (client, mut events) = AsyncClient::builder(options).capacity(usize::from(IN_FLIGHT)).build();
         let broker = url.to_owned();
         let connection = tokio::spawn(async move {

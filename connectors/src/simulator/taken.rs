@@ -19,7 +19,7 @@ const BEHIND: usize = 2;
 const CONNECTED: &str = "nuanliu_mqtt_connected{";
 /// How long the connector may take to subscribe: before that, a broker keeps nothing for it.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(30);
-/// How long nothing may move before the driver goes on without looking.
+/// How long nothing may move before what is missing counts as lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Compares what was sent over MQTT with what arrived.
@@ -86,17 +86,20 @@ impl Taken {
             if arrived > best {
                 (best, moved) = (arrived, Instant::now());
             } else if moved.elapsed() > PATIENCE {
-                tracing::warn!(
-                    url = self.url,
-                    arrived,
-                    sent = mark,
-                    "MQTT has stopped moving, going on without looking"
-                );
-                self.baseline = None;
+                let missing = mark - arrived;
+                tracing::warn!(url = self.url, missing, "MQTT has stopped moving, what is missing counts as lost");
+                self.forget(missing);
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Waits no more for so many reports, but still for those sent after them: a broker's queue grows by a minute per
+    /// [`PATIENCE`] at most, whatever has become of the connector.
+    fn forget(&mut self, missing: u64) {
+        self.sent -= missing;
+        self.marks.iter_mut().for_each(|mark| *mark -= missing);
     }
 
     async fn count(&self) -> Option<u64> {
@@ -155,6 +158,19 @@ mod tests {
         assert!((55..100).contains(&count.load(Ordering::SeqCst)));
         taken.all().await;
         assert!(count.load(Ordering::SeqCst) >= 155);
+    }
+
+    #[test]
+    fn what_is_lost_is_not_waited_for_again() {
+        let mut taken = Taken {
+            client: Client::new(),
+            url: String::new(),
+            baseline: Some(0),
+            sent: 300,
+            marks: VecDeque::from([200, 300]),
+        };
+        taken.forget(40);
+        assert_eq!((taken.baseline, taken.sent, taken.marks), (Some(0), 260, VecDeque::from([160, 260])));
     }
 
     #[test]

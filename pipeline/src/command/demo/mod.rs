@@ -26,6 +26,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long the deliveries to the province may take at the end.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long the broker keeps the connector's session, s: for a connection that was lost.
+const SESSION_EXPIRY: u32 = 60;
+
 /// How large a demo.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -104,6 +107,8 @@ fn own_place(mut config: Config) -> anyhow::Result<Config> {
     let mqtt = config.mqtt.as_mut().context("the demo needs the [mqtt] section")?;
     mqtt.accept_received_at = true;
     mqtt.client_id = config.kafka.prefix.clone();
+    // Nobody comes back for this session, for which the broker would keep what later demos send.
+    mqtt.session_expiry = SESSION_EXPIRY;
     match fs::remove_dir_all(&config.pipeline.state) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)?,
         _ => {}
