@@ -42,7 +42,7 @@ const HALF: f64 = 50_000.0;
 /// Devices on MQTT, messages that each sends without waiting, messages of a run, and how many may wait at the broker.
 const DEVICES: usize = 1_000;
 const WINDOW: usize = 4;
-const MESSAGES: u64 = 160_000;
+const MESSAGES: u64 = 100_000;
 const BACKLOG: u64 = 20_000;
 /// Minutes that are simulated.
 const MINUTES: usize = 20;
@@ -78,26 +78,43 @@ const SHARES: [(Option<usize>, [&str; 4]); 3] = [
     ),
 ];
 
-pub async fn measure() -> Vec<Figure> {
+/// Connectors that have read the registry of a district, and what the district reports.
+struct Doors {
+    site: Site,
+    process: Process,
+    reports: Vec<Report>,
+}
+
+impl Doors {
+    async fn open(extra: &str) -> Doors {
+        let site = Site::new("connectors", extra);
+        ensure_topics(&site.kafka()).await.unwrap();
+        let plan = Plan::of(Size::of_stations(200));
+        site.publish(&simulator::registry_records(&plan)).await;
+        let process = site.start(&["connect"]);
+        until("the connectors", SOON, async || {
+            let ready = reqwest::get(format!("http://{}/readyz", site.http)).await;
+            ready.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+        let minutes = Simulator::new(&plan, vec![]).unwrap().take(MINUTES);
+        Doors { site, process, reports: minutes.flat_map(|minute| minute.reports).collect() }
+    }
+}
+
+pub async fn http() -> Vec<Figure> {
+    let Doors { site, process, reports } = Doors::open("").await;
+    pin(&process);
+    over_http(&site, &process, &reports).await
+}
+
+pub async fn mqtt() -> Vec<Figure> {
     let mosquitto = Mosquitto::start();
     let extra = format!("---\n[mqtt]\nbroker = \"mqtt://127.0.0.1:{}\"\n", mosquitto.port);
-    let site = Site::new("connectors", &extra);
-    ensure_topics(&site.kafka()).await.unwrap();
-    let plan = Plan::of(Size::of_stations(200));
-    site.publish(&simulator::registry_records(&plan)).await;
-    let process = site.start(&["connect"]);
-    until("the connectors", SOON, async || {
-        let ready = reqwest::get(format!("http://{}/readyz", site.http)).await;
-        ready.is_ok_and(|answer| answer.status().is_success())
-            && metric(&site.http, "nuanliu_mqtt_connected").await == Some(1.0)
-    })
-    .await;
-    let reports: Vec<Report> =
-        Simulator::new(&plan, vec![]).unwrap().take(MINUTES).flat_map(|minute| minute.reports).collect();
-    let mut figures = over_mqtt(&site, &process, &mosquitto, &reports).await;
-    pin(&process);
-    figures.extend(over_http(&site, &process, &reports).await);
-    figures
+    let Doors { site, process, reports } = Doors::open(&extra).await;
+    until("the subscription", SOON, async || metric(&site.http, "nuanliu_mqtt_connected").await == Some(1.0))
+        .await;
+    over_mqtt(&site, &process, &mosquitto, &reports).await
 }
 
 /// Leaves a process one core.
@@ -222,10 +239,7 @@ async fn over_http(site: &Site, process: &Process, reports: &[Report]) -> Vec<Fi
             let (begun, used) = (Instant::now(), cpu_seconds(process));
             let readings = as_fast_as_answered(site, &requests).await;
             let (seconds, used) = (begun.elapsed().as_secs_f64(), cpu_seconds(process) - used);
-            eprintln!(
-                "{rate_name}, run {}: {readings} readings in {seconds:.1} s, {used:.2} CPU s",
-                run + 1
-            );
+            eprintln!("{rate_name}, run {}: {readings} readings in {seconds:.1} s, {used:.2} CPU s", run + 1);
             rates.push(readings as f64 / seconds);
             cpu.push(used / readings as f64 * 1e6);
         }
@@ -376,12 +390,7 @@ struct Progress {
     failed: AtomicBool,
 }
 
-async fn over_mqtt(
-    site: &Site,
-    process: &Process,
-    mosquitto: &Mosquitto,
-    reports: &[Report],
-) -> Vec<Figure> {
+async fn over_mqtt(site: &Site, process: &Process, mosquitto: &Mosquitto, reports: &[Report]) -> Vec<Figure> {
     let reports: Vec<Report> =
         reports.iter().filter(|report| report.facility.starts_with("CD-")).cloned().collect();
     let mut figures = Vec::new();
@@ -428,7 +437,9 @@ async fn send(site: &Site, port: u16, bursts: &Arc<Vec<Vec<u8>>>) -> f64 {
             let mut acknowledgements = [0; 4 * WINDOW];
             for burst in bursts.iter().cycle().skip(number).step_by(DEVICES) {
                 let window = WINDOW as u64;
-                while progress.sent.load(Ordering::Relaxed) > progress.arrived.load(Ordering::Relaxed) + BACKLOG {
+                while progress.sent.load(Ordering::Relaxed)
+                    > progress.arrived.load(Ordering::Relaxed) + BACKLOG
+                {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 if progress.sent.fetch_add(window, Ordering::Relaxed) + window > MESSAGES {
@@ -445,7 +456,10 @@ async fn send(site: &Site, port: u16, bursts: &Arc<Vec<Vec<u8>>>) -> f64 {
     loop {
         let arrived = taken(site).await - before;
         progress.arrived.store(arrived, Ordering::Relaxed);
-        assert!(!progress.failed.load(Ordering::Relaxed), "Mosquitto answered with something else than PUBACK");
+        assert!(
+            !progress.failed.load(Ordering::Relaxed),
+            "Mosquitto answered with something else than PUBACK"
+        );
         if arrived >= MESSAGES {
             return begun.elapsed().as_secs_f64();
         }

@@ -91,7 +91,8 @@ fn main() {
     measure("station_year", &mut || runtime.block_on(station_year::measure()));
     measure("size", &mut || runtime.block_on(size::measure()));
     measure("latency", &mut || runtime.block_on(latency::measure()));
-    measure("connectors", &mut || runtime.block_on(connectors::measure()));
+    measure("connectors_http", &mut || runtime.block_on(connectors::http()));
+    measure("connectors_mqtt", &mut || runtime.block_on(connectors::mqtt()));
     measure("memory", &mut || runtime.block_on(memory::measure()));
     measure("checkpoint_ratio", &mut || runtime.block_on(recovery::throughput()));
     measure("recovery", &mut || runtime.block_on(recovery::measure()));

@@ -449,7 +449,11 @@ mod tests {
                 Ok(node) => (node.span.clone(), Some(format!("{:?}", node.kind))),
                 Err(place) => (place, None),
             });
-            assert_eq!(found.collect::<Vec<_>>(), whole.into_iter().map(wanted).collect::<Vec<_>>(), "{text}");
+            assert_eq!(
+                found.collect::<Vec<_>>(),
+                whole.into_iter().map(wanted).collect::<Vec<_>>(),
+                "{text}"
+            );
         }
     }
 

@@ -3,7 +3,9 @@
 //! Enters: the fields of a record as they were found. Leaves: a report, and a refusal per reading that cannot be used.
 
 use bytes::Bytes;
-use schemas::{Catalogue, Code, MetricId, MetricKind, Millis, RawReading, RawValue, Reason, Report, number, time};
+use schemas::{
+    Catalogue, Code, MetricId, MetricKind, Millis, RawReading, RawValue, Reason, Report, number, time,
+};
 
 use super::{
     Arrival, Batch, MAX_READINGS, MAX_TEXT,

@@ -87,7 +87,11 @@ impl Taken {
                 (best, moved) = (arrived, Instant::now());
             } else if moved.elapsed() > PATIENCE {
                 let missing = mark - arrived;
-                tracing::warn!(url = self.url, missing, "MQTT has stopped moving, what is missing counts as lost");
+                tracing::warn!(
+                    url = self.url,
+                    missing,
+                    "MQTT has stopped moving, what is missing counts as lost"
+                );
                 self.forget(missing);
                 return;
             }
