@@ -29,9 +29,9 @@ use tokio::{
 use crate::{
     Figure,
     probe::{cpu_seconds, cpu_seconds_of, metric},
+    runs,
 };
 
-const RUNS: usize = 3;
 const SOON: Duration = Duration::from_secs(60);
 /// Reports of one request, and connections.
 const BATCH: usize = 100;
@@ -235,7 +235,7 @@ async fn over_http(site: &Site, process: &Process, reports: &[Report]) -> Vec<Fi
     for (one_in, [rate_name, cpu_name, ..]) in SHARES {
         let requests = requests(site, reports, one_in);
         let (mut rates, mut cpu) = (Vec::new(), Vec::new());
-        for run in 0..RUNS {
+        for run in 0..runs() {
             let (begun, used) = (Instant::now(), cpu_seconds(process));
             let readings = as_fast_as_answered(site, &requests).await;
             let (seconds, used) = (begun.elapsed().as_secs_f64(), cpu_seconds(process) - used);
@@ -248,7 +248,7 @@ async fn over_http(site: &Site, process: &Process, reports: &[Report]) -> Vec<Fi
     }
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
     let requests = requests(site, reports, None);
-    for _ in 0..RUNS {
+    for _ in 0..runs() {
         let mut answers = at_pace(site, &requests, HALF).await;
         answers.sort_by(f64::total_cmp);
         let at = |share: f64| answers[((answers.len() - 1) as f64 * share) as usize];
@@ -399,7 +399,7 @@ async fn over_mqtt(site: &Site, process: &Process, mosquitto: &Mosquitto, report
         let texts: Vec<(&Report, String)> = reports.iter().zip(texts(&reports, one_in)).collect();
         let bursts = Arc::new(bursts(&texts));
         let (mut rates, mut cpu) = (Vec::new(), Vec::new());
-        for run in 0..RUNS {
+        for run in 0..runs() {
             let (used, of_broker) = (cpu_seconds(process), cpu_seconds_of(mosquitto.process.id()));
             let seconds = send(site, mosquitto.port, &bursts).await;
             let (used, of_broker) =
