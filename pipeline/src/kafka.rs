@@ -1,5 +1,7 @@
 //! The reading side of Kafka: which partitions there are, how far they reach, and consumers for exact ranges.
 
+mod queue;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -11,6 +13,8 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 use schemas::{KafkaSettings, Topic};
+
+pub use queue::{Fetched, PartitionQueue};
 
 use crate::{Error, binding::Watermark, control::Control};
 

@@ -7,10 +7,9 @@ use std::{
 };
 
 use rdkafka::{
-    Message, Offset, Timestamp, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer, DefaultConsumerContext, base_consumer::PartitionQueue},
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
     error::KafkaError,
-    message::OwnedMessage,
     types::RDKafkaErrorCode,
 };
 use schemas::{Epoch, KafkaSettings, Topic};
@@ -28,7 +27,7 @@ use crate::{
     Error,
     binding::{Binding, Range},
     control::Control,
-    kafka,
+    kafka::{self, Fetched, PartitionQueue},
 };
 
 /// Records that one activation reads at most, so that the other operators have their turn.
@@ -78,20 +77,27 @@ impl RecordBatch {
         RecordBatch { topic, partition, bytes: Vec::new(), records: Vec::new(), newest: None }
     }
 
-    fn push(&mut self, message: &impl Message) {
-        self.bytes.extend_from_slice(message.key().unwrap_or_default());
+    fn push(&mut self, record: Fetched<'_>) {
+        self.bytes.extend_from_slice(record.key);
         let key_end = self.bytes.len() as u32;
-        if let Timestamp::LogAppendTime(at) = message.timestamp() {
-            self.newest = self.newest.max(Some(at));
+        let (appended_at, by_broker) = record.timestamp.unwrap_or_default();
+        if by_broker {
+            self.newest = self.newest.max(Some(appended_at));
         }
-        self.bytes.extend_from_slice(message.payload().unwrap_or_default());
+        self.bytes.extend_from_slice(record.value.unwrap_or_default());
         self.records.push(Bounds {
-            offset: message.offset(),
-            appended_at: message.timestamp().to_millis().unwrap_or_default(),
+            offset: record.offset,
+            appended_at,
             key_end,
             end: self.bytes.len() as u32,
-            tombstone: message.payload().is_none(),
+            tombstone: record.value.is_none(),
         });
+    }
+
+    /// Takes the records out, and leaves room for as many.
+    fn next(&mut self) -> RecordBatch {
+        let (bytes, records) = (Vec::with_capacity(self.bytes.len()), Vec::with_capacity(self.records.len()));
+        std::mem::replace(self, RecordBatch { bytes, records, newest: None, ..*self })
     }
 
     /// The records in the order of their offsets.
@@ -183,13 +189,11 @@ struct PartitionReader {
     topic: Topic,
     partition: i32,
     consumer: Arc<BaseConsumer>,
-    queue: PartitionQueue<DefaultConsumerContext>,
+    queue: PartitionQueue,
     /// The next offset that has not been released.
     position: i64,
     /// The range that is being read.
     current: (i64, i64),
-    /// A record beyond the range in which it was met.
-    ahead: Option<OwnedMessage>,
     /// When this partition last gave something while more was wanted.
     moved: Instant,
     /// Set while an end-of-partition answer is awaited that was asked for after the range was bound.
@@ -207,7 +211,7 @@ impl Reader {
             list.add_partition_offset(&topic, range.partition, Offset::Offset(range.from))
                 .map_err(|error| Error::Kafka { what: what(), error })?;
             let queue =
-                consumer.split_partition_queue(&topic, range.partition).ok_or_else(|| Error::Kafka {
+                PartitionQueue::split(&consumer, &topic, range.partition).ok_or_else(|| Error::Kafka {
                     what: what(),
                     error: KafkaError::Subscription("the partition has no queue".to_owned()),
                 })?;
@@ -218,7 +222,6 @@ impl Reader {
                 queue,
                 position: range.from,
                 current: (range.from, range.from),
-                ahead: None,
                 moved: Instant::now(),
                 confirming: false,
             });
@@ -277,7 +280,8 @@ impl PartitionReader {
                 tracing::debug!(%error, topic, partition = self.partition, "cannot seek yet");
                 return false;
             }
-            (self.position, self.ahead, self.confirming) = (range.from, None, false);
+            self.queue.clear();
+            (self.position, self.confirming) = (range.from, false);
         }
         self.current = (range.from, range.upto);
         true
@@ -294,65 +298,59 @@ impl PartitionReader {
             return Ok(true);
         }
         let mut batch = RecordBatch::new(range.topic, range.partition);
-        if let Some(message) = self.ahead.take_if(|m| m.offset() < range.upto) {
-            self.position = message.offset() + 1;
-            batch.push(&message);
-        }
-        if self.ahead.is_some() {
-            self.position = range.upto;
-        }
+        let before = self.position;
         while self.position < range.upto && *room > 0 {
-            match self.queue.poll(Duration::ZERO) {
+            match self.queue.peek() {
                 None => break,
-                Some(Ok(message)) if message.offset() < range.upto => {
-                    self.position = message.offset() + 1;
-                    (self.moved, self.confirming) = (Instant::now(), false);
+                Some(Ok(record)) if record.offset < range.upto => {
+                    self.position = record.offset + 1;
+                    batch.push(record);
                     *room -= 1;
-                    batch.push(&message);
                     if batch.records.len() == RECORDS_PER_BATCH {
-                        give(std::mem::replace(&mut batch, RecordBatch::new(range.topic, range.partition)));
+                        give(batch.next());
                     }
                 }
-                Some(Ok(message)) => {
-                    // The last offsets of the range hold no record: compacted away, or a transaction's mark.
-                    self.ahead = Some(message.detach());
+                // The last offsets of the range hold no record: compacted away, or a transaction's mark. This record
+                // waits for the range it belongs to.
+                Some(Ok(_)) => {
                     self.position = range.upto;
-                    (self.moved, self.confirming) = (Instant::now(), false);
+                    break;
                 }
                 // The end lies at or behind `upto`, which existed when the epoch was bound. An answer that may be
                 // older than the binding says nothing.
-                Some(Err(KafkaError::PartitionEOF(_))) if self.confirming => {
-                    self.position = range.upto;
-                    (self.moved, self.confirming) = (Instant::now(), false);
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) => {
-                    let what = format!(
-                        "reading {}/{} at offset {}",
-                        range.topic.name(),
-                        range.partition,
-                        self.position
-                    );
-                    match error.rdkafka_error_code() {
-                        Some(code) if is_passing(code) => tracing::warn!(%error, "{what}"),
-                        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                            return Err(Error::Lost(format!(
-                                "{}/{}: offset {} is no longer there, up to {} was to be read",
-                                range.topic.name(),
-                                range.partition,
-                                self.position,
-                                range.upto
-                            )));
-                        }
-                        _ => return Err(Error::Kafka { what, error }),
-                    }
-                }
+                Some(Err(RDKafkaErrorCode::PartitionEOF)) if self.confirming => self.position = range.upto,
+                Some(Err(RDKafkaErrorCode::PartitionEOF)) => {}
+                Some(Err(code)) => self.judge(code, range)?,
             }
+            self.queue.take();
+        }
+        if self.position > before {
+            (self.moved, self.confirming) = (Instant::now(), false);
         }
         if !batch.records.is_empty() {
             give(batch);
         }
         Ok(self.position >= range.upto)
+    }
+
+    /// What an error of the client means for a range.
+    fn judge(&self, code: RDKafkaErrorCode, range: &Range) -> Result<(), Error> {
+        let Range { partition, upto, .. } = *range;
+        let (topic, position) = (range.topic.name(), self.position);
+        let what = format!("reading {topic}/{partition} at offset {position}");
+        let error = KafkaError::MessageConsumption(code);
+        match code {
+            code if is_passing(code) => {
+                tracing::warn!(%error, "{what}");
+                Ok(())
+            }
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+                Err(Error::Lost(format!(
+                    "{topic}/{partition}: offset {position} is no longer there, up to {upto} was to be read"
+                )))
+            }
+            _ => Err(Error::Kafka { what, error }),
+        }
     }
 
     /// When nothing comes although more is bound, the rest of the range may hold no records (compaction, marks of
