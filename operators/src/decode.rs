@@ -10,8 +10,8 @@
 //! connectors to refuse; one that has come this far is passed on as it is.
 
 use schemas::{
-    Catalogue, Error, Metric, MetricId, Millis, Reason, Reject, ReportView, Stage,
-    avro::{Codec, Record},
+    Catalogue, Error, MetricId, Millis, Reason, Reject, ReportView, Stage,
+    avro::{Codec, Named, Record, ReportReader},
     number,
     report::ValueView,
 };
@@ -57,17 +57,19 @@ impl ReportDecoder {
         shares: &mut [Observations],
         rejects: &mut Vec<Reject>,
     ) -> Option<Millis> {
-        match self.codec.view_report(record.value) {
-            Ok(report) => {
-                let (place, view) = (Place { record, topic: &self.topic }, report.view());
-                let holder = holder(shard(view.facility), shares.len());
-                observe(&mut self.metrics, place, view, report.readings(), (&mut shares[holder], rejects))
-            }
-            Err(error) => {
-                rejects.push(unreadable(&self.topic, record, &error));
-                None
-            }
-        }
+        let refused = rejects.len();
+        let read = self.codec.report_body(record.value).and_then(|body| {
+            let reader = ReportReader::new(&body)?;
+            let holder = holder(shard(reader.view().facility), shares.len());
+            let (share, place) = (&mut shares[holder], Place { record, topic: &self.topic });
+            let read = observe(&mut self.metrics, place, reader, (share, rejects));
+            read.inspect_err(|_| share.abandon())
+        });
+        read.unwrap_or_else(|error| {
+            rejects.truncate(refused);
+            rejects.push(unreadable(&self.topic, record, &error));
+            None
+        })
     }
 }
 
@@ -105,24 +107,28 @@ fn whole(place: Place<'_>, at: Millis, reason: Reason, detail: String) -> Reject
     Reject { at, origin: place.origin(), reason, detail, raw, stage: Stage::Dataflow, readings: 0 }
 }
 
-/// Reads a report into a share; `None` when none of its readings is left.
-fn observe<'a>(
+/// Reads a report into a share and answers when it arrived; `None` when none of its readings is left. After an error
+/// what it read so far is to be abandoned.
+fn observe(
     metrics: &mut MetricLookup,
     place: Place<'_>,
-    report: ReportView<'_>,
-    readings: impl Iterator<Item = (&'a str, ValueView<'a>)>,
+    mut reader: ReportReader<'_>,
     (share, rejects): (&mut Observations, &mut Vec<Reject>),
-) -> Option<Millis> {
+) -> Result<Option<Millis>, Error> {
+    let report = reader.view();
     let mut refused = false;
     let mut before = None;
-    for (code, value) in readings {
-        let metric = metrics.find(before, code);
-        match metric.ok_or(Reason::UnknownMetric).and_then(|metric| read(metric, value)) {
+    while let Some((metric, value)) = reader.next(|code| metrics.find(before, code))? {
+        let reading = match metric {
+            Named::Known(metric) => read(metric, value).map_err(|reason| (reason, metric.code())),
+            Named::Unknown(code) => Err((Reason::UnknownMetric, code)),
+        };
+        match reading {
             Ok(reading) => {
                 before = Some(reading.metric);
                 share.add(reading);
             }
-            Err(reason) => {
+            Err((reason, code)) => {
                 refused = true;
                 let detail = explain(reason, code, value);
                 rejects.push(refuse::reading(header(report), &place.origin(), (code, value), reason, detail));
@@ -134,7 +140,7 @@ fn observe<'a>(
             let detail = format!("report of {} has no readings", refuse::object(header(report)));
             rejects.push(whole(place, report.received_at, Reason::Empty, detail));
         }
-        return None;
+        return Ok(None);
     }
     share.close(&Observation {
         facility: report.facility,
@@ -146,7 +152,7 @@ fn observe<'a>(
         offset: place.record.offset,
         readings: &[],
     });
-    Some(report.received_at)
+    Ok(Some(report.received_at))
 }
 
 fn header(report: ReportView<'_>) -> Header<'_> {
@@ -186,28 +192,26 @@ fn explain(reason: Reason, code: &str, value: ValueView<'_>) -> String {
 /// metric before is tried first.
 struct MetricLookup {
     catalogue: &'static Catalogue,
-    /// By the number of the metric before, and one more for the first of a report.
-    after: Vec<Option<(MetricId, &'static Metric)>>,
+    /// Code and number, by the number of the metric before, and one more for the first of a report.
+    after: Vec<(&'static [u8], MetricId)>,
 }
 
 impl MetricLookup {
     fn new(catalogue: &'static Catalogue) -> MetricLookup {
-        MetricLookup { catalogue, after: vec![None; catalogue.iter().count() + 1] }
+        MetricLookup { catalogue, after: vec![(&[], MetricId(0)); catalogue.iter().count() + 1] }
     }
 
-    fn find(&mut self, before: Option<MetricId>, code: &str) -> Option<MetricId> {
+    #[inline]
+    fn find(&mut self, before: Option<MetricId>, code: &[u8]) -> Option<MetricId> {
         let after = match before {
             Some(metric) => &mut self.after[usize::from(metric.0)],
             None => self.after.last_mut()?,
         };
-        if let Some((id, metric)) = after
-            && metric.code == code
-        {
-            return Some(*id);
+        if after.0 != code || code.is_empty() {
+            let id = self.catalogue.id(std::str::from_utf8(code).ok()?)?;
+            *after = (self.catalogue.metric(id).code.as_bytes(), id);
         }
-        let id = self.catalogue.id(code)?;
-        *after = Some((id, self.catalogue.metric(id)));
-        Some(id)
+        Some(after.1)
     }
 }
 
@@ -349,7 +353,7 @@ mod tests {
         for _ in 0..2 {
             let mut before = None;
             for code in codes {
-                let found = lookup.find(before, code);
+                let found = lookup.find(before, code.as_bytes());
                 assert_eq!(found, catalogue.id(code), "{code}");
                 before = found.or(before);
             }

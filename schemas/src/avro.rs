@@ -7,7 +7,7 @@
 //! The schemas are the files `avro/*.avsc`, older ones `avro/old/*.avsc`. A change to a schema keeps the old file,
 //! and gives every new field a default.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use apache_avro::Schema;
 
@@ -23,7 +23,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use report::{Readings, ViewedReport};
+pub use report::{Named, ReportReader};
 
 use known::{Fingerprint, Known};
 
@@ -155,18 +155,15 @@ impl Codec {
         }
     }
 
-    /// Reads a report, in place when it is of the current schema. The bytes are checked to the end before this returns.
+    /// The body of a report for a [`ReportReader`]: in place when it is of the current schema.
     ///
     /// # Errors
-    /// As for [`Codec::decode`].
-    pub fn view_report<'a>(&self, bytes: &'a [u8]) -> Result<ViewedReport<'a>, Error> {
+    /// As for [`Codec::decode`], except for what the reader finds.
+    #[inline]
+    pub fn report_body<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
         match self.open(Topic::Reports, bytes)? {
-            (None, body) => report::view(body),
-            (Some(writer), body) => {
-                let current = resolution::resolve(Topic::Reports, writer, body)?;
-                let report = report::view(&current)?.into_report();
-                Ok(ViewedReport::Owned(Box::new(report)))
-            }
+            (None, body) => Ok(Cow::Borrowed(body)),
+            (Some(writer), body) => resolution::resolve(Topic::Reports, writer, body).map(Cow::Owned),
         }
     }
 

@@ -76,6 +76,11 @@ impl Observations {
         self.readings.len() > self.heads.last().map_or(0, |head| head.readings as usize)
     }
 
+    /// Takes away the readings that were added and belong to no report yet.
+    pub fn abandon(&mut self) {
+        self.readings.truncate(self.heads.last().map_or(0, |head| head.readings as usize));
+    }
+
     /// Ends the report whose readings were added; those in `report` do not count.
     pub fn close(&mut self, report: &Observation<'_>) {
         self.names.push_str(report.facility);
@@ -148,5 +153,7 @@ mod tests {
         assert_eq!(travelled, reports);
         reports.add(observed[0]);
         assert!(reports.is_open());
+        reports.abandon();
+        assert_eq!(reports, travelled);
     }
 }

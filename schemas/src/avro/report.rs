@@ -1,7 +1,7 @@
 //! Reports: the hot path, written by hand and read in place.
 //!
-//! Enters: [`Report`] or its bytes. Leaves: bytes or a [`ViewedReport`]. Guarantees: a report of the current schema is
-//! checked to its last byte before anything of it is used, and is read without allocation.
+//! Enters: [`Report`] or its bytes. Leaves: bytes, or what a [`ReportReader`] gives. Guarantees: a report is read in one
+//! pass without allocation, and its end says whether it was whole.
 
 use smallvec::SmallVec;
 
@@ -43,144 +43,103 @@ impl Record for Report {
     }
 
     fn decode_body(bytes: &[u8]) -> Result<Self, Error> {
-        view(bytes).map(ViewedReport::into_report)
+        ReportReader::new(bytes)?.into_report()
     }
 }
 
-/// A report whose bytes are known to be whole.
+/// A report that is read from its bytes in place, reading by reading. Whether the bytes are whole is known at the end.
 #[derive(Clone, Debug)]
-pub enum ViewedReport<'a> {
-    /// Of the current schema: read in place.
-    Borrowed {
-        /// All but the readings.
-        view: ReportView<'a>,
-        /// The readings, in the sender's order.
-        readings: Readings<'a>,
-    },
-    /// Of an older schema: resolved to the current one.
-    Owned(Box<Report>),
+pub struct ReportReader<'a> {
+    view: ReportView<'a>,
+    cursor: Cursor<'a>,
+    /// Items still to come in this block of the array.
+    items: usize,
 }
 
-impl ViewedReport<'_> {
+/// The metric of a reading: what the caller made of its code, or the code.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Named<'a, T> {
+    /// The caller knows it.
+    Known(T),
+    /// It does not.
+    Unknown(&'a str),
+}
+
+impl<'a> ReportReader<'a> {
+    /// Begins with a body of the current schema ([`super::Codec::report_body`]).
+    ///
+    /// # Errors
+    /// As for [`Record::decode_body`].
+    pub fn new(body: &'a [u8]) -> Result<ReportReader<'a>, Error> {
+        let mut cursor = Cursor::new(Topic::Reports, body);
+        let view = ReportView {
+            facility: cursor.str("facility")?,
+            device: cursor.option("device", |cursor| cursor.str("device"))?,
+            observed_at: cursor.long("observed_at")?,
+            received_at: cursor.long("received_at")?,
+            origin: cursor.str("origin")?,
+            sequence: cursor.option("sequence", |cursor| cursor.long("sequence"))?,
+        };
+        let items = cursor.block("readings")?;
+        Ok(ReportReader { view, cursor, items })
+    }
+
     /// All but the readings.
     #[must_use]
-    pub fn view(&self) -> ReportView<'_> {
-        match self {
-            ViewedReport::Borrowed { view, .. } => *view,
-            ViewedReport::Owned(report) => ReportView {
-                facility: &report.facility,
-                device: report.device.as_deref(),
-                observed_at: report.observed_at,
-                received_at: report.received_at,
-                origin: &report.origin,
-                sequence: report.sequence,
-            },
-        }
+    pub fn view(&self) -> ReportView<'a> {
+        self.view
     }
 
-    /// The metric codes and values, in the sender's order.
-    #[must_use]
-    pub fn readings(&self) -> Readings<'_> {
-        match self {
-            ViewedReport::Borrowed { readings, .. } => readings.clone(),
-            ViewedReport::Owned(report) => Readings(Source::Owned(report.readings.iter())),
-        }
-    }
-
-    /// The report on its own.
-    #[must_use]
-    pub fn into_report(self) -> Report {
-        match self {
-            ViewedReport::Owned(report) => *report,
-            ViewedReport::Borrowed { view, readings } => Report {
-                facility: view.facility.into(),
-                device: view.device.map(Code::from),
-                observed_at: view.observed_at,
-                received_at: view.received_at,
-                origin: view.origin.into(),
-                sequence: view.sequence,
-                readings: readings
-                    .map(|(metric, value)| RawReading { metric: metric.into(), value: value.into() })
-                    .collect::<SmallVec<_>>(),
-            },
-        }
-    }
-}
-
-/// The readings of a [`ViewedReport`]: metric code and value.
-#[derive(Clone, Debug)]
-pub struct Readings<'a>(Source<'a>);
-
-#[derive(Clone, Debug)]
-enum Source<'a> {
-    Encoded(Encoded<'a>),
-    Owned(std::slice::Iter<'a, RawReading>),
-}
-
-impl<'a> Iterator for Readings<'a> {
-    type Item = (&'a str, ValueView<'a>);
-
+    /// The next reading in the sender's order; `None` once the last byte was read. `known` is asked for the bytes of the
+    /// metric's code: those that it knows need not be read as text.
+    ///
+    /// # Errors
+    /// As for [`Record::decode_body`]; what was read before is of no use then.
     #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            // `view` has read these bytes to the end before, so there is no error to hide.
-            Source::Encoded(encoded) => encoded.next().ok().flatten(),
-            Source::Owned(readings) => readings.next().map(|reading| {
-                let value = match &reading.value {
-                    RawValue::Number(value) => ValueView::Number(*value),
-                    RawValue::Text(text) => ValueView::Text(text),
-                    RawValue::Missing => ValueView::Missing,
-                };
-                (reading.metric.as_str(), value)
-            }),
-        }
-    }
-}
-
-/// The array of readings, as bytes.
-#[derive(Clone, Debug)]
-struct Encoded<'a> {
-    cursor: Cursor<'a>,
-    /// Items still to come in this block.
-    items: usize,
-    ended: bool,
-}
-
-impl<'a> Encoded<'a> {
-    #[inline]
-    fn next(&mut self) -> Result<Option<(&'a str, ValueView<'a>)>, Error> {
-        if self.items == 0 && !self.ended {
-            self.items = self.cursor.block("readings")?;
-            self.ended = self.items == 0;
-        }
-        if self.ended {
+    pub fn next<T>(
+        &mut self,
+        known: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<(Named<'a, T>, ValueView<'a>)>, Error> {
+        let cursor = &mut self.cursor;
+        if self.items == 0 {
+            cursor.end()?;
             return Ok(None);
         }
-        self.items -= 1;
-        let metric = self.cursor.str("readings.metric")?;
-        let value = match self.cursor.branch("readings.value", 3)? {
-            0 => ValueView::Number(self.cursor.double("readings.value")?),
-            1 => ValueView::Text(self.cursor.str("readings.value")?),
+        let mut start = *cursor;
+        let metric = match known(cursor.bytes("readings.metric")?) {
+            Some(known) => Named::Known(known),
+            None => Named::Unknown(start.str("readings.metric")?),
+        };
+        let value = match cursor.branch("readings.value", 3)? {
+            0 => ValueView::Number(cursor.double("readings.value")?),
+            1 => ValueView::Text(cursor.str("readings.value")?),
             _ => ValueView::Missing,
         };
+        self.items -= 1;
+        if self.items == 0 {
+            self.items = cursor.block("readings")?;
+        }
         Ok(Some((metric, value)))
     }
-}
 
-/// Reads a body of the current schema in place, all of it.
-pub(super) fn view(bytes: &[u8]) -> Result<ViewedReport<'_>, Error> {
-    let mut cursor = Cursor::new(Topic::Reports, bytes);
-    let view = ReportView {
-        facility: cursor.str("facility")?,
-        device: cursor.option("device", |cursor| cursor.str("device"))?,
-        observed_at: cursor.long("observed_at")?,
-        received_at: cursor.long("received_at")?,
-        origin: cursor.str("origin")?,
-        sequence: cursor.option("sequence", |cursor| cursor.long("sequence"))?,
-    };
-    let mut readings = Encoded { cursor, items: 0, ended: false };
-    let first = readings.clone();
-    while readings.next()?.is_some() {}
-    readings.cursor.end()?;
-    Ok(ViewedReport::Borrowed { view, readings: Readings(Source::Encoded(first)) })
+    fn into_report(mut self) -> Result<Report, Error> {
+        let mut readings = SmallVec::new();
+        while let Some((metric, value)) = self.next(|_| None::<Code>)? {
+            let metric = match metric {
+                Named::Known(code) => code,
+                Named::Unknown(code) => code.into(),
+            };
+            readings.push(RawReading { metric, value: value.into() });
+        }
+        let view = self.view;
+        Ok(Report {
+            facility: view.facility.into(),
+            device: view.device.map(Code::from),
+            observed_at: view.observed_at,
+            received_at: view.received_at,
+            origin: view.origin.into(),
+            sequence: view.sequence,
+            readings,
+        })
+    }
 }
