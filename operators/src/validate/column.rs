@@ -1,34 +1,27 @@
-//! What an object remembers of one metric: values, marks, limits, and where its tests stand.
+//! What an object remembers of one metric: values, marks and limits.
 
 use schemas::MetricId;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    mark::Mark,
-    neighbours::State,
-    rule::Rule,
-    saved::{self, RestoredColumn},
-    values::Values,
-};
+use super::{mark::Mark, neighbours::State, ring::Ring, rule::Rule, saved::SavedColumn, values::Values};
 
-/// One metric's cells, one per row of its object; a cell is empty when the row's report did not have the metric.
-#[derive(Debug, Serialize)]
+/// One metric's cells, one per row of its object; a cell is empty when the row's report did not have the metric. Which
+/// cell is of which row is said by the ring of the object's rows: as it is, for [`Column::insert`] as it was before.
+#[derive(Debug)]
 pub struct Column {
     /// The metric.
-    #[serde(serialize_with = "saved::metric")]
     pub metric: MetricId,
+    /// Which of the object's [`States`] is its own; `None` for a metric without tests of neighbours.
+    pub states: Option<u16>,
     /// The range that the registry gives for the object, where it gives one.
-    #[serde(skip)]
     pub range: Option<Box<(f64, f64)>>,
-    /// Where the tests of neighbours stand; `None` for a metric without such tests.
-    pub states: Option<Box<States>>,
     values: Values,
-    /// Empty while every remembered mark is clean, which is the rule.
-    marks: Vec<Mark>,
+    /// No cells while every remembered mark is clean, which is the rule.
+    marks: Box<[Mark]>,
 }
 
 /// Where the tests of neighbours stand.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct States {
     /// What the forgotten readings leave behind.
     pub floor: State,
@@ -36,112 +29,144 @@ pub struct States {
     pub tail: State,
 }
 
+impl States {
+    /// Before the first reading.
+    pub const NEW: States = States { floor: State::Empty, tail: State::Empty };
+}
+
 impl Column {
-    /// A column of `rows` empty cells.
+    /// A column of empty cells.
     #[must_use]
-    pub fn new(metric: MetricId, rule: &Rule, rows: usize) -> Column {
-        let states = || Box::new(States { floor: State::Empty, tail: State::Empty });
-        Column {
-            metric,
-            range: None,
-            states: rule.compares().then(states),
-            values: Values::new(rows),
-            marks: Vec::new(),
-        }
+    pub fn new(metric: MetricId, states: Option<u16>, ring: Ring) -> Column {
+        Column { metric, states, range: None, values: Values::new(ring), marks: Box::default() }
     }
 
     /// A column that was restored, as this version's catalogue has its metric; its range follows from the registry.
     #[must_use]
-    pub fn restored(restored: RestoredColumn, metric: MetricId, rule: &Rule) -> Column {
+    pub fn restored(
+        restored: SavedColumn,
+        (metric, states): (MetricId, Option<u16>),
+        ring: Ring,
+        rule: &Rule,
+    ) -> Column {
         let decimals = 10f64.powi(i32::from(restored.decimals));
-        let values = if decimals == rule.scale {
-            restored.values
-        } else {
-            restored.values.rescaled(decimals, rule.scale)
-        };
-        let states = Column::new(metric, rule, 0).states.map(|new| restored.states.unwrap_or(new));
-        Column { metric, range: None, states, values, marks: restored.marks }
+        let mut values = Values::restored(ring, restored.values);
+        if decimals != rule.scale {
+            values = values.rescaled(ring, decimals, rule.scale);
+        }
+        let clean = restored.marks.is_empty();
+        let marks = if clean { Box::default() } else { ring.fill(Mark::CLEAN, restored.marks) };
+        Column { values, marks, ..Column::new(metric, states, Ring::default()) }
+    }
+
+    /// How it is saved.
+    #[must_use]
+    pub fn saved(&self, states: &[States], ring: Ring) -> SavedColumn {
+        let marked = if self.marks.is_empty() { Ring::default() } else { ring };
+        SavedColumn {
+            metric: self.metric.code().into(),
+            decimals: self.metric.metric().decimals,
+            states: self.states.map(|at| Box::new(states[usize::from(at)])),
+            values: self.values.saved(ring),
+            marks: marked.cells().map(|cell| self.marks[cell]).collect(),
+        }
     }
 
     /// The value in a row.
+    #[inline]
     #[must_use]
-    pub fn value(&self, row: usize, rule: &Rule) -> Option<f64> {
-        self.values.get(row, rule.scale)
+    pub fn value(&self, ring: Ring, row: usize, rule: &Rule) -> Option<f64> {
+        self.values.get(ring, row, rule.scale)
     }
 
     /// The mark in a row.
+    #[inline]
     #[must_use]
-    pub fn mark(&self, row: usize) -> Mark {
-        self.marks.get(row).copied().unwrap_or(Mark::CLEAN)
+    pub fn mark(&self, ring: Ring, row: usize) -> Mark {
+        if self.marks.is_empty() { Mark::CLEAN } else { self.marks[ring.cell(row)] }
     }
 
     /// The value in a row, unless it is impossible.
+    #[inline]
     #[must_use]
-    pub fn neighbour(&self, row: usize, rule: &Rule) -> Option<f64> {
-        if self.mark(row).impossible() { None } else { self.value(row, rule) }
+    pub fn neighbour(&self, ring: Ring, row: usize, rule: &Rule) -> Option<f64> {
+        if self.mark(ring, row).impossible() { None } else { self.value(ring, row, rule) }
     }
 
     /// Writes a value and its mark into a row.
-    pub fn set(&mut self, row: usize, value: f64, mark: Mark, rule: &Rule) {
-        self.values.set(row, value, rule.scale);
-        self.set_mark(row, mark);
+    #[inline]
+    pub fn set(&mut self, ring: Ring, row: usize, (value, mark): (f64, Mark), rule: &Rule) {
+        self.values.set(ring, row, value, rule.scale);
+        self.set_mark(ring, row, mark);
     }
 
     /// Writes a mark into a row.
-    pub fn set_mark(&mut self, row: usize, mark: Mark) {
-        if self.marks.is_empty() {
-            if mark == Mark::CLEAN {
-                return;
-            }
-            self.marks = vec![Mark::CLEAN; self.values.len()];
+    #[inline]
+    pub fn set_mark(&mut self, ring: Ring, row: usize, mark: Mark) {
+        if !self.marks.is_empty() || mark != Mark::CLEAN {
+            self.write_mark(ring, row, mark);
         }
-        let before = std::mem::replace(&mut self.marks[row], mark);
+    }
+
+    fn write_mark(&mut self, ring: Ring, row: usize, mark: Mark) {
+        if self.marks.is_empty() {
+            self.marks = ring.fill(Mark::CLEAN, []);
+        }
+        let before = std::mem::replace(&mut self.marks[ring.cell(row)], mark);
         if before != Mark::CLEAN {
-            self.forget_clean_marks();
+            self.forget_clean_marks(ring);
         }
     }
 
     /// Puts a verdict of the neighbours in the place of the one before, and tells whether the mark changed.
-    pub fn settle(&mut self, row: usize, verdict: Mark) -> bool {
-        let known = self.mark(row);
+    #[inline]
+    pub fn settle(&mut self, ring: Ring, row: usize, verdict: Mark) -> bool {
+        let known = self.mark(ring, row);
         let mark = known.own().and(verdict);
         if mark != known {
-            self.set_mark(row, mark);
+            self.set_mark(ring, row, mark);
         }
         mark != known
     }
 
     /// Empties a cell.
-    pub fn clear(&mut self, row: usize) {
-        self.values.clear(row);
-        self.set_mark(row, Mark::CLEAN);
+    pub fn clear(&mut self, ring: Ring, row: usize) {
+        self.values.clear(ring, row);
+        self.set_mark(ring, row, Mark::CLEAN);
     }
 
     /// Adds an empty cell before `row`, or at the end.
-    pub fn insert(&mut self, row: usize) {
-        self.values.insert(row);
+    #[inline]
+    pub fn insert(&mut self, ring: Ring, row: usize) {
+        self.values.insert(ring, row);
         if !self.marks.is_empty() {
-            self.marks.insert(row, Mark::CLEAN);
+            ring.insert(&mut self.marks, row, Mark::CLEAN);
         }
     }
 
-    /// Removes the first cell.
-    pub fn remove_first(&mut self) {
-        self.values.remove_first();
-        if !self.marks.is_empty() && self.marks.remove(0) != Mark::CLEAN {
-            self.forget_clean_marks();
+    /// Removes the first cell; `ring` is what is left.
+    #[inline]
+    pub fn remove_first(&mut self, first: usize, ring: Ring) {
+        if !self.marks.is_empty() && self.marks[first] != Mark::CLEAN {
+            self.forget_clean_marks(ring);
         }
     }
 
     /// Removes every cell and gives back the space.
     pub fn remove_all(&mut self) {
-        self.values = Values::new(0);
-        self.marks = Vec::new();
+        self.values = Values::new(Ring::default());
+        self.marks = Box::default();
     }
 
-    fn forget_clean_marks(&mut self) {
-        if self.marks.iter().all(|mark| *mark == Mark::CLEAN) {
-            self.marks = Vec::new();
+    fn forget_clean_marks(&mut self, ring: Ring) {
+        if ring.cells().all(|cell| self.marks[cell] == Mark::CLEAN) {
+            self.marks = Box::default();
         }
+    }
+
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        let range = self.range.as_deref().map_or(0, size_of_val);
+        range + self.values.heap_bytes() + size_of_val(&self.marks[..])
     }
 }

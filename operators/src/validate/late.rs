@@ -51,13 +51,14 @@ impl Series {
                 }
                 Some((row, _)) if report.received_at < self.rows.at(row).received => {
                     work.reject_superseded(report, (reading.metric, reading.value, report.received_at));
-                    let stands = self.columns[column].mark(row);
-                    self.columns[column].set_mark(row, corrected(stands));
+                    let ring = self.rows.ring();
+                    let stands = self.columns[column].mark(ring, row);
+                    self.columns[column].set_mark(ring, row, corrected(stands));
                     touched.push(Touched { column, row: self.rows.at(row), change: Change::Remarked });
                 }
                 Some((row, value)) => {
                     work.reject_superseded(report, (reading.metric, value, self.rows.at(row).received));
-                    self.columns[column].clear(row);
+                    self.columns[column].clear(self.rows.ring(), row);
                     touched.push(self.place(
                         column,
                         report,
@@ -90,12 +91,13 @@ impl Series {
         if at == self.rows.len() || self.rows.at(at) != row {
             self.insert_row(at, row);
         }
-        self.columns[column].set(at, value, own, rule);
+        self.columns[column].set(self.rows.ring(), at, (value, own), rule);
         Touched { column, row, change }
     }
 
     /// Judges every remembered reading of the touched columns again, and emits what is new or revised.
     fn judge_again(&mut self, touched: &[Touched], work: &mut Work<'_>) {
+        let ring = self.rows.ring();
         let mut placed = None;
         let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
         for touched in touched {
@@ -106,9 +108,9 @@ impl Series {
             let column = &self.columns[touched.column];
             if touched.change == Change::Remarked {
                 remarks.push((row, touched.column));
-            } else if let Some(value) = column.value(row, rule) {
+            } else if let Some(value) = column.value(ring, row, rule) {
                 placed = Some(row);
-                work.reports.add(check(column.metric, value, column.mark(row), touched.change));
+                work.reports.add(check(column.metric, value, column.mark(ring, row), touched.change));
             }
         }
         if let Some(row) = placed {
@@ -119,23 +121,22 @@ impl Series {
 
     /// Folds a column from what is forgotten to the newest reading and lists the marks that changed.
     fn fold(&mut self, index: usize, rule: &Rule, remarks: &mut SmallVec<[Remark; 4]>) {
-        let column = &mut self.columns[index];
-        let Some(mut state) = column.states.as_ref().map(|states| states.floor) else { return };
+        let (column, ring) = (&mut self.columns[index], self.rows.ring());
+        let Some(states) = column.states.map(|at| &mut self.states[usize::from(at)]) else { return };
+        let mut state = states.floor;
         let mut waiting: Option<(usize, Point)> = None;
         for row in 0..self.rows.len() {
-            let Some(value) = column.neighbour(row, rule) else { continue };
+            let Some(value) = column.neighbour(ring, row, rule) else { continue };
             let point = (self.rows.at(row).observed, value);
             if let Some((before, earlier)) = waiting.replace((row, point)) {
                 let mark = step(&mut state, rule, earlier, Some(point));
-                remarks.extend(column.settle(before, mark).then_some((before, index)));
+                remarks.extend(column.settle(ring, before, mark).then_some((before, index)));
             }
         }
-        if let Some(states) = &mut column.states {
-            states.tail = state;
-        }
+        states.tail = state;
         if let Some((row, point)) = waiting {
             let mark = step(&mut state, rule, point, None);
-            remarks.extend(column.settle(row, mark).then_some((row, index)));
+            remarks.extend(column.settle(ring, row, mark).then_some((row, index)));
         }
     }
 
@@ -143,7 +144,7 @@ impl Series {
     fn known(&self, column: usize, at: Millis, rule: &Rule) -> Option<(usize, f64)> {
         let first = self.rows.partition_point(|row| row.observed < at);
         let same = (first..self.rows.len()).take_while(|row| self.rows.at(*row).observed == at);
-        same.into_iter().find_map(|row| Some((row, self.columns[column].value(row, rule)?)))
+        same.into_iter().find_map(|row| Some((row, self.columns[column].value(self.rows.ring(), row, rule)?)))
     }
 }
 

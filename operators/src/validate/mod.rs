@@ -21,12 +21,15 @@
 mod column;
 mod late;
 mod mark;
+#[cfg(test)]
+mod measure;
 mod neighbours;
 mod object;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod restarts;
+mod ring;
 mod rows;
 mod rule;
 mod saved;
@@ -216,6 +219,14 @@ impl Stage for Validate {
     }
 }
 
+#[cfg(test)]
+impl Validate {
+    /// What the state takes, without the table of facilities and what the registry says of them.
+    fn heap_bytes(&self) -> usize {
+        self.facilities.iter().map(|(_, _, place)| size_of::<Place>() + place.heap_bytes()).sum()
+    }
+}
+
 type Refusal = (Reason, String);
 
 impl Place {
@@ -246,6 +257,12 @@ impl Place {
 
     fn columns(&self) -> usize {
         self.series.iter().map(Series::columns).sum()
+    }
+
+    #[cfg(test)]
+    fn heap_bytes(&self) -> usize {
+        let own = self.series.capacity() * size_of::<Series>();
+        own + self.series.iter().map(Series::heap_bytes).sum::<usize>()
     }
 }
 

@@ -6,17 +6,16 @@
 use std::rc::Rc;
 
 use schemas::{Catalogue, Code, MetricId, Millis, time::SECOND};
-use serde::Serialize;
 use smallvec::SmallVec;
 
 use super::{
     Memory,
-    column::Column,
+    column::{Column, States},
     mark::Mark,
     neighbours::{Point, step},
     rows::{Row, Rows},
     rule::{self, Rule},
-    saved::{self, RestoredSeries},
+    saved::SavedSeries,
     work::Work,
 };
 use crate::{
@@ -25,16 +24,16 @@ use crate::{
 };
 
 /// The recent reports of one object: rows of times, sorted, and one column per metric.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Series {
-    #[serde(serialize_with = "saved::device")]
     pub(super) object: Rc<Object>,
     pub(super) rows: Rows,
     pub(super) columns: Vec<Column>,
+    /// Where the tests of the columns stand, one behind the other.
+    pub(super) states: Vec<States>,
     /// The greatest time that was forgotten; at or before it nothing is compared any more.
     forgotten: Millis,
     /// How long its reports may take.
-    #[serde(skip)]
     pub(super) arrives_within: Millis,
     /// The clock when it last reported.
     pub touched: Millis,
@@ -49,8 +48,9 @@ impl Series {
     pub fn new(object: Object, profile: &Profile) -> Series {
         let mut series = Series {
             object: Rc::new(object),
-            rows: Rows::new(),
+            rows: Rows::default(),
             columns: Vec::new(),
+            states: Vec::new(),
             forgotten: Millis::MIN,
             arrives_within: rule::ARRIVES_WITHIN,
             touched: Millis::MIN,
@@ -63,20 +63,43 @@ impl Series {
     ///
     /// A metric that the catalogue no longer has is forgotten, as no report can name it any more.
     #[must_use]
-    pub fn restored(restored: RestoredSeries, facility: &Code, profile: &Profile, rules: &[Rule]) -> Series {
+    pub fn restored(restored: SavedSeries, facility: &Code, profile: &Profile, rules: &[Rule]) -> Series {
         let object = Object { facility: facility.clone(), device: restored.device };
-        let mut columns = Vec::with_capacity(restored.columns.len());
-        columns.extend(restored.columns.into_iter().filter_map(|column| {
-            let metric = Catalogue::builtin().id(&column.metric)?;
-            Some(Column::restored(column, metric, &rules[usize::from(metric.0)]))
-        }));
-        Series {
-            rows: restored.rows,
-            columns,
+        let mut series = Series {
+            rows: Rows::restored(restored.rows),
+            columns: Vec::with_capacity(restored.columns.len()),
             forgotten: restored.forgotten,
             touched: restored.touched,
             ..Series::new(object, profile)
+        };
+        for column in restored.columns {
+            let Some(metric) = Catalogue::builtin().id(&column.metric) else { continue };
+            let rule = &rules[usize::from(metric.0)];
+            let states = series.begin_states(rule, column.states.as_deref().copied());
+            series.columns.push(Column::restored(column, (metric, states), series.rows.ring(), rule));
         }
+        series
+    }
+
+    /// How it is saved.
+    #[must_use]
+    pub fn saved(&self) -> SavedSeries {
+        SavedSeries {
+            device: self.object.device.clone(),
+            rows: self.rows.saved(),
+            columns: self.columns.iter().map(|column| column.saved(&self.states, self.rows.ring())).collect(),
+            forgotten: self.forgotten,
+            touched: self.touched,
+        }
+    }
+
+    /// Adds the states of a column whose metric has tests of neighbours, and says where they are.
+    fn begin_states(&mut self, rule: &Rule, known: Option<States>) -> Option<u16> {
+        rule.compares().then(|| {
+            self.states.reserve_exact(1);
+            self.states.push(known.unwrap_or(States::NEW));
+            (self.states.len() - 1) as u16
+        })
     }
 
     /// Whether it has been silent for so long, by the clock, that it forgets its reports, and has any.
@@ -131,11 +154,12 @@ impl Series {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
         let row = self.rows.len();
         self.insert_row(row, Row { observed: report.observed_at, received: report.received_at });
+        let ring = self.rows.ring();
         let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
         for (hint, reading) in report.readings.iter().enumerate() {
             let index = self.column(hint, reading.metric, profile, work.rules);
             let rule = &work.rules[usize::from(reading.metric.0)];
-            if self.columns[index].value(row, rule).is_some() {
+            if self.columns[index].value(ring, row, rule).is_some() {
                 work.reject_twice(report, reading);
                 continue;
             }
@@ -147,8 +171,7 @@ impl Series {
             } else {
                 own
             };
-            let column = &mut self.columns[index];
-            column.set(row, reading.value, mark, rule);
+            self.columns[index].set(ring, row, (reading.value, mark), rule);
             work.reports.add(check(reading.metric, reading.value, mark, Change::New));
         }
         self.emit(row, work);
@@ -158,9 +181,12 @@ impl Series {
     /// Judges the newest reading of a series, and the one before it again now that it has a neighbour. Answers with
     /// the mark and the row whose mark was revised.
     fn append(&mut self, index: usize, rule: &Rule, point: Point) -> (Mark, Option<usize>) {
-        let column = &mut self.columns[index];
-        let before = (0..self.rows.len() - 1).rev().find_map(|row| Some((row, column.neighbour(row, rule)?)));
-        let Some(states) = &mut column.states else { return (Mark::CLEAN, None) };
+        let (column, ring) = (&mut self.columns[index], self.rows.ring());
+        let Some(states) = column.states.map(|at| &mut self.states[usize::from(at)]) else {
+            return (Mark::CLEAN, None);
+        };
+        let rows = (0..ring.rows() - 1).rev();
+        let before = rows.into_iter().find_map(|row| Some((row, column.neighbour(ring, row, rule)?)));
         let again = before.map(|(row, value)| {
             let earlier = (self.rows.at(row).observed, value);
             (row, step(&mut states.tail, rule, earlier, Some(point)))
@@ -168,7 +194,7 @@ impl Series {
         // The state stays before the newest reading, which is taken into it when the next arrives.
         let mut ahead = states.tail;
         let mark = step(&mut ahead, rule, point, None);
-        let revised = again.filter(|(row, mark)| column.settle(*row, *mark));
+        let revised = again.filter(|(row, mark)| column.settle(ring, *row, *mark));
         (mark, revised.map(|(row, _)| row))
     }
 
@@ -198,9 +224,9 @@ impl Series {
         for chunk in remarks.chunk_by(|a, b| a.0 == b.0) {
             let row = chunk[0].0;
             for (_, index) in chunk {
-                let column = &self.columns[*index];
-                if let Some(value) = column.value(row, &work.rules[usize::from(column.metric.0)]) {
-                    work.reports.add(check(column.metric, value, column.mark(row), Change::Remarked));
+                let (column, ring) = (&self.columns[*index], self.rows.ring());
+                if let Some(value) = column.value(ring, row, &work.rules[usize::from(column.metric.0)]) {
+                    work.reports.add(check(column.metric, value, column.mark(ring, row), Change::Remarked));
                 }
             }
             self.emit(row, work);
@@ -219,7 +245,8 @@ impl Series {
             return hint;
         }
         self.columns.iter().position(|column| column.metric == metric).unwrap_or_else(|| {
-            let mut column = Column::new(metric, &rules[usize::from(metric.0)], self.rows.len());
+            let states = self.begin_states(&rules[usize::from(metric.0)], None);
+            let mut column = Column::new(metric, states, self.rows.ring());
             column.range = device_range(profile, &self.object.device, metric);
             self.columns.reserve_exact(1);
             self.columns.push(column);
@@ -228,10 +255,10 @@ impl Series {
     }
 
     pub(super) fn insert_row(&mut self, at: usize, row: Row) {
-        self.rows.insert(at, row);
         for column in &mut self.columns {
-            column.insert(at);
+            column.insert(self.rows.ring(), at);
         }
+        self.rows.insert(at, row);
     }
 
     /// Forgets what lies before the memory.
@@ -248,30 +275,38 @@ impl Series {
         while self.rows.len() > 0 {
             self.forget_first(rules);
         }
-        self.rows = Rows::new();
+        self.rows = Rows::default();
         self.columns.iter_mut().for_each(Column::remove_all);
     }
 
     fn forget_first(&mut self, rules: &[Rule]) {
-        let row = self.rows.at(0);
+        let (first, ring) = (self.rows.at(0), self.rows.ring());
+        let left = ring.without_first();
         for column in &mut self.columns {
             let rule = &rules[usize::from(column.metric.0)];
-            if column.states.is_some()
-                && let Some(value) = column.neighbour(0, rule)
+            if let Some(states) = column.states
+                && let Some(value) = column.neighbour(ring, 0, rule)
             {
-                let next = (1..self.rows.len())
-                    .find_map(|later| Some((self.rows.at(later).observed, column.neighbour(later, rule)?)));
-                if let Some(states) = &mut column.states {
-                    let _final = step(&mut states.floor, rule, (row.observed, value), next);
-                    if next.is_none() {
-                        states.tail = states.floor;
-                    }
+                let states = &mut self.states[usize::from(states)];
+                let next = (1..ring.rows())
+                    .find_map(|row| Some((self.rows.at(row).observed, column.neighbour(ring, row, rule)?)));
+                let _final = step(&mut states.floor, rule, (first.observed, value), next);
+                if next.is_none() {
+                    states.tail = states.floor;
                 }
             }
-            column.remove_first();
+            column.remove_first(ring.cell(0), left);
         }
         self.rows.remove_first();
-        self.forgotten = row.observed;
+        self.forgotten = first.observed;
+    }
+
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        let columns: usize = self.columns.iter().map(Column::heap_bytes).sum();
+        let (column, states) = (size_of::<Column>(), size_of::<States>());
+        let own = self.columns.capacity() * column + self.states.capacity() * states;
+        columns + own + self.rows.heap_bytes() + size_of::<Object>() + 2 * size_of::<usize>()
     }
 }
 

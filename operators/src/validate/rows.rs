@@ -1,11 +1,9 @@
 //! When the remembered reports of one object were measured and when they arrived, exactly, in 8 bytes each.
 
-use std::collections::VecDeque;
-
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
-use super::saved;
+use super::{ring::Ring, saved::SavedRows};
 
 /// When a report was measured and when it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,57 +14,96 @@ pub struct Row {
     pub received: Millis,
 }
 
+/// Milliseconds since a base, and from measuring to arrival.
+pub type Near = (u32, i32);
+
 /// Sorted rows. They take 16 bytes each while they lie more than 49 days apart, or one of them took more than 24 days
 /// to arrive, as in a replayed history.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum Rows {
-    /// Milliseconds since the base, and from measuring to arrival.
-    Near {
-        base: Millis,
-        #[serde(deserialize_with = "saved::cells")]
-        cells: VecDeque<(u32, i32)>,
-    },
-    /// The rows as they are.
-    Far(#[serde(deserialize_with = "saved::cells")] VecDeque<Row>),
+#[derive(Debug, Default)]
+pub struct Rows {
+    ring: Ring,
+    times: Times,
 }
 
-fn near(base: Millis, row: Row) -> Option<(u32, i32)> {
+#[derive(Debug)]
+enum Times {
+    Near { base: Millis, cells: Box<[Near]> },
+    Far(Box<[Row]>),
+}
+
+impl Default for Times {
+    fn default() -> Times {
+        Times::Near { base: 0, cells: Box::default() }
+    }
+}
+
+fn near(base: Millis, row: Row) -> Option<Near> {
     let offset = u32::try_from(row.observed.checked_sub(base)?).ok()?;
     let delay = i32::try_from(row.received.checked_sub(row.observed)?).ok()?;
     Some((offset, delay))
 }
 
-fn row(base: Millis, (offset, delay): (u32, i32)) -> Row {
+fn row(base: Millis, (offset, delay): Near) -> Row {
     let observed = base + Millis::from(offset);
     Row { observed, received: observed + Millis::from(delay) }
 }
 
 impl Rows {
-    /// No rows.
+    /// What was restored.
     #[must_use]
-    pub fn new() -> Rows {
-        Rows::Near { base: 0, cells: VecDeque::new() }
+    pub fn restored(restored: SavedRows) -> Rows {
+        match restored {
+            SavedRows::Near { base, cells } => {
+                let ring = Ring::of(cells.len());
+                Rows { ring, times: Times::Near { base, cells: ring.fill((0, 0), cells) } }
+            }
+            SavedRows::Far(rows) => {
+                let ring = Ring::of(rows.len());
+                Rows { ring, times: Times::far(ring, &rows) }
+            }
+        }
+    }
+
+    /// How they are saved.
+    #[must_use]
+    pub fn saved(&self) -> SavedRows {
+        match &self.times {
+            Times::Near { base, cells } => {
+                let cells = self.ring.cells().map(|cell| cells[cell]).collect();
+                SavedRows::Near { base: *base, cells }
+            }
+            Times::Far(_) => SavedRows::Far(self.iter().collect()),
+        }
+    }
+
+    /// Where the rows lie, here and in the columns.
+    #[inline]
+    #[must_use]
+    pub fn ring(&self) -> Ring {
+        self.ring
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        match self {
-            Rows::Near { cells, .. } => cells.len(),
-            Rows::Far(rows) => rows.len(),
-        }
+        self.ring.rows()
     }
 
     /// One row.
     ///
     /// # Panics
-    /// When there are fewer rows.
+    /// When there is no such row and never was a later one.
+    #[inline]
     #[must_use]
     pub fn at(&self, index: usize) -> Row {
-        match self {
-            Rows::Near { base, cells } => row(*base, cells[index]),
-            Rows::Far(rows) => rows[index],
+        match &self.times {
+            Times::Near { base, cells } => row(*base, cells[self.ring.cell(index)]),
+            Times::Far(rows) => rows[self.ring.cell(index)],
         }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Row> {
+        (0..self.len()).map(|index| self.at(index))
     }
 
     /// The newest row.
@@ -78,39 +115,68 @@ impl Rows {
     /// How many rows come before the first that does not satisfy `before`.
     #[must_use]
     pub fn partition_point(&self, before: impl Fn(Row) -> bool) -> usize {
-        match self {
-            Rows::Near { base, cells } => cells.partition_point(|cell| before(row(*base, *cell))),
-            Rows::Far(rows) => rows.partition_point(|row| before(*row)),
+        let (mut first, mut end) = (0, self.len());
+        while first < end {
+            let middle = first + (end - first) / 2;
+            if before(self.at(middle)) {
+                first = middle + 1;
+            } else {
+                end = middle;
+            }
         }
+        first
     }
 
     /// Puts a row where it belongs by the order; `at` is that place.
     pub fn insert(&mut self, at: usize, new: Row) {
         if self.len() == 0 {
-            *self = Rows::Near { base: new.observed, cells: VecDeque::new() };
+            self.times = Times::Near { base: new.observed, cells: self.ring.fill((0, 0), []) };
         }
-        let fits = match &mut *self {
-            Rows::Near { base, cells } => near(*base, new).map(|cell| cells.insert(at, cell)).is_some(),
-            Rows::Far(rows) => {
-                rows.insert(at, new);
+        let after = self.ring.with_another();
+        let fits = match &mut self.times {
+            Times::Near { base, cells } => {
+                near(*base, new).map(|cell| self.ring.insert(cells, at, cell)).is_some()
+            }
+            Times::Far(rows) => {
+                self.ring.insert(rows, at, new);
                 true
             }
         };
         if !fits {
-            let mut rows: VecDeque<Row> = (0..self.len()).map(|at| self.at(at)).collect();
+            let mut rows: Vec<Row> = self.iter().collect();
             rows.insert(at, new);
-            let base = rows[0].observed;
-            let cells: Option<VecDeque<_>> = rows.iter().map(|row| near(base, *row)).collect();
-            *self = cells.map_or(Rows::Far(rows), |cells| Rows::Near { base, cells });
+            self.times = Times::of(after, &rows);
+        }
+        self.ring = after;
+    }
+
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        match &self.times {
+            Times::Near { cells, .. } => size_of_val(&cells[..]),
+            Times::Far(rows) => size_of_val(&rows[..]),
         }
     }
 
     /// Removes the first row.
-    pub fn remove_first(&mut self) -> Option<Row> {
-        match self {
-            Rows::Near { base, cells } => cells.pop_front().map(|cell| row(*base, cell)),
-            Rows::Far(rows) => rows.pop_front(),
+    pub fn remove_first(&mut self) {
+        self.ring = self.ring.without_first();
+    }
+}
+
+impl Times {
+    /// Times since the first, or as they are where that does not fit.
+    fn of(ring: Ring, rows: &[Row]) -> Times {
+        let base = rows.first().map_or(0, |first| first.observed);
+        let cells: Option<Vec<Near>> = rows.iter().map(|row| near(base, *row)).collect();
+        match cells {
+            Some(cells) => Times::Near { base, cells: ring.fill((0, 0), cells) },
+            None => Times::far(ring, rows),
         }
+    }
+
+    fn far(ring: Ring, rows: &[Row]) -> Times {
+        Times::Far(ring.fill(Row { observed: 0, received: 0 }, rows.iter().copied()))
     }
 }
 
@@ -132,7 +198,7 @@ mod tests {
             ),
             kept in 1usize..20,
         ) {
-            let mut packed = Rows::new();
+            let mut packed = Rows::default();
             let mut plain: Vec<Row> = Vec::new();
             for (observed, delay) in rows {
                 let new = Row { observed, received: observed + delay };
@@ -141,11 +207,14 @@ mod tests {
                 packed.insert(at, new);
                 plain.insert(at, new);
                 if plain.len() > kept {
-                    prop_assert_eq!(packed.remove_first(), Some(plain.remove(0)));
+                    packed.remove_first();
+                    plain.remove(0);
                 }
                 let all: Vec<_> = (0..packed.len()).map(|at| packed.at(at)).collect();
                 prop_assert_eq!(&all, &plain);
                 prop_assert_eq!(packed.last(), plain.last().copied());
+                let again = Rows::restored(packed.saved());
+                prop_assert_eq!(again.iter().collect::<Vec<_>>(), all);
             }
         }
     }

@@ -5,19 +5,17 @@
 //! values count, so that another version's catalogue reads the same values; cells that do not match their rows are
 //! refused.
 
-use std::{collections::VecDeque, fmt, marker::PhantomData, rc::Rc};
+use schemas::{Code, Millis};
+use serde::{Deserialize, Serialize, Serializer};
 
-use schemas::{Code, MetricId, Millis};
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{SeqAccess, Visitor},
+use super::{
+    Validate,
+    column::States,
+    mark::Mark,
+    object::Series,
+    rows::{Near, Row},
 };
-
-use super::{Validate, column::States, mark::Mark, rows::Rows, values::Values};
-use crate::{
-    durable::{Durable, GLOBAL, RestoreError, Saved, known_form, read_section},
-    flow::Object,
-};
+use crate::durable::{Durable, GLOBAL, RestoreError, Saved, known_form, read_section};
 
 /// The key of [`Validate::swept`] among what all workers know.
 const SWEPT: &str = "swept";
@@ -55,19 +53,25 @@ impl Durable for Validate {
     }
 }
 
+impl Serialize for Series {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.saved().serialize(serializer)
+    }
+}
+
 /// What is restored of a facility.
 #[derive(Debug, Default, Deserialize)]
 pub struct RestoredPlace {
-    pub(super) series: Vec<RestoredSeries>,
+    pub(super) series: Vec<SavedSeries>,
 }
 
-/// What is restored of an object's recent reports.
-#[derive(Debug, Deserialize)]
+/// An object's recent reports as they are saved. Its facility is the key.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(try_from = "AnySeries")]
-pub struct RestoredSeries {
+pub struct SavedSeries {
     pub(super) device: Code,
-    pub(super) rows: Rows,
-    pub(super) columns: Vec<RestoredColumn>,
+    pub(super) rows: SavedRows,
+    pub(super) columns: Vec<SavedColumn>,
     pub(super) forgotten: Millis,
     pub(super) touched: Millis,
 }
@@ -76,16 +80,16 @@ pub struct RestoredSeries {
 #[derive(Deserialize)]
 struct AnySeries {
     device: Code,
-    rows: Rows,
-    columns: Vec<RestoredColumn>,
+    rows: SavedRows,
+    columns: Vec<SavedColumn>,
     forgotten: Millis,
     touched: Millis,
 }
 
-impl TryFrom<AnySeries> for RestoredSeries {
+impl TryFrom<AnySeries> for SavedSeries {
     type Error = String;
 
-    fn try_from(any: AnySeries) -> Result<RestoredSeries, String> {
+    fn try_from(any: AnySeries) -> Result<SavedSeries, String> {
         let AnySeries { device, rows, columns, forgotten, touched } = any;
         for column in &columns {
             let (cells, marks) = (column.values.len(), column.marks.len());
@@ -94,83 +98,64 @@ impl TryFrom<AnySeries> for RestoredSeries {
                 return Err(format!("{metric} has {cells} values and {marks} marks in {rows} reports"));
             }
         }
-        Ok(RestoredSeries { device, rows, columns, forgotten, touched })
+        Ok(SavedSeries { device, rows, columns, forgotten, touched })
     }
 }
 
-/// What is restored of one metric of an object.
-#[derive(Debug, Deserialize)]
-pub struct RestoredColumn {
+/// The rows of an object, in their order.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum SavedRows {
+    /// Distances from a base.
+    Near { base: Millis, cells: Vec<Near> },
+    /// As they are.
+    Far(Vec<Row>),
+}
+
+impl SavedRows {
+    fn len(&self) -> usize {
+        match self {
+            SavedRows::Near { cells, .. } => cells.len(),
+            SavedRows::Far(rows) => rows.len(),
+        }
+    }
+}
+
+/// One metric of an object.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedColumn {
     /// Code, as the catalogue that it was written with has it.
     pub(super) metric: Code,
     /// The decimals that its packed values count.
     pub(super) decimals: u8,
     pub(super) states: Option<Box<States>>,
-    pub(super) values: Values,
+    pub(super) values: SavedValues,
     pub(super) marks: Vec<Mark>,
 }
 
-/// Writes an object as its device: its facility is the key.
-pub(super) fn device<S: Serializer>(object: &Rc<Object>, serializer: S) -> Result<S::Ok, S::Error> {
-    object.device.serialize(serializer)
+/// The values of a metric, in the order of the rows.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum SavedValues {
+    /// Distances of 2 bytes.
+    Two(SavedPacked<i16>),
+    /// Distances of 4 bytes.
+    Four(SavedPacked<i32>),
+    /// Values; empty cells are NaN.
+    Eight(Vec<f64>),
 }
 
-/// Writes a metric with the decimals that its packed values count.
-pub(super) fn metric<S: Serializer>(metric: &MetricId, serializer: S) -> Result<S::Ok, S::Error> {
-    (metric.code(), metric.metric().decimals).serialize(serializer)
+/// Distances from a base.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedPacked<T> {
+    pub(super) base: i64,
+    pub(super) cells: Vec<T>,
 }
 
-/// Reads cells, with the room that they have when they grew one by one: without it the next report would double it.
-pub(super) fn cells<'de, T, D>(deserializer: D) -> Result<VecDeque<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    deserializer.deserialize_seq(Cells(PhantomData))
-}
-
-/// More cells than this are not believed before they are read.
-const MOST_ROOM: usize = 4096;
-
-/// Cells that grow begin with this room.
-const LEAST_ROOM: usize = 4;
-
-struct Cells<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Cells<T> {
-    type Value = VecDeque<T>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("cells")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<VecDeque<T>, A::Error> {
-        let room = sequence.size_hint().unwrap_or(0).min(MOST_ROOM);
-        let room = if room == 0 { 0 } else { (room + 1).next_power_of_two().max(LEAST_ROOM) };
-        let mut cells = VecDeque::with_capacity(room);
-        while let Some(cell) = sequence.next_element()? {
-            cells.push_back(cell);
-        }
-        Ok(cells)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Deserialize)]
-    struct Read(#[serde(deserialize_with = "cells")] VecDeque<i16>);
-
-    #[test]
-    fn cells_that_are_read_have_the_room_of_those_that_grew() {
-        let mut grown: VecDeque<i16> = VecDeque::new();
-        for length in 0..200 {
-            let Read(mut read) = postcard::from_bytes(&postcard::to_stdvec(&grown).unwrap()).unwrap();
-            assert_eq!(read, grown);
-            grown.push_back(length);
-            read.push_back(length);
-            assert_eq!(read.capacity(), grown.capacity(), "{length} cells and one more");
+impl SavedValues {
+    fn len(&self) -> usize {
+        match self {
+            SavedValues::Two(packed) => packed.cells.len(),
+            SavedValues::Four(packed) => packed.cells.len(),
+            SavedValues::Eight(cells) => cells.len(),
         }
     }
 }

@@ -3,29 +3,28 @@
 //! A value with no more decimals than its metric is a whole number of last places. Cells hold its distance from a
 //! base in 2 bytes, in 4 where the span needs it; a value that is no such number makes the column 8 bytes wide.
 
-use std::collections::VecDeque;
+use super::{
+    ring::Ring,
+    saved::{SavedPacked, SavedValues},
+};
 
-use serde::{Deserialize, Serialize};
-
-use super::saved;
-
-/// Cells of one metric; a cell may be empty.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum Values {
-    /// Distances of 2 bytes.
-    Two(Packed<i16>),
-    /// Distances of 4 bytes.
-    Four(Packed<i32>),
-    /// Values; empty cells are NaN.
-    Eight(#[serde(deserialize_with = "saved::cells")] VecDeque<f64>),
+/// Cells of one metric; a cell may be empty. Which cell is of which row is said by the ring of the object's rows, here
+/// and below: as it is, for [`Values::insert`] as it was before.
+#[derive(Debug)]
+pub struct Values {
+    /// What distances count from.
+    base: i64,
+    cells: Cells,
 }
 
-/// Distances from a base.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Packed<T> {
-    base: i64,
-    #[serde(deserialize_with = "saved::cells", bound(deserialize = "T: Deserialize<'de>"))]
-    cells: VecDeque<T>,
+#[derive(Debug)]
+enum Cells {
+    /// Distances of 2 bytes.
+    Two(Box<[i16]>),
+    /// Distances of 4 bytes.
+    Four(Box<[i32]>),
+    /// Values; empty cells are NaN.
+    Eight(Box<[f64]>),
 }
 
 /// A distance.
@@ -42,159 +41,193 @@ impl Distance for i32 {
     const EMPTY: i32 = i32::MIN;
 }
 
-impl<T: Distance> Packed<T> {
-    fn get(&self, row: usize) -> Option<i64> {
-        Some(self.cells[row]).filter(|cell| *cell != T::EMPTY).map(|cell| self.base + cell.into())
-    }
+#[inline]
+fn number_at<T: Distance>(base: i64, cell: T) -> Option<i64> {
+    (cell != T::EMPTY).then(|| base + cell.into())
+}
 
-    /// Writes a number, or answers that it does not fit.
-    fn set(&mut self, row: usize, number: i64) -> bool {
-        let distance = number.checked_sub(self.base).and_then(|distance| T::try_from(distance).ok());
-        let fits = distance.filter(|distance| *distance != T::EMPTY);
-        if let Some(distance) = fits {
-            self.cells[row] = distance;
-        }
-        fits.is_some()
-    }
+/// The cell of a number, if it fits.
+#[inline]
+fn cell_of<T: Distance>(base: i64, number: i64) -> Option<T> {
+    let distance = number.checked_sub(base).and_then(|distance| T::try_from(distance).ok());
+    distance.filter(|distance| *distance != T::EMPTY)
+}
 
-    /// The numbers around the middle of their span, or `None` when they are too far apart.
-    fn around(numbers: &[Option<i64>], (least, greatest): (i64, i64)) -> Option<Packed<T>> {
-        let base = least + (greatest - least) / 2;
-        let distance = |number: &Option<i64>| match number {
-            None => Some(T::EMPTY),
-            Some(number) => T::try_from(number - base).ok().filter(|distance| *distance != T::EMPTY),
-        };
-        Some(Packed { base, cells: numbers.iter().map(distance).collect::<Option<_>>()? })
-    }
+/// Writes a number, or answers that it does not fit.
+#[inline]
+fn put<T: Distance>(cell: &mut T, base: i64, number: i64) -> bool {
+    cell_of(base, number).map(|distance| *cell = distance).is_some()
+}
+
+/// The cells of numbers, or `None` when they are too far apart.
+fn around<T: Distance>(ring: Ring, base: i64, numbers: &[Option<i64>]) -> Option<Box<[T]>> {
+    let cell = |number: &Option<i64>| number.map_or(Some(T::EMPTY), |number| cell_of(base, number));
+    Some(ring.fill(T::EMPTY, numbers.iter().map(cell).collect::<Option<Vec<T>>>()?))
 }
 
 /// A value as a whole number of its last places, if it is one. Larger ones than this are not exact in an `f64`.
+#[inline]
 fn number(value: f64, scale: f64) -> Option<i64> {
-    let scaled = (value * scale).round();
-    let number = scaled as i64;
-    let exact = scaled.abs() < (1u64 << 52) as f64 && (number as f64 / scale).to_bits() == value.to_bits();
+    /// A number of this size has no binary places left, so that adding and taking it away rounds what is below
+    /// [`SMALL`].
+    const WHOLE: f64 = 6_755_399_441_055_744.0;
+    const SMALL: f64 = (1u64 << 51) as f64;
+    let scaled = value * scale;
+    let whole = if scaled.abs() < SMALL { (scaled + WHOLE) - WHOLE } else { scaled.round() };
+    let number = whole as i64;
+    let exact = whole.abs() < (1u64 << 52) as f64 && (number as f64 / scale).to_bits() == value.to_bits();
     exact.then_some(number)
 }
 
 impl Values {
     /// Empty cells.
     #[must_use]
-    pub fn new(rows: usize) -> Values {
-        Values::Two(Packed { base: 0, cells: std::iter::repeat_n(i16::EMPTY, rows).collect() })
-    }
-
-    /// How many cells there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Values::Two(packed) => packed.cells.len(),
-            Values::Four(packed) => packed.cells.len(),
-            Values::Eight(cells) => cells.len(),
-        }
+    pub fn new(ring: Ring) -> Values {
+        Values { base: 0, cells: Cells::Two(ring.fill(i16::EMPTY, [])) }
     }
 
     /// The value in a cell. `scale` is 10 to the number of the metric's decimals, here as everywhere below.
+    #[inline]
     #[must_use]
-    pub fn get(&self, row: usize, scale: f64) -> Option<f64> {
-        match self {
-            Values::Two(packed) => packed.get(row).map(|number| number as f64 / scale),
-            Values::Four(packed) => packed.get(row).map(|number| number as f64 / scale),
-            Values::Eight(cells) => Some(cells[row]).filter(|value| !value.is_nan()),
-        }
+    pub fn get(&self, ring: Ring, row: usize, scale: f64) -> Option<f64> {
+        let cell = ring.cell(row);
+        let number = match &self.cells {
+            Cells::Two(cells) => number_at(self.base, cells[cell]),
+            Cells::Four(cells) => number_at(self.base, cells[cell]),
+            Cells::Eight(cells) => return Some(cells[cell]).filter(|value| !value.is_nan()),
+        };
+        number.map(|number| number as f64 / scale)
     }
 
     /// Writes a value into a cell.
-    pub fn set(&mut self, row: usize, value: f64, scale: f64) {
-        let fits = match (&mut *self, number(value, scale)) {
-            (Values::Eight(cells), _) => {
-                cells[row] = value;
+    #[inline]
+    pub fn set(&mut self, ring: Ring, row: usize, value: f64, scale: f64) {
+        let (cell, base) = (ring.cell(row), self.base);
+        let fits = match (&mut self.cells, number(value, scale)) {
+            (Cells::Eight(cells), _) => {
+                cells[cell] = value;
                 true
             }
-            (Values::Two(packed), Some(number)) => packed.set(row, number),
-            (Values::Four(packed), Some(number)) => packed.set(row, number),
+            (Cells::Two(cells), Some(number)) => put(&mut cells[cell], base, number),
+            (Cells::Four(cells), Some(number)) => put(&mut cells[cell], base, number),
             (_, None) => false,
         };
         if !fits {
-            self.widen(row, value, scale);
+            self.widen(ring, row, value, scale);
         }
+    }
+
+    /// Writes a value that does not fit: moves the base, or takes the next width.
+    #[cold]
+    fn widen(&mut self, ring: Ring, row: usize, value: f64, scale: f64) {
+        let new = |other: usize| (other == row).then_some(value).or_else(|| self.get(ring, other, scale));
+        let values: Vec<Option<f64>> = (0..ring.rows()).map(new).collect();
+        *self = Values::packed(ring, &values, scale).unwrap_or_else(|| {
+            let values = values.into_iter().map(|value| value.unwrap_or(f64::NAN));
+            Values { base: 0, cells: Cells::Eight(ring.fill(f64::NAN, values)) }
+        });
+    }
+
+    /// Distances from the middle of the values' span.
+    fn packed(ring: Ring, values: &[Option<f64>], scale: f64) -> Option<Values> {
+        let whole = |value: &Option<f64>| value.map_or(Some(None), |value| number(value, scale).map(Some));
+        let numbers: Vec<Option<i64>> = values.iter().map(whole).collect::<Option<_>>()?;
+        let present = || numbers.iter().flatten().copied();
+        let (least, greatest) = (present().min()?, present().max()?);
+        let base = least + (greatest - least) / 2;
+        let two = around(ring, base, &numbers).map(Cells::Two);
+        let cells = two.or_else(|| around(ring, base, &numbers).map(Cells::Four))?;
+        Some(Values { base, cells })
+    }
+
+    /// Empties a cell.
+    pub fn clear(&mut self, ring: Ring, row: usize) {
+        let cell = ring.cell(row);
+        match &mut self.cells {
+            Cells::Two(cells) => cells[cell] = i16::EMPTY,
+            Cells::Four(cells) => cells[cell] = i32::EMPTY,
+            Cells::Eight(cells) => cells[cell] = f64::NAN,
+        }
+    }
+
+    /// Adds an empty cell before `row`, or at the end.
+    #[inline]
+    pub fn insert(&mut self, ring: Ring, row: usize) {
+        match &mut self.cells {
+            Cells::Two(cells) => ring.insert(cells, row, i16::EMPTY),
+            Cells::Four(cells) => ring.insert(cells, row, i32::EMPTY),
+            Cells::Eight(cells) => ring.insert(cells, row, f64::NAN),
+        }
+    }
+
+    /// How they are saved.
+    #[must_use]
+    pub fn saved(&self, ring: Ring) -> SavedValues {
+        let base = self.base;
+        match &self.cells {
+            Cells::Two(cells) => SavedValues::Two(SavedPacked { base, cells: in_order(ring, cells) }),
+            Cells::Four(cells) => SavedValues::Four(SavedPacked { base, cells: in_order(ring, cells) }),
+            Cells::Eight(cells) => SavedValues::Eight(in_order(ring, cells)),
+        }
+    }
+
+    /// What was restored, where the same number of decimals counts.
+    #[must_use]
+    pub fn restored(ring: Ring, restored: SavedValues) -> Values {
+        let (base, cells) = match restored {
+            SavedValues::Two(packed) => (packed.base, Cells::Two(ring.fill(i16::EMPTY, packed.cells))),
+            SavedValues::Four(packed) => (packed.base, Cells::Four(ring.fill(i32::EMPTY, packed.cells))),
+            SavedValues::Eight(cells) => (0, Cells::Eight(ring.fill(f64::NAN, cells))),
+        };
+        Values { base, cells }
     }
 
     /// The same values where another number of decimals counts.
     #[must_use]
-    pub fn rescaled(&self, from: f64, to: f64) -> Values {
-        let values: Vec<Option<f64>> = (0..self.len()).map(|row| self.get(row, from)).collect();
-        let mut rescaled = Values::new(values.len());
-        for (row, value) in values.into_iter().enumerate() {
-            if let Some(value) = value {
-                rescaled.set(row, value, to);
+    pub fn rescaled(&self, ring: Ring, from: f64, to: f64) -> Values {
+        let mut rescaled = Values::new(ring);
+        for row in 0..ring.rows() {
+            if let Some(value) = self.get(ring, row, from) {
+                rescaled.set(ring, row, value, to);
             }
         }
         rescaled
     }
 
-    /// Writes a value that does not fit: moves the base, or takes the next width.
-    fn widen(&mut self, row: usize, value: f64, scale: f64) {
-        let new = |other: usize| (other == row).then_some(value).or_else(|| self.get(other, scale));
-        let values: Vec<Option<f64>> = (0..self.len()).map(new).collect();
-        *self = Values::packed(&values, scale).unwrap_or_else(|| {
-            Values::Eight(values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect())
-        });
-    }
-
-    fn packed(values: &[Option<f64>], scale: f64) -> Option<Values> {
-        let whole = |value: &Option<f64>| value.map_or(Some(None), |value| number(value, scale).map(Some));
-        let numbers: Vec<Option<i64>> = values.iter().map(whole).collect::<Option<_>>()?;
-        let present = || numbers.iter().flatten().copied();
-        let span = (present().min()?, present().max()?);
-        let two = Packed::around(&numbers, span).map(Values::Two);
-        two.or_else(|| Packed::around(&numbers, span).map(Values::Four))
-    }
-
-    /// Empties a cell.
-    pub fn clear(&mut self, row: usize) {
-        match self {
-            Values::Two(packed) => packed.cells[row] = i16::EMPTY,
-            Values::Four(packed) => packed.cells[row] = i32::EMPTY,
-            Values::Eight(cells) => cells[row] = f64::NAN,
-        }
-    }
-
-    /// Adds an empty cell before `row`, or at the end.
-    pub fn insert(&mut self, row: usize) {
-        match self {
-            Values::Two(packed) => packed.cells.insert(row, i16::EMPTY),
-            Values::Four(packed) => packed.cells.insert(row, i32::EMPTY),
-            Values::Eight(cells) => cells.insert(row, f64::NAN),
-        }
-    }
-
-    /// Removes the first cell.
-    pub fn remove_first(&mut self) {
-        match self {
-            Values::Two(packed) => drop(packed.cells.pop_front()),
-            Values::Four(packed) => drop(packed.cells.pop_front()),
-            Values::Eight(cells) => drop(cells.pop_front()),
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        match &self.cells {
+            Cells::Two(cells) => size_of_val(&cells[..]),
+            Cells::Four(cells) => size_of_val(&cells[..]),
+            Cells::Eight(cells) => size_of_val(&cells[..]),
         }
     }
 }
 
+fn in_order<T: Copy>(ring: Ring, cells: &[T]) -> Vec<T> {
+    ring.cells().map(|cell| cells[cell]).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
     fn the_width_follows_the_values() {
-        let mut values = Values::new(4);
-        values.set(0, 1_000_000.1, 10.0);
-        values.set(1, 1_000_000.2, 10.0);
-        assert!(matches!(values, Values::Two(_)), "{values:?}");
-        values.set(2, 0.1, 10.0);
-        assert!(matches!(values, Values::Four(_)), "{values:?}");
-        values.set(3, 0.123, 10.0);
-        assert!(matches!(values, Values::Eight(_)), "{values:?}");
-        let got: Vec<_> = (0..4).map(|row| values.get(row, 10.0)).collect();
+        let ring = Ring::of(4);
+        let mut values = Values::new(ring);
+        values.set(ring, 0, 1_000_000.1, 10.0);
+        values.set(ring, 1, 1_000_000.2, 10.0);
+        assert!(matches!(values.cells, Cells::Two(_)), "{values:?}");
+        values.set(ring, 2, 0.1, 10.0);
+        assert!(matches!(values.cells, Cells::Four(_)), "{values:?}");
+        values.set(ring, 3, 0.123, 10.0);
+        assert!(matches!(values.cells, Cells::Eight(_)), "{values:?}");
+        let got: Vec<_> = (0..4).map(|row| values.get(ring, row, 10.0)).collect();
         assert_eq!(got, [Some(1_000_000.1), Some(1_000_000.2), Some(0.1), Some(0.123)]);
     }
 
@@ -213,24 +246,28 @@ mod tests {
                 1..60,
             ),
         ) {
-            let mut values = Values::new(0);
+            let mut ring = Ring::default();
+            let mut values = Values::new(ring);
             let mut want: VecDeque<Option<f64>> = VecDeque::new();
             for (what, value) in steps {
                 let last = want.len();
                 match what {
-                    0 if last > 2 => { values.remove_first(); want.pop_front(); }
-                    1 if last > 0 => { values.clear(last / 2); want[last / 2] = None; }
-                    2 if last > 0 => { values.set(last / 2, value, 10.0); want[last / 2] = Some(value); }
+                    0 if last > 2 => { ring = ring.without_first(); want.pop_front(); }
+                    1 if last > 0 => { values.clear(ring, last / 2); want[last / 2] = None; }
+                    2 if last > 0 => { values.set(ring, last / 2, value, 10.0); want[last / 2] = Some(value); }
                     n => {
                         let row = if n == 3 { 0 } else { last };
-                        values.insert(row);
-                        values.set(row, value, 10.0);
+                        values.insert(ring, row);
+                        ring = ring.with_another();
+                        values.set(ring, row, value, 10.0);
                         want.insert(row, Some(value));
                     }
                 }
-                prop_assert_eq!(values.len(), want.len());
+                let again = Values::restored(Ring::of(want.len()), values.saved(ring));
                 for (row, value) in want.iter().enumerate() {
-                    prop_assert_eq!(values.get(row, 10.0).map(f64::to_bits), value.map(f64::to_bits));
+                    prop_assert_eq!(values.get(ring, row, 10.0).map(f64::to_bits), value.map(f64::to_bits));
+                    let value_again = again.get(Ring::of(want.len()), row, 10.0);
+                    prop_assert_eq!(value_again.map(f64::to_bits), value.map(f64::to_bits));
                 }
             }
         }

@@ -1,0 +1,90 @@
+//! Speed and size, on demand: `cargo test --release -p operators --lib validate::measure -- --ignored --nocapture`.
+
+use std::{sync::Arc, time::Instant};
+
+use schemas::{Millis, time::MINUTE};
+
+use super::{
+    Memory, Validate,
+    tests::{START, id, registered},
+};
+use crate::{
+    flow::{Observation, Observations, Observed, ObservedEpoch},
+    profile::{Profile, ProfileChange},
+    stage::Stage,
+};
+
+const STATION: [&str; 10] = [
+    "primary_supply_temp",
+    "primary_return_temp",
+    "secondary_supply_temp",
+    "secondary_return_temp",
+    "secondary_supply_pressure",
+    "primary_flow",
+    "secondary_flow",
+    "heat_power",
+    "heat_total",
+    "outdoor_temp",
+];
+
+fn measure(name: &str, facilities: usize, metrics: &[&str], minutes: i64) {
+    let code = |n: usize| format!("ST-{n:06}");
+    let one = registered("", "");
+    let of = |n: usize| {
+        let mut profile = Profile::clone(one.profile.as_ref().unwrap());
+        profile.facility.code = code(n).into();
+        ProfileChange { facility: code(n).into(), profile: Some(Arc::new(profile)) }
+    };
+    let mut stage = Validate::new("heating.reports", Memory::default());
+    let profiles = (0..facilities).map(of).collect();
+    stage.apply(&ObservedEpoch { clock: START, profiles, ..ObservedEpoch::default() });
+    let metrics: Vec<_> = metrics.iter().map(|code| (id(code), code.ends_with("_total"))).collect();
+    let (mut readings, mut seconds) = (0, 0.0);
+    for minute in 0..minutes {
+        let mut observations = Observations::of(0);
+        for n in 0..facilities {
+            let observed_at = START + minute * MINUTE + (n as Millis * 37) % 60_000;
+            for (k, (metric, counter)) in metrics.iter().enumerate() {
+                let swing = ((minute * 7 + n as i64 * 13 + k as i64 * 5) % 13) as f64;
+                let tenths = if *counter { 10_000.0 + minute as f64 } else { 180.0 + swing };
+                let value = if metric.code().ends_with("pressure") { tenths / 1000.0 } else { tenths / 10.0 };
+                observations.add(Observed { metric: *metric, value, normal: true });
+            }
+            observations.close(&Observation {
+                facility: &code(n),
+                device: "",
+                observed_at,
+                received_at: observed_at + 1200,
+                sequence: None,
+                partition: 0,
+                offset: minute * facilities as i64 + n as i64,
+                readings: &[],
+            });
+        }
+        let clock = START + (minute + 1) * MINUTE;
+        let epoch = ObservedEpoch { clock, observations: vec![observations], ..ObservedEpoch::default() };
+        let start = Instant::now();
+        let checked = stage.apply(&epoch);
+        // The first reports make the room that the later ones use.
+        if minute >= minutes / 2 {
+            seconds += start.elapsed().as_secs_f64();
+            readings += checked.reports.readings().len();
+        }
+        assert_eq!(checked.rejects.len(), 0);
+    }
+    eprintln!(
+        "{name}: {:.0} ns per reading, {:.0} ns per report, {} bytes per series",
+        seconds * 1e9 / readings as f64,
+        seconds * 1e9 / (readings / metrics.len()) as f64,
+        stage.heap_bytes() / stage.entries(),
+    );
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn stations_and_rooms() {
+    for facilities in [50, 5_000] {
+        measure(&format!("{facilities} stations, 10 metrics"), facilities, &STATION, 140);
+        measure(&format!("{facilities} rooms, 2 metrics"), facilities, &["room_temp", "room_humidity"], 140);
+    }
+}
