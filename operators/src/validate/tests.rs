@@ -88,6 +88,7 @@ pub fn batches(reports: &[Observation]) -> Vec<Observations> {
     vec![first.iter().collect(), then.iter().collect()]
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "tests make their reports in place")]
 pub fn apply(
     stage: &mut Validate,
     profiles: Vec<ProfileChange>,

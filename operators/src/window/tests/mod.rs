@@ -136,7 +136,7 @@ impl Run {
         reports: Vec<CheckedReport>,
     ) -> &WindowedEpoch {
         self.epoch += 1;
-        let reports = reports.iter().collect();
+        let reports = reports.into_iter().collect();
         let epoch = CheckedEpoch { epoch: self.epoch, clock, profiles, reports, ..CheckedEpoch::default() };
         let told = self.window.apply(&epoch);
         assert!(told.facility.is_sorted_by_key(|w| (w.scope.code.clone(), w.period, w.window_start)));
