@@ -38,7 +38,7 @@ const MINUTES: usize = 2;
 const SLICE: Duration = Duration::from_millis(10);
 
 pub async fn measure() -> Vec<Figure> {
-    let site = Site::new("latency", "workers = 2\n---\n[telemetry]\nlevel = \"warn\"\n");
+    let site = Site::new("latency", "workers = 2\n");
     site.nuanliu(&["migrate"]);
     let city = match setting("NUANLIU_BENCH_LATENCY_STATIONS", 0) {
         0 => Size::changchun(),
