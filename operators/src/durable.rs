@@ -14,7 +14,7 @@ mod keyed;
 pub(crate) mod restarts;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     hash::{Hash, Hasher},
 };
 
@@ -140,7 +140,11 @@ impl Saved {
     /// Appends everything of `other`.
     pub fn append(&mut self, other: &mut Saved) {
         for (shard, mut bytes) in std::mem::take(&mut other.sections) {
-            self.sections.entry(shard).or_default().append(&mut bytes);
+            match self.sections.entry(shard) {
+                // Nothing is copied: this may be much.
+                Entry::Vacant(place) => drop(place.insert(bytes)),
+                Entry::Occupied(mut held) => held.get_mut().append(&mut bytes),
+            }
         }
     }
 

@@ -1,19 +1,15 @@
 //! The stage: everything of an epoch that may raise, change or end an alarm.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
 use rustc_hash::FxHashMap;
-use schemas::{AlarmTransition, Code, Millis, time::HOUR};
+use schemas::{AlarmTransition, Code, Millis, SortedMap, time::HOUR};
 
 use super::{
     AlarmedEpoch,
     communication::{self, Contact, Deadlines},
     object::{ObjectState, ToldOfSeries},
-    position::Place,
+    position::{Place, Places},
     rule::Rule,
     saved::SavedObject,
     threshold::Rules,
@@ -44,7 +40,7 @@ impl Default for AlarmSettings {
 struct FacilityState {
     profile: Arc<Profile>,
     /// By device.
-    objects: BTreeMap<Code, u32>,
+    objects: SortedMap<Code, u32>,
 }
 
 /// Threshold, communication and position alarms of the facilities of one worker.
@@ -55,6 +51,7 @@ struct FacilityState {
 pub struct Alarms {
     settings: AlarmSettings,
     rules: Rules,
+    places: Places,
     facilities: FxHashMap<Code, FacilityState>,
     objects: Keyed<Rc<Object>, ObjectState, SavedObject>,
     deadlines: Deadlines,
@@ -84,7 +81,7 @@ impl Stage for Alarms {
         }
         self.expire(input.clock, &mut output.transitions);
         // After the first epoch after a restart: what belongs to no registered facility.
-        drop(self.objects.all_restored());
+        self.objects.forget_restored();
         sort(&mut output.transitions);
         output
     }
@@ -127,6 +124,7 @@ impl Alarms {
         Alarms {
             settings,
             rules: Rules::default(),
+            places: Places::default(),
             facilities: FxHashMap::default(),
             objects: Keyed::new(|object| durable::shard(&object.facility)),
             deadlines: Deadlines::default(),
@@ -172,23 +170,28 @@ impl Alarms {
     ) {
         let first = Object { facility: code.clone(), device: Code::default() };
         let restored = self.objects.restored_from(&first, |object| object.facility == *code);
-        let begun = FacilityState { profile: Arc::clone(profile), objects: BTreeMap::new() };
+        let begun = FacilityState { profile: Arc::clone(profile), objects: SortedMap::default() };
         self.facilities.insert(code.clone(), begun);
-        let mut objects = BTreeMap::new();
+        let mut objects = Vec::with_capacity(restored.len());
         for (object, saved) in restored {
             let device = object.device.clone();
             let rules = self.rules.resolve(profile, &device);
-            let place = Place::of(profile, &device);
+            let place = self.places.of(profile, &device);
             let limit = communication::limit(profile, &device);
             let contact = (limit, communication::level(profile, &device));
-            let state = saved.resume(Rc::clone(&object), &rules, place, contact);
-            let number = self.objects.insert(object, state);
-            objects.insert(device, number);
-            self.enforce(number, &rules, profile, clock);
+            let mut state = saved.resume(Rc::clone(&object), &rules, place.clone(), contact);
+            let (judged_by, at) = ((&rules[..], place), (clock, self.settings.horizon));
+            let changed = enforce(&mut state, judged_by, profile, at, &mut self.told, &mut self.silence);
+            let number = match changed {
+                true => self.objects.insert(object, state),
+                false => self.objects.insert_restored(object, state),
+            };
+            objects.push((device, number));
+            self.await_arrival(number);
             self.flush(number, out);
         }
         if let Some(facility) = self.facilities.get_mut(code) {
-            facility.objects = objects;
+            facility.objects = objects.into_iter().collect();
         }
     }
 
@@ -200,21 +203,15 @@ impl Alarms {
             object.contact.repeat(clock, &mut self.silence);
         }
         let rules = self.rules.resolve(profile, &object.object.device);
-        self.enforce(number, &rules, profile, clock);
+        let judged_by = (&rules[..], self.places.of(profile, &object.object.device));
+        let at = (clock, self.settings.horizon);
+        enforce(object, judged_by, profile, at, &mut self.told, &mut self.silence);
+        self.await_arrival(number);
     }
 
-    /// Puts rules, place, limit and level of a profile in force for an object.
-    fn enforce(&mut self, number: u32, rules: &[Rc<Rule>], profile: &Profile, clock: Millis) {
-        let Some(object) = self.objects.get_mut(number) else { return };
-        let device = object.object.device.clone();
-        object.watch(rules, Place::of(profile, &device), clock, &mut self.told);
-        if object.dirty {
-            object.revise(self.settings.horizon, &mut self.told);
-        }
-        let limit = communication::limit(profile, &device);
-        let level = communication::level(profile, &device);
-        object.contact.change(limit, level, clock, &mut self.silence);
-        if !object.contact.lost() {
+    /// Looks at an object again when it has been silent for too long.
+    fn await_arrival(&mut self, number: u32) {
+        if let Some(object) = self.objects.get(number).filter(|object| !object.contact.lost()) {
             self.deadlines.insert(object.contact.deadline(), number);
         }
     }
@@ -300,4 +297,26 @@ impl Alarms {
         out.extend(self.told.drain(..).map(|told| object.describe(profile, &told)));
         out.extend(self.silence.drain(..).map(|told| object.describe_contact(profile, &told)));
     }
+}
+
+/// Puts rules, place, limit and level of a profile in force for an object; answers whether they judge it otherwise than
+/// those before.
+fn enforce(
+    object: &mut ObjectState,
+    (rules, place): (&[Rc<Rule>], Option<Place>),
+    profile: &Profile,
+    (clock, horizon): (Millis, Millis),
+    told: &mut Vec<ToldOfSeries>,
+    silence: &mut Vec<Told>,
+) -> bool {
+    let device = object.object.device.clone();
+    object.watch(rules, place, clock, told);
+    let judged_anew = object.dirty;
+    if judged_anew {
+        object.revise(horizon, told);
+    }
+    let limit = communication::limit(profile, &device);
+    let level = communication::level(profile, &device);
+    object.contact.change(limit, level, clock, silence);
+    judged_anew || !told.is_empty() || !silence.is_empty()
 }

@@ -128,7 +128,7 @@ impl Operations {
     /// Takes the facts of an epoch. A fact that says what is already known changes nothing.
     pub fn apply(&mut self, clock: Millis, facts: &[OperationalFact]) -> Vec<AlarmTransition> {
         for (key, known) in self.known.all_restored() {
-            self.known.insert(key, known);
+            self.known.insert_restored(key, known);
         }
         let mut transitions = Vec::new();
         for fact in facts {

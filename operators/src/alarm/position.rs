@@ -2,6 +2,7 @@
 
 use std::{rc::Rc, sync::OnceLock};
 
+use rustc_hash::FxHashMap;
 use schemas::{Catalogue, Code, MetricId, Side, registry::attribute};
 
 use super::{episode::Limits, rule::Rule};
@@ -27,19 +28,29 @@ pub struct Place {
     pub rule: Rc<Rule>,
 }
 
-impl Place {
+/// Gives places, with each rule held once however many objects it applies to.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// By the bits of the limit; bounded by the limits that the registry names.
+    rules: FxHashMap<u64, Rc<Rule>>,
+}
+
+impl Places {
     /// The place of a device, by its own coordinates or else its facility's; `None` when none are registered.
     #[must_use]
-    pub fn of(profile: &Profile, device: &str) -> Option<Place> {
+    pub fn of(&mut self, profile: &Profile, device: &str) -> Option<Place> {
         let own = |name| profile.devices.get(device).and_then(|d| attribute::number(&d.attributes, name));
         let (latitude, longitude) = match (own("latitude"), own("longitude")) {
             (Some(latitude), Some(longitude)) => (latitude, longitude),
             _ => (profile.facility.latitude?, profile.facility.longitude?),
         };
         let limit = profile.number(device, "moved_after").filter(|m| *m > 0.0).unwrap_or(MOVED_AFTER_METRES);
-        Some(Place { latitude, longitude, rule: Rc::new(moved(limit)) })
+        let rule = self.rules.entry(limit.to_bits()).or_insert_with(|| Rc::new(moved(limit)));
+        Some(Place { latitude, longitude, rule: Rc::clone(rule) })
     }
+}
 
+impl Place {
     /// Distance in whole m; 0 where it is far below the limit, so that jitter need not be remembered.
     #[must_use]
     pub fn distance(&self, latitude: f64, longitude: f64) -> f64 {

@@ -123,7 +123,20 @@ where
             }
             return number;
         }
-        let slot = Some(Slot { key: key.clone(), value, changed: true, saving: false });
+        let number = self.place(key, value, true);
+        self.changed.push(number);
+        number
+    }
+
+    /// Puts an entry in that is as it was restored, under a key that is not there, and gives its number. The checkpoint
+    /// that it comes from holds it, so it need not be saved before it changes.
+    pub fn insert_restored(&mut self, key: K, value: V) -> u32 {
+        debug_assert!(!self.numbers.contains_key(&key), "an entry is restored once");
+        self.place(key, value, false)
+    }
+
+    fn place(&mut self, key: K, value: V, changed: bool) -> u32 {
+        let slot = Some(Slot { key: key.clone(), value, changed, saving: false });
         let number = match self.free.pop() {
             Some(number) => {
                 self.slots[number as usize] = slot;
@@ -134,7 +147,6 @@ where
                 (self.slots.len() - 1) as u32
             }
         };
-        self.changed.push(number);
         self.numbers.insert(key, number);
         number
     }
@@ -222,6 +234,11 @@ where
     pub fn all_restored(&mut self) -> BTreeMap<K, F> {
         std::mem::take(&mut self.restored)
     }
+
+    /// Forgets what was restored and not asked for; the next checkpoint says that it left.
+    pub fn forget_restored(&mut self) {
+        self.left.extend(std::mem::take(&mut self.restored).into_keys());
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +260,8 @@ mod tests {
         Remove(u8),
         Begin,
         Save(usize),
+        /// The process dies, and the next one has no use for one of the keys.
+        Crash(u8),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -252,6 +271,7 @@ mod tests {
             2 => (0..24_u8).prop_map(Step::Remove),
             1 => Just(Step::Begin),
             3 => (0..5_usize).prop_map(Step::Save),
+            1 => (0..24_u8).prop_map(Step::Crash),
         ]
     }
 
@@ -293,6 +313,18 @@ mod tests {
                         map.begin();
                     }
                     Step::Save(entries) => { let _all = map.save(entries, &mut under_way); }
+                    Step::Crash(useless) => {
+                        finish(&mut map, &mut under_way, &mut chains, &at_begin);
+                        map = Map::new(shard);
+                        chains.values().flatten().for_each(|section| map.restore("test", section).unwrap());
+                        model.clone_from(&at_begin);
+                        for (key, value) in at_begin.iter().filter(|(key, _)| **key != useless) {
+                            prop_assert_eq!(map.restored(key), Some(*value));
+                            map.insert_restored(*key, *value);
+                        }
+                        map.forget_restored();
+                        model.remove(&useless);
+                    }
                 }
                 prop_assert_eq!(map.len(), model.len());
             }

@@ -70,7 +70,7 @@ impl Stage for Supply {
             self.register(change, input.clock, &mut output.transitions);
         }
         // The first epoch names every registered station: what was saved of others is gone.
-        drop(self.stations.all_restored());
+        self.stations.forget_restored();
         for hour in &input.hours {
             self.judge(hour, &mut output);
         }
@@ -108,18 +108,16 @@ impl Supply {
             watched.station.redesign(design);
             return;
         }
-        let (station, ratios) = match self.stations.restored(&change.facility) {
-            Some(SavedWatched { station, ratios }) => {
-                (StationState::resume(station, design), ratios.resume(|side| self.rule(side)))
-            }
-            None => {
-                let mut ratios = Series::new(1);
-                ratios.watch(&self.rules, clock, &mut Vec::new());
-                (StationState::new(design), ratios)
-            }
-        };
-        let watched = Watched { profile: Arc::clone(profile), station, ratios };
-        self.stations.insert(change.facility.clone(), watched);
+        let (facility, profile) = (change.facility.clone(), Arc::clone(profile));
+        if let Some(SavedWatched { station, ratios }) = self.stations.restored(&facility) {
+            let station = StationState::resume(station, design);
+            let ratios = ratios.resume(|side| self.rule(side));
+            self.stations.insert_restored(facility, Watched { profile, station, ratios });
+            return;
+        }
+        let mut ratios = Series::new(1);
+        ratios.watch(&self.rules, clock, &mut Vec::new());
+        self.stations.insert(facility, Watched { profile, station: StationState::new(design), ratios });
     }
 
     /// The rule over a side of the ratio.

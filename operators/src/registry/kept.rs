@@ -4,14 +4,16 @@
 //! Enters: the records of each epoch. Leaves: after a restart, one record per entry. Guarantees: the join gives from
 //! these records the profiles that it had given from all records before.
 
+use std::collections::BTreeMap;
+
 use schemas::{Code, RegistryEntry};
 use serde::{Deserialize, Serialize};
 
 use super::RegistryRecord;
-use crate::durable::{Durable, Keyed, RestoreError, Saved, known_form, shard};
+use crate::durable::{Durable, RestoreError, Saved, known_form, read_section, shard};
 
-/// An entry as bytes, which take a fraction of the room, with its place in the topic.
-#[derive(Debug, Serialize, Deserialize)]
+/// An entry with its place in the topic.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Kept {
     partition: i32,
     offset: i64,
@@ -19,16 +21,15 @@ struct Kept {
     entry: Box<[u8]>,
 }
 
-/// The last record of every key. An entry leaves with its tombstone.
-#[derive(Debug)]
+/// The last record of every key, in the checkpoints alone: nobody asks for one until the process starts again, and then
+/// for all. In memory are those that the next checkpoint still has to take; a key leaves with its tombstone.
+#[derive(Debug, Default)]
 pub struct KeptRegistry {
-    entries: Keyed<Code, Kept>,
-}
-
-impl Default for KeptRegistry {
-    fn default() -> Self {
-        KeptRegistry { entries: Keyed::new(|key: &Code| shard(key)) }
-    }
+    /// Changed since the last checkpoint began.
+    changed: BTreeMap<Code, Option<Kept>>,
+    /// Still to be saved for the checkpoint under way.
+    saving: BTreeMap<Code, Option<Kept>>,
+    restored: BTreeMap<Code, Kept>,
 }
 
 impl KeptRegistry {
@@ -42,44 +43,27 @@ impl KeptRegistry {
             if foreign || records.peek().is_some_and(|next| next.0 == key) {
                 continue;
             }
-            match entry.as_ref().map(postcard::to_stdvec) {
-                Some(Ok(bytes)) => {
-                    let kept = Kept { partition, offset, entry: bytes.into_boxed_slice() };
-                    self.entries.insert(key, kept);
-                }
+            let kept = entry.as_ref().map(postcard::to_stdvec).map(|bytes| match bytes {
+                Ok(bytes) => Kept { partition, offset, entry: bytes.into_boxed_slice() },
                 // An entry that was read from Avro can be written; nothing else leads here.
-                Some(Err(error)) => unreachable!("registry entry {key} cannot be serialised: {error}"),
-                None => drop(self.entries.remove(&key)),
-            }
+                Err(error) => unreachable!("registry entry {key} cannot be serialised: {error}"),
+            });
+            self.changed.insert(key, kept);
         }
     }
 
-    /// How many entries there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The records that were restored, sorted by key; they are kept again.
+    /// Takes the records that were restored, sorted by key.
     ///
     /// # Errors
     /// When one cannot be read.
     pub fn restored(&mut self) -> Result<Vec<RegistryRecord>, RestoreError> {
-        let mut records = Vec::new();
-        for (key, kept) in self.entries.all_restored() {
+        let record = |(key, kept): (Code, Kept)| {
             let entry: RegistryEntry = postcard::from_bytes(&kept.entry).map_err(|error| {
                 RestoreError::Unreadable { state: Self::STATE, detail: format!("entry {key}: {error}") }
             })?;
-            records.push((key.clone(), Some(entry), (kept.partition, kept.offset)));
-            self.entries.insert(key, kept);
-        }
-        Ok(records)
+            Ok((key, Some(entry), (kept.partition, kept.offset)))
+        };
+        std::mem::take(&mut self.restored).into_iter().map(record).collect()
     }
 }
 
@@ -88,16 +72,23 @@ impl Durable for KeptRegistry {
     const FORM: u16 = 1;
 
     fn begin(&mut self) {
-        self.entries.begin();
+        self.saving.append(&mut self.changed);
     }
 
     fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
-        self.entries.save(entries, out)
+        for _ in 0..entries {
+            let Some((key, kept)) = self.saving.pop_first() else { break };
+            out.put(shard(&key), &key, kept.as_ref());
+        }
+        self.saving.is_empty()
     }
 
     fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
         known_form(Self::STATE, form, Self::FORM)?;
-        self.entries.restore(Self::STATE, section)
+        read_section(Self::STATE, section, |key, kept| match kept {
+            Some(kept) => drop(self.restored.insert(key, kept)),
+            None => drop(self.restored.remove(&key)),
+        })
     }
 }
 
@@ -145,16 +136,34 @@ mod tests {
     fn the_last_record_of_every_key_comes_back() {
         let mut kept = KeptRegistry::default();
         kept.apply(vec![enterprise("E", "new", 7), enterprise("E", "old", 3), enterprise("F", "gone", 4)]);
-        kept.apply(vec![station(), device(), ("enterprise/F".into(), None, (0, 9))]);
+        let mut chain = begin_and_save(&mut kept, vec![station(), device()]);
+        kept.apply(vec![("enterprise/F".into(), None, (0, 9))]);
+        chain.extend(begin_and_save(&mut kept, vec![enterprise("E", "newer", 12)]));
+        assert_eq!(restored(&chain), vec![device(), enterprise("E", "new", 7), station()]);
+        assert!(
+            kept.saving.is_empty() && kept.changed.len() == 1,
+            "what a checkpoint holds is not in memory"
+        );
+        chain.extend(begin_and_save(&mut kept, Vec::new()));
+        assert_eq!(restored(&chain), vec![device(), enterprise("E", "newer", 12), station()]);
+    }
+
+    /// Takes a checkpoint, during which records come that do not belong to it.
+    fn begin_and_save(kept: &mut KeptRegistry, meanwhile: Vec<RegistryRecord>) -> Vec<(u16, Vec<u8>)> {
         kept.begin();
         let mut saved = Saved::default();
-        kept.apply(vec![enterprise("E", "newer", 12)]);
+        kept.apply(meanwhile);
         while !kept.save(1, &mut saved) {}
+        saved.into_sections().into_iter().collect()
+    }
+
+    fn restored(chain: &[(u16, Vec<u8>)]) -> Vec<RegistryRecord> {
         let mut back = KeptRegistry::default();
-        for (shard, section) in saved.into_sections() {
-            back.restore(shard, 1, &section).unwrap();
-        }
-        assert_eq!(back.restored().unwrap(), vec![device(), enterprise("E", "new", 7), station()]);
-        assert_eq!(back.len(), 3);
+        chain.iter().for_each(|(shard, section)| back.restore(*shard, 1, section).unwrap());
+        let records = back.restored().unwrap();
+        let mut empty = Saved::default();
+        back.begin();
+        assert!(back.save(9, &mut empty) && empty.bytes() == 0, "what was restored has not changed");
+        records
     }
 }

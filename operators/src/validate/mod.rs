@@ -135,13 +135,18 @@ impl Validate {
 
     /// A facility becomes known, with what was restored of it.
     fn known(&mut self, facility: &Code, profile: &Arc<Profile>) -> u32 {
-        let restored = self.facilities.restored(facility).unwrap_or_default();
+        let restored = self.facilities.restored(facility);
+        let known = restored.is_some();
+        let restored = restored.unwrap_or_default();
         let mut series = Vec::with_capacity(restored.series.len());
         let again = |restored| Series::restored(restored, facility, profile, &self.rules);
         series.extend(restored.series.into_iter().map(again));
         let place = Place { profile: Arc::clone(profile), series };
         self.columns += place.columns();
-        self.facilities.insert(facility.clone(), place)
+        match known {
+            true => self.facilities.insert_restored(facility.clone(), place),
+            false => self.facilities.insert(facility.clone(), place),
+        }
     }
 
     /// Lets objects that have been silent for as long as the lateness forget their reports. Looked for four times in
@@ -185,7 +190,7 @@ impl Stage for Validate {
             self.change(change);
         }
         // The first epoch names every registered facility: what was restored of others is gone.
-        drop(self.facilities.all_restored());
+        self.facilities.forget_restored();
         let mut work = Work {
             clock: input.clock,
             memory: &self.memory,

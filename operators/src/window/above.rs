@@ -136,7 +136,7 @@ impl Above {
         for (left, times) in self.left.all_restored() {
             let number = self.number(&left.scope);
             self.count_left((number, left.period, left.start), i64::from(times));
-            self.left.insert(left, times);
+            self.left.insert_restored(left, times);
         }
     }
 

@@ -206,6 +206,10 @@ impl Facts {
             let place = self.place(component);
             if self.present & bit(component) == 0 {
                 self.present |= bit(component);
+                // Little at a time: there are several facts per facility, which live for hours.
+                if self.values.len() == self.values.capacity() {
+                    self.values.reserve_exact(4);
+                }
                 self.values.insert(place, amount);
             } else {
                 self.values[place] = self.values[place].saturating_add(amount);
@@ -234,7 +238,7 @@ impl Facts {
                 self.drop_zeros();
             }
         } else {
-            self.values.reserve((other.present & !self.present).count_ones() as usize);
+            self.values.reserve_exact((other.present & !self.present).count_ones() as usize);
             for (component, amount) in other.iter() {
                 self.add(component, sign * amount);
             }

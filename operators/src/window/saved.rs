@@ -89,15 +89,21 @@ impl Window {
             let Some(profile) = &change.profile else { continue };
             let scopes = self.above.intern(profile);
             let mut site = Site::new(profile.clone(), scopes);
-            match self.sites.restored(&change.facility) {
+            let form = self.sites.restored(&change.facility);
+            let known = form.is_some();
+            match form {
                 Some(form) => site.restore(form),
                 None => site.expect_registered(Calendar::hour(clock)),
             }
             self.above.contribute_all(&site);
             self.series += site.entries();
-            self.sites.insert(change.facility.clone(), site);
+            let code = change.facility.clone();
+            match known {
+                true => self.sites.insert_restored(code, site),
+                false => self.sites.insert(code, site),
+            };
         }
-        drop(self.sites.all_restored());
+        self.sites.forget_restored();
         self.above.restore_left();
         self.clock = Some(clock);
         let contributions = self.above.take();

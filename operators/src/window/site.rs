@@ -258,6 +258,7 @@ impl Site {
             return place;
         }
         let place = place.map_or(0, |place| place + 1);
+        self.hours.reserve_exact(1);
         self.hours
             .insert(place, Hour { start, facts: Facts::new(), elapsed: 0, touched: false, settled: false });
         place
@@ -273,6 +274,7 @@ impl Site {
         match self.days.binary_search_by_key(&start, |day| day.start) {
             Ok(place) => place,
             Err(place) => {
+                self.days.reserve_exact(1);
                 self.days.insert(place, Day { start, facts: Facts::new() });
                 place
             }
