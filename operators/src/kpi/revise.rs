@@ -5,16 +5,21 @@
 //! Guarantees: at most one row per key and group; group boundaries depend on the epoch alone; sorted. Between groups
 //! nothing is kept.
 
+use std::rc::Rc;
+
 use schemas::{Epoch, KpiRow, Millis, Period, Scope};
 
 use super::{quality, quality::QualityRow, rows};
-use crate::window::{Facts, Horizon, Windowed};
+use crate::window::{Facts, Horizon, WindowedEpoch};
 
 /// Gathers the changes of a group of epochs.
 #[derive(Debug)]
 pub struct Revise {
     group_epochs: u64,
-    changes: Vec<Change>,
+    /// Epochs with the changed windows of facilities.
+    facilities: Vec<Rc<WindowedEpoch>>,
+    /// Facts of roll-ups retracted (-1) and inserted (1).
+    roll_ups: Vec<(Key, Facts, i64)>,
 }
 
 /// What a group of epochs revises.
@@ -29,17 +34,17 @@ pub struct Revised {
 type Key = (Scope, Period, Millis);
 
 #[derive(Debug)]
-struct Change {
-    key: Key,
-    before: Option<Facts>,
-    after: Option<Facts>,
+struct Change<'a> {
+    key: (&'a Scope, Period, Millis),
+    before: Option<&'a Facts>,
+    after: Option<&'a Facts>,
 }
 
 impl Revise {
     /// Groups of this many epochs, at least 1; a group ends with each epoch e for which e + 1 is a multiple of it.
     #[must_use]
     pub fn new(group_epochs: u64) -> Revise {
-        Revise { group_epochs: group_epochs.max(1), changes: Vec::new() }
+        Revise { group_epochs: group_epochs.max(1), facilities: Vec::new(), roll_ups: Vec::new() }
     }
 
     /// Whether an epoch is the last of its group.
@@ -48,25 +53,16 @@ impl Revise {
         (epoch + 1).is_multiple_of(self.group_epochs)
     }
 
-    /// Takes the changed windows of facilities of one epoch. Epochs come in order.
-    pub fn push_facilities(&mut self, windows: &[Windowed]) {
-        self.changes.extend(windows.iter().map(|windowed| Change {
-            key: (windowed.scope.clone(), windowed.period, windowed.window_start),
-            before: Some(windowed.before.clone()),
-            after: Some(windowed.after.clone()),
-        }));
+    /// Takes an epoch with the changed windows of facilities. Epochs come in order.
+    pub fn push_facilities(&mut self, windowed: Rc<WindowedEpoch>) {
+        self.facilities.push(windowed);
     }
 
     /// Takes the changed roll-ups of one epoch: facts retracted (-1) and inserted (1). `horizon` is that of the epoch's
     /// [`crate::window::WindowedEpoch`]: what is closed is being forgotten, and that is no change.
     pub fn push_roll_ups(&mut self, horizon: Horizon, changes: impl IntoIterator<Item = (Key, Facts, i64)>) {
-        for (key, facts, difference) in changes {
-            if horizon.is_closed(key.1, key.2) {
-                continue;
-            }
-            let (before, after) = if difference < 0 { (Some(facts), None) } else { (None, Some(facts)) };
-            self.changes.push(Change { key, before, after });
-        }
+        let open = changes.into_iter().filter(|((_, period, start), ..)| !horizon.is_closed(*period, *start));
+        self.roll_ups.extend(open);
     }
 
     /// Ends an epoch; what changed in its group when it is the last of it, else nothing.
@@ -74,13 +70,25 @@ impl Revise {
         if !self.ends_group(epoch) {
             return Revised::default();
         }
-        let mut changes = std::mem::take(&mut self.changes);
+        let (facilities, roll_ups) =
+            (std::mem::take(&mut self.facilities), std::mem::take(&mut self.roll_ups));
+        let windows = facilities.iter().flat_map(|windowed| &windowed.facility).map(|windowed| Change {
+            key: (&windowed.scope, windowed.period, windowed.window_start),
+            before: Some(&windowed.before),
+            after: Some(&windowed.after),
+        });
+        let sums = roll_ups.iter().map(|((scope, period, start), facts, difference)| Change {
+            key: (scope, *period, *start),
+            before: (*difference < 0).then_some(facts),
+            after: (*difference >= 0).then_some(facts),
+        });
+        let mut changes: Vec<Change<'_>> = windows.chain(sums).collect();
         // Within an epoch a retraction and an insertion of a key come in either order.
         changes.sort_by(|a, b| a.key.cmp(&b.key));
         let mut revised = Revised::default();
         for group in changes.chunk_by(|a, b| a.key == b.key) {
             let (first, last) = ends(group);
-            revise(&group[0].key, first, last.unwrap_or(&Facts::default()), &mut revised);
+            revise(group[0].key, first, last.unwrap_or(&Facts::default()), &mut revised);
         }
         let by = |row: &KpiRow| (row.kpi.clone(), row.scope.clone(), row.period, row.window_start);
         revised.kpis.sort_by_cached_key(by);
@@ -88,13 +96,17 @@ impl Revise {
     }
 }
 
-fn revise(key: &Key, before: Option<&Facts>, after: &Facts, revised: &mut Revised) {
+fn revise(
+    (scope, period, start): (&Scope, Period, Millis),
+    before: Option<&Facts>,
+    after: &Facts,
+    revised: &mut Revised,
+) {
     if before == Some(after) {
         return;
     }
-    let (scope, period, start) = key;
-    revised.kpis.extend(rows(scope, *period, *start, before, after));
-    let figures = |facts| quality::row(scope, *period, *start, facts);
+    revised.kpis.extend(rows(scope, period, start, before, after));
+    let figures = |facts| quality::row(scope, period, start, facts);
     let row = figures(after);
     if row != before.and_then(figures) {
         revised.quality.extend(row);
@@ -105,16 +117,16 @@ fn revise(key: &Key, before: Option<&Facts>, after: &Facts, revised: &mut Revise
 ///
 /// Whole changes say it at once. Retractions and insertions form a chain in which every state but the first and the
 /// last is both inserted and retracted, so what remains unpaired are the ends.
-fn ends(changes: &[Change]) -> (Option<&Facts>, Option<&Facts>) {
+fn ends<'a>(changes: &[Change<'a>]) -> (Option<&'a Facts>, Option<&'a Facts>) {
     if let (Some(first), Some(last)) = (changes.first(), changes.last())
         && first.before.is_some()
         && first.after.is_some()
     {
-        return (first.before.as_ref(), last.after.as_ref());
+        return (first.before, last.after);
     }
     let mut balance: Vec<(&Facts, i64)> = Vec::with_capacity(changes.len());
     for change in changes {
-        let (facts, difference) = match (&change.before, &change.after) {
+        let (facts, difference) = match (change.before, change.after) {
             (Some(before), _) => (before, -1),
             (None, Some(after)) => (after, 1),
             (None, None) => continue,
@@ -133,7 +145,7 @@ mod tests {
     use schemas::{Code, ScopeKind};
 
     use super::{super::tests::facts, *};
-    use crate::window::Component;
+    use crate::window::{Component, Windowed};
 
     fn key(code: &'static str, start: Millis) -> Key {
         (Scope { kind: ScopeKind::City, code: Code::const_new(code) }, Period::Hour, start)
@@ -181,15 +193,21 @@ mod tests {
     #[test]
     fn facilities_come_with_both_states() {
         let mut revise = Revise::new(2);
-        let windowed = |before, after| Windowed {
-            scope: key("A", 0).0,
-            period: Period::Hour,
-            window_start: 0,
-            before,
-            after,
+        let windowed = |before, after| {
+            let (scope, period, window_start) = key("A", 0);
+            Rc::new(WindowedEpoch {
+                epoch: 0,
+                clock: 0,
+                horizon: Horizon::NOTHING_CLOSED,
+                facility: vec![Windowed { scope, period, window_start, before, after }],
+                contributions: Vec::new(),
+                hours: Vec::new(),
+                too_late: 0,
+                unregistered: 0,
+            })
         };
-        revise.push_facilities(&[windowed(Facts::new(), heat(1))]);
-        revise.push_facilities(&[windowed(heat(1), heat(2))]);
+        revise.push_facilities(windowed(Facts::new(), heat(1)));
+        revise.push_facilities(windowed(heat(1), heat(2)));
         let told = revise.close(1);
         assert_eq!((told.kpis.len(), told.kpis[0].previous, told.kpis[0].value), (1, None, Some(2.0)));
     }

@@ -93,8 +93,8 @@ fn revise<'s>(
                     break;
                 }
                 let (for_kpis, for_quality, windowed) = entry.remove();
-                stage.push_facilities(&windowed.facility);
                 stage.push_roll_ups(windowed.horizon, changed.remove(&epoch).unwrap_or_default());
+                stage.push_facilities(windowed);
                 let Revised { kpis: rows, quality: figures } = stage.close(epoch);
                 kpis.session(&for_kpis).give_iterator(rows.into_iter());
                 quality.session(&for_quality).give_iterator(figures.into_iter().map(quality_row));
