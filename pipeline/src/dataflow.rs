@@ -112,6 +112,7 @@ pub fn build(
     let revised = windowed.roll_up(group);
     let alarms =
         alarmed.transitions().concat(diagnosed.transitions()).concat(ticks.clone().operations(recovery)?);
+    recovery.attached(pipeline.workers);
     let beats = ticks.clone().beats(group);
     let rejects = scope.concatenate([decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()]);
 

@@ -5,6 +5,7 @@
 
 use std::{io, time::Duration};
 
+use bytes::Bytes;
 use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
@@ -67,14 +68,16 @@ impl Bucket {
         self.prefix.clone().join(name)
     }
 
-    async fn write_in_pieces(&self, path: &Path, pieces: Vec<Vec<u8>>) -> object_store::Result<()> {
+    async fn write_in_pieces(&self, path: &Path, pieces: Vec<Bytes>) -> object_store::Result<()> {
         let mut upload = self.store.put_multipart(path).await?;
-        let mut payload = Vec::new();
+        let (mut payload, mut bytes) = (Vec::new(), 0);
         let mut pieces = pieces.into_iter().peekable();
-        while let Some(mut piece) = pieces.next() {
-            payload.append(&mut piece);
-            if payload.len() >= PIECE || pieces.peek().is_none() {
-                upload.put_part(std::mem::take(&mut payload).into()).await?;
+        while let Some(piece) = pieces.next() {
+            bytes += piece.len();
+            payload.push(piece);
+            if bytes >= PIECE || pieces.peek().is_none() {
+                upload.put_part(payload.drain(..).collect()).await?;
+                bytes = 0;
             }
         }
         upload.complete().await.map(drop)
@@ -116,12 +119,12 @@ impl Store for Bucket {
         }
     }
 
-    fn write(&self, name: &str, pieces: Vec<Vec<u8>>) -> io::Result<()> {
+    fn write(&self, name: &str, pieces: Vec<Bytes>) -> io::Result<()> {
         let path = self.path(name);
-        let written = if pieces.iter().map(Vec::len).sum::<usize>() > 4 * PIECE {
+        let written = if pieces.iter().map(Bytes::len).sum::<usize>() > 4 * PIECE {
             self.runtime.block_on(self.write_in_pieces(&path, pieces))
         } else {
-            let payload: PutPayload = pieces.concat().into();
+            let payload: PutPayload = pieces.into_iter().collect();
             self.runtime.block_on(self.store.put(&path, payload)).map(drop)
         };
         written.map_err(failed)

@@ -114,7 +114,7 @@ impl Fence {
     pub fn began_after(&self, epoch: Epoch) -> Result<(), Error> {
         let name = Name::Generation(self.generation).to_string();
         self.store
-            .write(&name, vec![format!("{epoch}\n").into_bytes()])
+            .write(&name, vec![format!("{epoch}\n").into()])
             .map_err(|error| unusable(&*self.store, error))
     }
 }

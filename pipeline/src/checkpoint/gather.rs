@@ -8,12 +8,76 @@ use std::collections::{BTreeMap, BTreeSet};
 use operators::durable::{RestoreError, Saved, compact, compact_changes};
 use schemas::Epoch;
 
+use super::part::Packed;
+
 /// Sections in the order in which they were saved, each with its form.
 pub type Chain = Vec<(u16, Vec<u8>)>;
 
+/// Bytes of a shard that are gathered before they are packed.
+const CHUNK: usize = 64 << 10;
+
+/// What was saved of one state and shard: packed as it comes, so that a checkpoint of everything takes little room
+/// while it waits for the last saver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sections {
+    packed: Vec<Packed>,
+    /// What follows them, with its form.
+    open: Vec<u8>,
+    form: u16,
+}
+
+impl Sections {
+    /// Appends a section.
+    fn push(&mut self, form: u16, mut section: Vec<u8>) {
+        if form != self.form || self.open.len() >= CHUNK {
+            self.pack();
+        }
+        self.form = form;
+        if self.open.is_empty() {
+            self.open = section;
+        } else {
+            self.open.append(&mut section);
+        }
+    }
+
+    fn pack(&mut self) {
+        if !self.open.is_empty() {
+            self.packed.push(Packed::of(self.form, &std::mem::take(&mut self.open)));
+        }
+    }
+
+    fn append(&mut self, mut later: Sections) {
+        self.pack();
+        self.packed.append(&mut later.packed);
+        (self.open, self.form) = (later.open, later.form);
+    }
+
+    /// All of them as they will be stored.
+    pub fn packed(&self) -> impl Iterator<Item = Packed> + '_ {
+        let open = (!self.open.is_empty()).then(|| Packed::of(self.form, &self.open));
+        self.packed.iter().cloned().chain(open)
+    }
+
+    /// All of them as they were saved.
+    ///
+    /// # Errors
+    /// When what was packed does not come back.
+    pub fn unpacked(&self) -> Result<Chain, String> {
+        let packed = self.packed.iter().map(|packed| Ok((packed.form(), packed.unpack()?)));
+        let open = (!self.open.is_empty()).then(|| Ok((self.form, self.open.clone())));
+        packed.chain(open).collect()
+    }
+
+    /// Bytes of the sections themselves.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.packed.iter().map(Packed::length).sum::<u64>() + self.open.len() as u64
+    }
+}
+
 /// Changes by state and shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes(pub BTreeMap<(&'static str, u16), Chain>);
+pub struct Changes(pub BTreeMap<(&'static str, u16), Sections>);
 
 impl Changes {
     fn add(&mut self, state: &'static str, form: u16, saved: Saved) {
@@ -23,20 +87,14 @@ impl Changes {
     }
 
     /// Appends a section.
-    pub fn push(&mut self, state: &'static str, shard: u16, form: u16, mut section: Vec<u8>) {
-        let chain = self.0.entry((state, shard)).or_default();
-        match chain.last_mut() {
-            Some((last, held)) if *last == form => held.append(&mut section),
-            _ => chain.push((form, section)),
-        }
+    pub fn push(&mut self, state: &'static str, shard: u16, form: u16, section: Vec<u8>) {
+        self.0.entry((state, shard)).or_default().push(form, section);
     }
 
     /// Appends what came later.
     pub fn append(&mut self, later: Changes) {
-        for ((state, shard), chain) in later.0 {
-            for (form, section) in chain {
-                self.push(state, shard, form, section);
-            }
+        for (key, sections) in later.0 {
+            self.0.entry(key).or_default().append(sections);
         }
     }
 
@@ -44,11 +102,16 @@ impl Changes {
     ///
     /// # Errors
     /// When a section is not a sequence of entries.
-    pub fn shrink(&mut self) -> Result<(), RestoreError> {
-        for ((state, _), chain) in &mut self.0 {
-            for (_, section) in chain {
-                *section = compact_changes(state, &[&*section])?;
+    pub fn shrink(&mut self) -> Result<(), String> {
+        for ((state, _), sections) in &mut self.0 {
+            let mut shrunk = Sections::default();
+            for run in sections.unpacked()?.chunk_by(|a, b| a.0 == b.0) {
+                let run_of: Vec<&[u8]> = run.iter().map(|(_, section)| section.as_slice()).collect();
+                let section = compact_changes(state, &run_of).map_err(|error| error.to_string())?;
+                shrunk.push(run[0].0, section);
+                shrunk.pack();
             }
+            *sections = shrunk;
         }
         Ok(())
     }
@@ -139,7 +202,36 @@ mod tests {
         changes.push("window", 7, 1, section(&[("a", Some(1)), ("b", Some(1)), ("a", Some(2))]));
         changes.push("window", 7, 1, section(&[("b", None)]));
         changes.shrink().unwrap();
-        assert_eq!(changes.0[&("window", 7)], [(1, section(&[("a", Some(2)), ("b", None)]))]);
+        let shrunk = changes.0[&("window", 7)].unpacked().unwrap();
+        assert_eq!(shrunk, [(1, section(&[("a", Some(2)), ("b", None)]))]);
+    }
+
+    #[test]
+    fn much_is_packed_as_it_comes_and_forms_are_kept_apart() {
+        let value = "heating ".repeat(1_000);
+        let sections: Vec<_> = (0..40_u32)
+            .map(|number| {
+                let mut saved = Saved::default();
+                saved.put(7, &number, Some(&value));
+                (u16::from(number >= 20) + 1, saved.into_sections().remove(&7).unwrap_or_default())
+            })
+            .collect();
+        let mut changes = Changes::default();
+        sections.iter().for_each(|(form, section)| changes.push("window", 7, *form, section.clone()));
+        let gathered = &changes.0[&("window", 7)];
+        assert!(gathered.packed.len() > 2 && gathered.open.len() < 2 * CHUNK);
+        let of = |form| sections.iter().filter(move |(own, _)| *own == form).flat_map(|(_, s)| s.clone());
+        for chain in [gathered.unpacked().unwrap(), unpack_all(gathered.packed())] {
+            for form in [1, 2] {
+                let bytes = chain.iter().filter(|(own, _)| *own == form).flat_map(|(_, s)| s.clone());
+                assert!(bytes.eq(of(form)), "form {form}");
+            }
+            assert_eq!(chain.iter().map(|(_, section)| section.len() as u64).sum::<u64>(), gathered.length());
+        }
+    }
+
+    fn unpack_all(packed: impl Iterator<Item = Packed>) -> Chain {
+        packed.map(|packed| (packed.form(), packed.unpack().unwrap())).collect()
     }
 
     #[test]
@@ -171,7 +263,8 @@ mod tests {
         gathering.add("window", 1, 7, saved(2));
         assert_eq!(gathering.done("window", 0, 7), None);
         let changes = gathering.done("window", 1, 7).unwrap();
-        assert_eq!(changes.0[&("window", 7)], [(1, section(&[("a", Some(1)), ("a", Some(2))]))]);
+        let both = changes.0[&("window", 7)].unpacked().unwrap();
+        assert_eq!(both, [(1, section(&[("a", Some(1))])), (1, section(&[("a", Some(2))]))]);
         assert_eq!(gathering.done("window", 0, 11), None);
     }
 }

@@ -70,14 +70,8 @@ pub fn join(
     };
     let (sender, receiver) = mpsc::channel();
     let problem = Arc::new(Mutex::new(None));
-    let member = Member {
-        store,
-        generation,
-        process,
-        gathering: Gathering::default(),
-        unwritten: Vec::new(),
-        restored: restored.clone(),
-    };
+    let member =
+        Member { store, generation, process, gathering: Gathering::default(), unwritten: Vec::new() };
     let control = Arc::clone(control);
     std::thread::Builder::new()
         .name("checkpoints".to_owned())
@@ -102,7 +96,6 @@ struct Member {
     process: usize,
     gathering: Gathering,
     unwritten: Vec<(Epoch, Changes)>,
-    restored: Option<Restored>,
 }
 
 impl Member {
@@ -143,26 +136,21 @@ impl Member {
             let id = Id { epoch: *epoch, generation: self.generation };
             let bytes = encode(changes).map_err(|error| failed(std::io::Error::other(error)))?;
             let name = Name::Changes(id, self.process).to_string();
-            self.store.write(&name, vec![bytes]).map_err(failed)?;
+            self.store.write(&name, vec![bytes.into()]).map_err(failed)?;
             self.unwritten.remove(0);
-            if let Some(restored) = self.restored.take() {
-                restored.release();
-            }
         }
         Ok(())
     }
 }
 
 /// What a member wrote: `crc | entries`.
-fn encode(changes: &Changes) -> Result<Vec<u8>, postcard::Error> {
-    let entries: Vec<Entry> = changes
-        .0
-        .iter()
-        .flat_map(|((state, shard), chain)| {
-            chain.iter().map(|(form, section)| Entry((*state).to_owned(), *shard, *form, section.clone()))
-        })
-        .collect();
-    let body = postcard::to_stdvec(&entries)?;
+fn encode(changes: &Changes) -> Result<Vec<u8>, String> {
+    let mut entries = Vec::new();
+    for ((state, shard), sections) in &changes.0 {
+        let chain = sections.unpacked()?.into_iter();
+        entries.extend(chain.map(|(form, section)| Entry((*state).to_owned(), *shard, form, section)));
+    }
+    let body = postcard::to_stdvec(&entries).map_err(|error| error.to_string())?;
     let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
     bytes.extend(body);
     Ok(bytes)

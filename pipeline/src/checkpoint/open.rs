@@ -6,7 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use schemas::Epoch;
@@ -35,6 +38,8 @@ pub struct Restored {
     pub active: Vec<Condition>,
     pub(super) manifest: Arc<Manifest>,
     parts: Arc<RwLock<BTreeMap<Id, Vec<u8>>>>,
+    /// Workers that have taken what they hold.
+    served: Arc<AtomicUsize>,
 }
 
 impl Restored {
@@ -59,9 +64,11 @@ impl Restored {
             .collect()
     }
 
-    /// Gives its memory back, when the states have been restored.
-    pub fn release(&self) {
-        std::mem::take(&mut *self.parts.write().unwrap_or_else(PoisonError::into_inner));
+    /// Says that a worker has taken what it holds. When all `workers` of the process have, the memory is given back.
+    pub fn served(&self, workers: usize) {
+        if self.served.fetch_add(1, Ordering::AcqRel) + 1 == workers {
+            std::mem::take(&mut *self.parts.write().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }
 
@@ -199,6 +206,7 @@ pub fn read_restored(store: &dyn Store, manifest: Manifest) -> Result<Result<Res
         active: manifest.active.clone(),
         manifest: Arc::new(manifest),
         parts: Arc::new(RwLock::new(parts)),
+        served: Arc::default(),
     }))
 }
 

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use sinks::failpoint;
 
 /// A file and how long it is.
@@ -48,7 +49,7 @@ pub trait Store: Debug + Send + Sync {
     ///
     /// # Errors
     /// What the system says; nothing is left behind then.
-    fn write(&self, name: &str, pieces: Vec<Vec<u8>>) -> io::Result<()>;
+    fn write(&self, name: &str, pieces: Vec<Bytes>) -> io::Result<()>;
 
     /// Creates an empty file; answers false when it is there already.
     ///
@@ -125,7 +126,7 @@ impl Store for Directory {
         Ok(bytes)
     }
 
-    fn write(&self, name: &str, pieces: Vec<Vec<u8>>) -> io::Result<()> {
+    fn write(&self, name: &str, pieces: Vec<Bytes>) -> io::Result<()> {
         let (path, fresh) = (self.path.join(name), self.path.join(format!("{name}.new")));
         let written = File::create(&fresh).and_then(|mut file| {
             failpoint::halfway("store.torn", || {

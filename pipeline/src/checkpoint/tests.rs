@@ -447,7 +447,7 @@ impl Store for Disk {
     fn read_range(&self, name: &str, offset: u64, length: u64) -> io::Result<Vec<u8>> {
         self.inner.read_range(name, offset, length)
     }
-    fn write(&self, name: &str, pieces: Vec<Vec<u8>>) -> io::Result<()> {
+    fn write(&self, name: &str, pieces: Vec<bytes::Bytes>) -> io::Result<()> {
         if self.full.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -669,14 +669,14 @@ fn complies(store: &dyn Store) {
     assert_eq!(names(), []);
     assert!(store.create("generation-000001").unwrap());
     assert!(!store.create("generation-000001").unwrap(), "exactly one creates it");
-    store.write("part", vec![b"abc".to_vec(), Vec::new(), b"defg".to_vec()]).unwrap();
+    store.write("part", ["abc", "", "defg"].map(bytes::Bytes::from).into()).unwrap();
     assert_eq!(names(), [("generation-000001".to_owned(), 0), ("part".to_owned(), 7)]);
     assert_eq!(store.read("part").unwrap(), b"abcdefg");
     assert_eq!(store.read_range("part", 2, 3).unwrap(), b"cde");
     assert!(store.read_range("part", 5, 3).is_err(), "a range beyond the end");
-    store.write("part", vec![b"x".to_vec()]).unwrap();
+    store.write("part", vec!["x".into()]).unwrap();
     assert_eq!(store.read("part").unwrap(), b"x", "it is replaced");
-    let long = vec![vec![7; 20 << 20]; 4];
+    let long = vec![bytes::Bytes::from(vec![7; 20 << 20]); 4];
     store.write("long", long.clone()).unwrap();
     assert!(store.read("long").unwrap() == long.concat());
     assert!(store.has("part").unwrap() && !store.has("other").unwrap());

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use sinks::failpoint;
 
 use super::{
-    gather::{Chain, Changes, compact_chain},
+    gather::{Chain, Changes, Sections, compact_chain},
     manifest::{Chains, Section},
     name::{Id, Name},
-    part::{self, Part},
+    part::{self, Packed, Part},
     store::Store,
 };
 
@@ -41,7 +41,7 @@ impl Written {
     ) -> Result<Written, String> {
         let mut next = self.clone();
         let mut part = Part::new(id);
-        let wasteful = self.wasteful();
+        let (wasteful, nothing) = (self.wasteful(), Sections::default());
         for state in states {
             let mut shards: BTreeSet<u16> =
                 changes.0.range((*state, 0)..=(*state, u16::MAX)).map(|((_, shard), _)| *shard).collect();
@@ -53,16 +53,17 @@ impl Written {
             shards.extend(moved.map(|(shard, _)| *shard));
             for shard in shards {
                 let chain = held.and_then(|shards| shards.get(&shard)).map_or(&[][..], Vec::as_slice);
-                let new = changes.0.get(&(*state, shard)).map_or(&[][..], Vec::as_slice);
+                let new = changes.0.get(&(*state, shard)).unwrap_or(&nothing);
                 let moved = chain.iter().any(|section| wasteful.contains(&section.part));
                 let placed = if moved || is_long(shard, chain, new, compact_after) {
-                    let whole = read_chain(store, chain)?.into_iter().chain(new.iter().cloned());
-                    let whole: Vec<_> = whole.collect();
+                    let mut whole = read_chain(store, chain)?;
+                    whole.append(&mut new.unpacked()?);
                     let compacted = compact_chain(state, &whole).map_err(|error| error.to_string())?;
-                    place(&mut part, &compacted)
+                    let sections = compacted.iter().filter(|(_, section)| !section.is_empty());
+                    sections.map(|(form, section)| part.push(&Packed::of(*form, section))).collect()
                 } else {
                     let mut placed = chain.to_vec();
-                    placed.append(&mut place(&mut part, new));
+                    placed.extend(new.packed().map(|section| part.push(&section)));
                     placed
                 };
                 let shards = next.chains.entry((*state).to_owned()).or_default();
@@ -102,15 +103,17 @@ impl Written {
     }
 }
 
-/// Whether a chain is to be rewritten: when it is long, or what follows its first section outweighs it. Shards come due
-/// at different lengths, so that not all are rewritten in the same checkpoint.
-fn is_long(shard: u16, chain: &[Section], new: &[(u16, Vec<u8>)], compact_after: usize) -> bool {
+/// Whether a chain is to be rewritten: when it comes from many parts, or what follows the first of them outweighs it.
+/// Shards come due at different lengths, so that not all are rewritten in the same checkpoint.
+fn is_long(shard: u16, chain: &[Section], new: &Sections, compact_after: usize) -> bool {
     let spread = compact_after.div_ceil(2);
     let due = compact_after - spread + usize::from(shard) % (spread + 1);
-    let behind = chain.iter().skip(1).map(|section| section.length).sum::<u64>()
-        + new.iter().map(|(_, section)| section.len() as u64).sum::<u64>();
-    let length = chain.len() + new.len();
-    length > due.max(2) || (length > 2 && chain.first().is_some_and(|first| behind > first.length))
+    let bytes = |sections: &[Section]| sections.iter().map(|section| section.length).sum::<u64>();
+    let mut parts = chain.chunk_by(|a, b| a.part == b.part).map(bytes);
+    let length = parts.clone().count() + usize::from(new.length() > 0);
+    let first = parts.next();
+    let behind = parts.sum::<u64>() + new.length();
+    length > due.max(2) || (length > 2 && first.is_some_and(|first| behind > first))
 }
 
 fn read_chain(store: &dyn Store, chain: &[Section]) -> Result<Chain, String> {
@@ -123,9 +126,4 @@ fn read_chain(store: &dyn Store, chain: &[Section]) -> Result<Chain, String> {
         Ok((section.form, bytes))
     };
     chain.iter().map(read).collect()
-}
-
-fn place(part: &mut Part, sections: &[(u16, Vec<u8>)]) -> Vec<Section> {
-    let sections = sections.iter().filter(|(_, section)| !section.is_empty());
-    sections.map(|(form, section)| part.push(*form, section)).collect()
 }

@@ -81,8 +81,6 @@ pub struct Writer {
     active: Vec<Condition>,
     /// The chains after the last part.
     written: Written,
-    /// The checkpoint that the flow was restored from, until it has been.
-    restored: Option<Restored>,
     /// Manifests that wait for the sinks.
     waiting: VecDeque<Manifest>,
     /// The checkpoints that stay, with their parts, oldest first.
@@ -124,7 +122,6 @@ impl Writer {
             due: BTreeMap::new(),
             active: restored.map(|restored| restored.active.clone()).unwrap_or_default(),
             written: written.unwrap_or_default(),
-            restored: restored.cloned(),
             waiting: VecDeque::new(),
             kept,
             delivered: 0,
@@ -279,9 +276,6 @@ impl Writer {
             Ok(()) => {
                 let parts = newest.part_ids();
                 self.waiting.drain(..ready);
-                if let Some(restored) = self.restored.take() {
-                    restored.release();
-                }
                 self.kept.push_back((id, parts));
                 self.tools.committed.store(id.epoch, Ordering::Relaxed);
                 self.count(id.epoch);
@@ -322,7 +316,7 @@ impl Writer {
         let bytes = manifest.encode().map_err(std::io::Error::other).map_err(failed)?;
         failpoint::reached("manifest.before");
         fence.check_store()?;
-        store.write(&Name::Manifest(manifest.id()).to_string(), vec![bytes]).map_err(failed)?;
+        store.write(&Name::Manifest(manifest.id()).to_string(), vec![bytes.into()]).map_err(failed)?;
         failpoint::reached("manifest.after");
         // Who took over before this goes on from an earlier one and sets this one aside.
         fence.check_store()

@@ -38,6 +38,13 @@ impl Recovery {
         self.restored.as_ref().map_or(0, |restored| restored.epoch)
     }
 
+    /// Says that a worker has attached all its states, of so many workers in this process.
+    pub fn attached(&self, workers: usize) {
+        if let Some(restored) = &self.restored {
+            restored.served(workers);
+        }
+    }
+
     /// Gives a state what a worker holds of it, and the means to save it.
     ///
     /// # Errors
