@@ -62,6 +62,25 @@ pub struct Watermark {
     pub high: i64,
 }
 
+/// Where the next binding goes on in a partition.
+fn position(previous: Option<&Binding>, mark: &Watermark) -> i64 {
+    previous
+        .and_then(|b| b.ranges.iter().find(|r| r.topic == mark.topic && r.partition == mark.partition))
+        .map_or(mark.low, |range| range.upto)
+}
+
+/// What one partition may give to an epoch of about `records`: those that hold something share it. The registry has it
+/// alone for as long as reports wait for it.
+#[must_use]
+pub fn share(previous: Option<&Binding>, watermarks: &[Watermark], records: i64) -> i64 {
+    let behind = |registry: bool| {
+        let of = watermarks.iter().filter(move |mark| (mark.topic == Topic::Registry) == registry);
+        of.map(|mark| mark.high - position(previous, mark)).filter(|behind| *behind > 0)
+    };
+    let waits = behind(true).sum::<i64>() > records;
+    (records / behind(waits).count().max(1) as i64).max(1)
+}
+
 /// Decides the next binding. Pure: everything it depends on is an argument.
 ///
 /// The registry is read to its end before reports are: a report is judged by the registry that was there before it. A
@@ -74,11 +93,7 @@ pub fn next(
     records_per_partition: i64,
     conditions: Vec<Condition>,
 ) -> Binding {
-    let position = |mark: &Watermark| {
-        previous
-            .and_then(|b| b.ranges.iter().find(|r| r.topic == mark.topic && r.partition == mark.partition))
-            .map_or(mark.low, |range| range.upto)
-    };
+    let position = |mark: &Watermark| position(previous, mark);
     let registry_behind = watermarks
         .iter()
         .any(|mark| mark.topic == Topic::Registry && position(mark) + records_per_partition < mark.high);
@@ -154,6 +169,21 @@ mod tests {
         assert_eq!((second.ranges[0].upto, second.ranges[1].upto), (0, 20));
         let third = next(Some(&second), &marks, 0, 10, vec![]);
         assert_eq!((third.ranges[0].upto, third.ranges[1].upto), (7, 30));
+    }
+
+    #[test]
+    fn partitions_that_hold_something_share_an_epoch() {
+        let reports =
+            |high: i64| (0..3).map(move |n| mark(Topic::Reports, n, 0, if n == 2 { 0 } else { high }));
+        let with = |registry: i64| -> Vec<Watermark> {
+            reports(70).chain([mark(Topic::Registry, 0, 0, registry)]).collect()
+        };
+        assert_eq!(share(None, &with(0), 20), 10, "one of three is empty");
+        assert_eq!(share(None, &with(5), 20), 10, "the registry takes little");
+        assert_eq!(share(None, &with(30), 20), 20, "reports wait for the registry");
+        assert_eq!(share(None, &[], 20), 20);
+        let first = next(None, &with(0), 0, 70, vec![]);
+        assert_eq!(share(Some(&first), &with(0), 1), 1, "all is bound");
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct PipelineSettings {
     pub epochs_in_flight: u64,
     /// Records of one partition in one epoch.
     pub records_per_partition: i64,
+    /// Records of all partitions in one epoch, about: ten such epochs may be in memory while a backlog is worked off.
+    pub records_per_epoch: i64,
     /// Seconds that a clean stop waits for the sinks.
     pub drain_seconds: u64,
     /// `wall` for live data, `data` for replays and simulations at speed.
@@ -87,6 +89,7 @@ impl Default for PipelineSettings {
             block_epochs: 4,
             epochs_in_flight: 64,
             records_per_partition: 20_000,
+            records_per_epoch: 80_000,
             drain_seconds: 60,
             clock: ClockSource::Wall,
             publish_kpis: true,
@@ -223,6 +226,7 @@ pub fn validate(config: &Config) -> Vec<String> {
         "pipeline.epochs_in_flight must be more than twice pipeline.block_epochs, or nothing moves",
     );
     demand(pipeline.records_per_partition > 0, "pipeline.records_per_partition must be at least 1");
+    demand(pipeline.records_per_epoch > 0, "pipeline.records_per_epoch must be at least 1");
     demand(
         config.rules.remember_reports >= 8,
         "rules.remember_reports must be at least 8: tests look at neighbours",

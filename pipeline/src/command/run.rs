@@ -273,6 +273,7 @@ fn minter(
             in_flight: pipeline.epochs_in_flight,
             group: pipeline.block_epochs,
             records_per_partition: pipeline.records_per_partition,
+            records_per_epoch: pipeline.records_per_epoch,
         },
         control: Arc::clone(control),
         progress: Arc::clone(progress),

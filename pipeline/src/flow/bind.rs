@@ -15,7 +15,7 @@ use timely::{
 
 use crate::{
     Error,
-    binding::{Binding, BindingLog, Condition, Range, Watermark, next},
+    binding::{self, Binding, BindingLog, Condition, Range, Watermark, next},
     checkpoint::Checkpoints,
     conditions::{Limits, Watch},
     control::Control,
@@ -40,6 +40,8 @@ pub struct Pace {
     pub group: u64,
     /// Records of one partition in one epoch.
     pub records_per_partition: i64,
+    /// Records of all partitions in one epoch, about.
+    pub records_per_epoch: i64,
 }
 
 /// Everything the minter looks at; only worker 0 has one.
@@ -168,7 +170,14 @@ impl Running {
         if !draining && self.beat.elapsed() < due {
             return Step::Wait(if caught_up { due - self.beat.elapsed() } else { Duration::from_millis(1) });
         }
-        self.mint(if draining { 0 } else { self.minter.pace.records_per_partition }, None)
+        self.mint(if draining { 0 } else { self.records_per_partition() }, None)
+    }
+
+    /// What an epoch may hold, divided among the partitions that have something.
+    fn records_per_partition(&self) -> i64 {
+        let Pace { records_per_partition, records_per_epoch, .. } = self.minter.pace;
+        let marks = self.minter.watermarks.now();
+        binding::share(self.previous.as_ref(), &marks, records_per_epoch).min(records_per_partition)
     }
 
     fn mint(&mut self, records_per_partition: i64, changed: Option<Vec<Condition>>) -> Step {
