@@ -124,8 +124,9 @@ impl Validate {
             return;
         };
         let number = self.facilities.number(&change.facility);
-        let number = number.unwrap_or_else(|| self.known(&change.facility, profile));
-        let Some(place) = self.facilities.get_mut(number) else { return };
+        let Some(place) = number.and_then(|number| self.facilities.get_mut(number)) else {
+            return self.know(&change.facility, profile);
+        };
         self.columns -= place.columns();
         place.profile = Arc::clone(profile);
         place.series.retain(|series| has_device(profile, series.device()));
@@ -134,19 +135,20 @@ impl Validate {
     }
 
     /// A facility becomes known, with what was restored of it.
-    fn known(&mut self, facility: &Code, profile: &Arc<Profile>) -> u32 {
+    fn know(&mut self, facility: &Code, profile: &Arc<Profile>) {
         let restored = self.facilities.restored(facility);
-        let known = restored.is_some();
-        let restored = restored.unwrap_or_default();
-        let mut series = Vec::with_capacity(restored.series.len());
+        let known = restored.as_ref().map(|restored| restored.series.len());
         let again = |restored| Series::restored(restored, facility, profile, &self.rules);
-        series.extend(restored.series.into_iter().map(again));
+        let mut series: Vec<Series> = restored.unwrap_or_default().series.into_iter().map(again).collect();
+        series.retain(|series| has_device(profile, series.device()));
+        series.iter_mut().for_each(|series| series.limit(profile));
+        let whole = known == Some(series.len());
         let place = Place { profile: Arc::clone(profile), series };
         self.columns += place.columns();
-        match known {
+        match whole {
             true => self.facilities.insert_restored(facility.clone(), place),
             false => self.facilities.insert(facility.clone(), place),
-        }
+        };
     }
 
     /// Lets objects that have been silent for as long as the lateness forget their reports. Looked for four times in
