@@ -64,6 +64,7 @@ impl ObjectState {
         for rule in rules {
             let decimals = rule.metric.map_or(0, |metric| metric.metric().decimals);
             if let Err(index) = self.series.binary_search_by_key(&rule.metric, |(m, _)| *m) {
+                self.series.reserve_exact(1);
                 self.series.insert(index, (rule.metric, Series::new(decimals)));
             }
         }
@@ -117,6 +118,7 @@ impl ObjectState {
         if self.series.first().is_none_or(|(metric, _)| metric.is_some()) {
             let mut series = Series::new(0);
             series.watch(std::slice::from_ref(&place.rule), report.observed_at, &mut Vec::new());
+            self.series.reserve_exact(1);
             self.series.insert(0, (None, series));
         }
         Some((distance, cause(worst)))
