@@ -310,8 +310,12 @@ fn saved_anew(workers: &mut Workers) -> BTreeMap<u16, Vec<Vec<u8>>> {
 }
 
 fn touch_all(window: &mut Window) {
-    (0..window.sites.end()).for_each(|number| drop(window.sites.get_mut(number)));
-    (0..window.above.left.end()).for_each(|number| drop(window.above.left.get_mut(number)));
+    for number in 0..window.sites.end() {
+        let _touched = window.sites.get_mut(number);
+    }
+    for number in 0..window.above.left.end() {
+        let _touched = window.above.left.get_mut(number);
+    }
 }
 
 fn add_chains(chains: &mut BTreeMap<u16, Vec<Vec<u8>>>, more: BTreeMap<u16, Vec<Vec<u8>>>) {
