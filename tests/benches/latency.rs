@@ -57,8 +57,10 @@ pub async fn measure() -> Vec<Figure> {
     })
     .await;
     let load = Load::start(Loader::new(&site.kafka(), Duration::from_millis(5)), minutes);
-    until("the load", Duration::from_secs(180), async || {
-        metric(&site.metrics, "nuanliu_readings_total").await.is_some_and(|readings| readings > 100_000.0)
+    until("the load, read to its end", Duration::from_secs(300), async || {
+        let readings = metric(&site.metrics, "nuanliu_readings_total").await;
+        let lag = metric(&site.metrics, "nuanliu_lag_records").await;
+        readings.is_some_and(|readings| readings > 100_000.0) && lag.is_some_and(|lag| lag < 2_000.0)
     })
     .await;
     let (mut rates, mut halves, mut worst) = (Vec::new(), Vec::new(), Vec::new());
@@ -179,7 +181,7 @@ async fn probe(site: &Site, first: usize) -> Vec<f64> {
 fn watch(consumer: &BaseConsumer) -> BTreeMap<String, Instant> {
     let (codec, begun) = (Codec::single_object(), Instant::now());
     let mut seen = BTreeMap::new();
-    while seen.len() < PROBES && begun.elapsed() < BETWEEN * PROBES as u32 + Duration::from_secs(30) {
+    while seen.len() < PROBES && begun.elapsed() < BETWEEN * PROBES as u32 + Duration::from_secs(120) {
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
         let alarm: AlarmTransition = codec.decode(message.payload().unwrap()).unwrap();
         if alarm.rule == "smoke" {

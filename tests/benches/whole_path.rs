@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use connectors::simulator::{Plan, Size};
-use tests::Site;
+use tests::{Site, until};
 
 use crate::{
     Figure, load,
@@ -52,6 +52,10 @@ pub async fn run(source: &Site, configuration: &str) -> Outcome {
     let before = services.map(service_cpu_seconds);
     let begun = Instant::now();
     let process = site.start(&["run"]);
+    until("the first readings", LIMIT, async || {
+        metric(&site.metrics, "nuanliu_readings_total").await.is_some_and(|readings| readings > 0.0)
+    })
+    .await;
     delivered(&site.metrics, LIMIT).await;
     let seconds = begun.elapsed().as_secs_f64();
     let outcome = Outcome {
