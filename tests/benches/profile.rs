@@ -95,7 +95,13 @@ impl Sample {
 
 /// The first of these paths in a symbol, with one more segment.
 fn path_of(symbol: &str, paths: &[&str]) -> Option<String> {
-    let begin = |path: &&str| Some((symbol.find(&format!("{path}::"))?, path.len()));
+    // Others have modules of these names: a path begins where no other goes on.
+    let begin = |path: &&str| {
+        let whole =
+            |at: &usize| !symbol[..*at].ends_with(|letter: char| letter == ':' || letter.is_alphanumeric());
+        let at = symbol.match_indices(&format!("{path}::")).map(|(at, _)| at).find(whole)?;
+        Some((at, path.len()))
+    };
     let (at, length) = paths.iter().filter_map(begin).min()?;
     let rest = &symbol[at + length + 2..];
     let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(rest.len());
@@ -124,7 +130,8 @@ fn read(path: &Path) -> Vec<Sample> {
     let mut samples: Vec<Sample> = Vec::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         if line.starts_with('\t') || line.starts_with("  ") {
-            let symbol = line.trim().split_once(' ').map_or("?", |(_, symbol)| symbol.trim());
+            let (address, symbol) = line.trim().split_once(' ').unwrap_or((line, "?"));
+            let symbol = if address.starts_with("ffff") { "kernel" } else { symbol.trim() };
             // The same crate in another build has another hash.
             let symbol = without_hashes(symbol);
             samples.last_mut().into_iter().for_each(|sample| sample.frames.push(symbol.clone()));

@@ -86,6 +86,7 @@ fn wire(
             in_flight: settings.epochs_in_flight,
             group: settings.block_epochs,
             records_per_partition: settings.records_per_partition,
+            records_per_epoch: settings.records_per_epoch,
         },
         control: Arc::clone(control),
         progress: Arc::clone(progress),
