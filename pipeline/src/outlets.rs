@@ -20,12 +20,10 @@ use sinks::{
     runner::{self, BackOff, Status},
     spool::Spool,
 };
-use tokio::sync::{Semaphore, mpsc as channel, watch};
+use tokio::sync::{mpsc as channel, watch};
 
 use crate::{control::Control, flow::deliver::Delivery, progress::Progress};
 
-/// Deliveries to a sink that may be under way at once.
-const WRITES: usize = 4;
 /// After so long without anything to say Kafka is asked whether it still accepts us.
 const SILENCE: Duration = Duration::from_secs(1);
 /// How often a stop looks whether the spool is empty.
@@ -57,8 +55,8 @@ pub struct Sinks {
     pub spool: (Spool, bool),
     /// Kafka, and the last epoch it has. In a cluster only the first process writes there.
     pub kafka: Option<(Kafka, Epoch)>,
-    /// The settings of the provincial platform, where there is one.
-    pub exchange: Option<exchange::Settings>,
+    /// The settings of the provincial platform, where there is one, and the name of the pipeline.
+    pub exchange: Option<(exchange::Settings, String)>,
 }
 
 impl Outlets {
@@ -83,7 +81,7 @@ impl Outlets {
         // Opening Kafka turned away whoever was there before.
         let lease = Arc::new(Lease::after(Instant::now()));
         let exchange = match &sinks.exchange {
-            Some(settings) => {
+            Some((settings, pipeline)) => {
                 let status = status("exchange");
                 let (sink, delivery) = exchange::open(
                     settings,
@@ -92,6 +90,7 @@ impl Outlets {
                     Some(Arc::clone(&lease)),
                 )?;
                 runtime.spawn(deliver(delivery, stopping.clone(), Arc::clone(control)));
+                let sink = sink.of_pipeline(pipeline);
                 Some(start_sink(sink, status, runtime, stopping.clone(), Arc::clone(control)))
             }
             None => None,
@@ -184,6 +183,7 @@ async fn deliver(delivery: exchange::Delivery, stopping: watch::Receiver<bool>, 
     }
 }
 
+/// Deliveries are written one after the other: what comes later replaces what came before.
 fn start_sink<S: Sink>(
     sink: S,
     status: Status,
@@ -192,23 +192,15 @@ fn start_sink<S: Sink>(
     control: Arc<Control>,
 ) -> channel::UnboundedSender<Delivery> {
     let (sender, mut deliveries) = channel::unbounded_channel::<Delivery>();
-    let sink = Arc::new(sink);
-    let permits = Arc::new(Semaphore::new(WRITES));
     runtime.spawn(async move {
         while let Some(delivery) = deliveries.recv().await {
-            // The semaphore is never closed.
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            let (sink, control) = (Arc::clone(&sink), Arc::clone(&control));
-            let (status, stopping) = (status.clone(), stopping.clone());
-            tokio::spawn(async move {
-                let blocks = Arc::clone(&delivery.blocks);
-                match runner::write_until_durable(&*sink, blocks, &status, stopping).await {
-                    Ok(()) => delivery.acknowledge(),
-                    Err(sinks::Error::Retry { .. }) => {}
-                    Err(error) => control.fail(error.into()),
-                }
-                drop(permit);
-            });
+            let blocks = Arc::clone(&delivery.blocks);
+            match runner::write_until_durable(&sink, blocks, &status, stopping.clone()).await {
+                Ok(()) => delivery.acknowledge(),
+                // It stops: what is not written is offered again.
+                Err(sinks::Error::Retry { .. }) => {}
+                Err(error) => control.fail(error.into()),
+            }
         }
     });
     sender

@@ -231,7 +231,7 @@ fn open_sinks(
         clickhouse: (clickhouse, stored),
         spool: (spool, settings.spool),
         kafka: Some(kafka),
-        exchange: config.exchange.clone(),
+        exchange: config.exchange.clone().map(|settings| (settings, pipeline.name.clone())),
     })
 }
 

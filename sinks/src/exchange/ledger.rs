@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use schemas::{Code, Millis, RegistryEntry, RegistryKey};
+use schemas::{Code, Epoch, Millis, RegistryEntry, RegistryKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -89,6 +89,8 @@ enum Line {
     Content(Event, Row),
     /// What became of a row.
     Event(Event),
+    /// Everything of a pipeline is noted up to an epoch.
+    Noted(String, Epoch),
 }
 
 /// A row and where it stands.
@@ -114,6 +116,8 @@ pub struct Ledger {
     entries: BTreeMap<RowId, Entry>,
     owed: BTreeSet<(u64, RowId)>,
     registry: BTreeMap<RegistryKey, RegistryEntry>,
+    /// Up to which epoch each pipeline is noted.
+    noted: BTreeMap<String, Epoch>,
     unmirrored: Vec<Event>,
 }
 
@@ -138,6 +142,7 @@ impl Ledger {
             entries: BTreeMap::new(),
             owed: BTreeSet::new(),
             registry: BTreeMap::new(),
+            noted: BTreeMap::new(),
             unmirrored: Vec::new(),
         };
         let whole = ledger.replay(&bytes)?;
@@ -226,6 +231,9 @@ impl Ledger {
                     entry.event = event;
                 }
             }
+            Line::Noted(pipeline, epoch) => {
+                self.noted.insert(pipeline, epoch);
+            }
         }
     }
 
@@ -248,11 +256,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// Notes rows that are owed from now on; rows whose content is what it was before are passed over.
+    /// Notes rows that are owed from now on; rows whose content is what it was before are passed over. With them stands
+    /// the epoch of a pipeline that they complete.
     ///
     /// # Errors
     /// When the rows could not be made durable; then none is owed.
-    pub fn note(&mut self, rows: Vec<(RowId, Row)>, at: Millis) -> io::Result<usize> {
+    pub fn note(
+        &mut self,
+        rows: Vec<(RowId, Row)>,
+        complete: Option<(&str, Epoch)>,
+        at: Millis,
+    ) -> io::Result<usize> {
         let mut newest: BTreeMap<RowId, (usize, Row)> = BTreeMap::new();
         for (place, (row, content)) in rows.into_iter().enumerate() {
             newest.insert(row, (place, content));
@@ -275,10 +289,19 @@ impl Ledger {
             };
             Line::Content(event, content)
         });
-        let lines: Vec<Line> = lines.collect();
+        let mut lines: Vec<Line> = lines.collect();
         let noted = lines.len();
+        // Where nothing changed, noting it again changes nothing either.
+        let complete = complete.filter(|_| noted > 0);
+        lines.extend(complete.map(|(pipeline, epoch)| Line::Noted(pipeline.to_owned(), epoch)));
         self.append(lines)?;
         Ok(noted)
+    }
+
+    /// Up to which epoch everything of a pipeline is noted.
+    #[must_use]
+    pub fn noted(&self, pipeline: &str) -> Epoch {
+        self.noted.get(pipeline).copied().unwrap_or_default()
     }
 
     /// Notes what became of rows, each with the [`Entry::noted`] of the content that was sent; rows that have other
@@ -394,6 +417,10 @@ impl Ledger {
             write_line(&mut bytes, &Line::Event(entry.event.clone()))?;
             lines += 2;
         }
+        for (pipeline, epoch) in &self.noted {
+            write_line(&mut bytes, &Line::Noted(pipeline.clone(), *epoch))?;
+            lines += 1;
+        }
         let temporary = self.path.with_extension("new");
         let mut file = File::create(&temporary)?;
         file.write_all(&bytes)?;
@@ -452,7 +479,7 @@ mod tests {
     fn three(directory: &Path) -> Ledger {
         let mut ledger = Ledger::open(directory).unwrap();
         let rows = ["c", "a", "b"].map(|key| (id(key), content(1)));
-        assert_eq!(ledger.note(rows.into(), 10).unwrap(), 3);
+        assert_eq!(ledger.note(rows.into(), None, 10).unwrap(), 3);
         ledger
     }
 
@@ -477,12 +504,12 @@ mod tests {
         ledger.outcome(&sent(&ledger, &["c", "a", "b"]), Outcome::Delivered, "0", "", 20).unwrap();
         drop(ledger);
         let mut ledger = Ledger::open(directory.path()).unwrap();
-        assert_eq!(ledger.note(vec![(id("a"), content(1))], 30).unwrap(), 0);
+        assert_eq!(ledger.note(vec![(id("a"), content(1))], None, 30).unwrap(), 0);
         assert!(owed(&ledger).is_empty());
-        assert_eq!(ledger.note(vec![(id("a"), content(2))], 30).unwrap(), 1);
+        assert_eq!(ledger.note(vec![(id("a"), content(2))], None, 30).unwrap(), 1);
         assert_eq!(owed(&ledger), ["a"]);
         let twice = vec![(id("b"), content(2)), (id("b"), content(3))];
-        assert_eq!(ledger.note(twice, 30).unwrap(), 1, "the later content of one call counts");
+        assert_eq!(ledger.note(twice, None, 30).unwrap(), 1, "the later content of one call counts");
         assert_eq!(ledger.entry(&id("b")).unwrap().content, content(3));
     }
 
@@ -491,7 +518,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut ledger = three(directory.path());
         let under_way = sent(&ledger, &["c"]);
-        ledger.note(vec![(id("c"), content(2))], 15).unwrap();
+        ledger.note(vec![(id("c"), content(2))], None, 15).unwrap();
         ledger.outcome(&under_way, Outcome::Delivered, "0", "", 20).unwrap();
         assert_eq!(owed(&ledger), ["a", "b", "c"]);
     }
@@ -520,7 +547,7 @@ mod tests {
             fs::write(&path, &bytes[..end]).unwrap();
             let mut ledger = Ledger::open(directory.path()).unwrap();
             assert_eq!(owed(&ledger), ["c", "a"], "torn at byte {end}");
-            ledger.note(vec![(id("d"), content(1))], 30).unwrap();
+            ledger.note(vec![(id("d"), content(1))], None, 30).unwrap();
             drop(ledger);
             assert_eq!(owed(&Ledger::open(directory.path()).unwrap()), ["c", "a", "d"]);
         }
@@ -545,20 +572,22 @@ mod tests {
         let mut ledger = Ledger::open(directory.path()).unwrap();
         for n in 0..50 {
             let key = format!("old-{n}");
-            ledger.note(vec![(id(&key), content(n))], 10).unwrap();
+            ledger.note(vec![(id(&key), content(n))], None, 10).unwrap();
             ledger.outcome(&sent(&ledger, &[&key]), Outcome::Delivered, "0", "", 11).unwrap();
         }
-        ledger.note(vec![(id("recent"), content(1)), (id("owed"), content(1))], 1000).unwrap();
+        ledger
+            .note(vec![(id("recent"), content(1)), (id("owed"), content(1))], Some(("city", 7)), 1000)
+            .unwrap();
         ledger.outcome(&sent(&ledger, &["recent"]), Outcome::Delivered, "0", "", 1001).unwrap();
         assert!(!ledger.compact(500).unwrap(), "the mirror comes first");
         ledger.mirrored(usize::MAX);
         assert!(ledger.compact(500).unwrap());
-        ledger.note(vec![(id("after"), content(1))], 2000).unwrap();
+        ledger.note(vec![(id("after"), content(1))], None, 2000).unwrap();
         let sequence = ledger.sequence;
         drop(ledger);
         let ledger = Ledger::open(directory.path()).unwrap();
         assert_eq!(owed(&ledger), ["owed", "after"]);
         assert!(ledger.entry(&id("recent")).is_some() && ledger.entry(&id("old-1")).is_none());
-        assert_eq!(ledger.sequence, sequence);
+        assert_eq!((ledger.sequence, ledger.noted("city"), ledger.noted("another")), (sequence, 7, 0));
     }
 }

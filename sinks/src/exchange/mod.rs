@@ -143,7 +143,7 @@ pub fn open(
     let ledger = Ledger::open(&settings.state_directory)
         .map_err(|e| stop(format!("ledger in {}: {e}", settings.state_directory.display())))?;
     let shared = Shared { ledger: Arc::new(Mutex::new(ledger)), wake: Arc::default() };
-    let exchange = Exchange { shared: shared.clone(), mapping: mapping.map_err(stop)? };
+    let exchange = Exchange { shared: shared.clone(), mapping: mapping.map_err(stop)?, pipeline: None };
     let keep = Millis::from(settings.keep_hours) * schemas::time::HOUR;
     let delivery = Delivery::new(shared, client, windows, settings.batch, keep, status, mirror, lease);
     Ok((exchange, delivery))
@@ -167,9 +167,18 @@ impl Shared {
 pub struct Exchange {
     shared: Shared,
     mapping: Mapping,
+    /// Whose epochs the blocks have.
+    pipeline: Option<String>,
 }
 
 impl Exchange {
+    /// The sink of a named pipeline, which offers every epoch with all its blocks and in order: what it replays of epochs
+    /// that are noted is passed over, so that no row goes back to what it was for a while.
+    #[must_use]
+    pub fn of_pipeline(self, name: &str) -> Exchange {
+        Exchange { pipeline: Some(name.to_owned()), ..self }
+    }
+
     /// How many rows stand where, by the names of [`ledger::Outcome`].
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
@@ -179,6 +188,11 @@ impl Exchange {
     /// Notes blocks at a wall time.
     fn note(&self, blocks: &[Block], at: Millis) -> std::io::Result<usize> {
         let mut ledger = self.shared.ledger();
+        let epoch = blocks.iter().map(|block| block.epoch).max().unwrap_or_default();
+        let complete = self.pipeline.as_deref().map(|pipeline| (pipeline, epoch));
+        if complete.is_some_and(|(pipeline, epoch)| epoch <= ledger.noted(pipeline)) {
+            return Ok(0);
+        }
         for block in blocks {
             if let Rows::Registry(entries) = &block.rows {
                 ledger.know(entries)?;
@@ -210,7 +224,7 @@ impl Exchange {
             }
         }
         rows.extend(completed);
-        ledger.note(rows, at)
+        ledger.note(rows, complete, at)
     }
 }
 

@@ -175,6 +175,37 @@ async fn rows_arrive_once_and_again_only_when_they_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_what_was_noted_takes_no_row_back() {
+    let scene = scene().await;
+    let named = |epoch, name| {
+        let blocks = registry(vec![station("ST-1", name)]);
+        blocks.into_iter().map(|block| Block { epoch, ..block }).collect::<Vec<_>>()
+    };
+    let pushes = || scene.store.pushes.load(Ordering::Relaxed);
+    let mut before = 0;
+    for _ in 0..2 {
+        // The second time it is a replay after a restart.
+        let (exchange, delivery) = scene.open();
+        let exchange = exchange.of_pipeline("city");
+        for (epoch, name) in [(1, "一号站"), (2, "新一号站")] {
+            exchange.note(&named(epoch, name), NOW).unwrap();
+            assert_eq!(drain(&delivery, NOW).await, Step::Idle);
+        }
+        assert!(before == 0 || pushes() == before);
+        before = pushes();
+    }
+    let (exchange, delivery) = scene.open();
+    exchange.clone().of_pipeline("city").note(&named(3, "三"), NOW).unwrap();
+    exchange.of_pipeline("another").note(&named(1, "一"), NOW).unwrap();
+    assert_eq!(drain(&delivery, NOW).await, Step::Idle);
+    assert_eq!(
+        scene.store.rows.rows("heat_station")[0]["HRZMC"],
+        "一",
+        "epochs of another pipeline are others"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kpis_of_a_window_settle_into_one_row_and_complete_each_other_later() {
     let scene = scene().await;
     let (exchange, delivery) = scene.open();
