@@ -22,6 +22,8 @@ use crate::{Block, Error, Rows, failpoint};
 
 const NAME: &str = "kafka";
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long aborting waits before the reports of records are looked at again.
+const TURN: Duration = Duration::from_millis(200);
 
 /// A place up to which an input partition has been delivered to every sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,11 +116,23 @@ impl Kafka {
         written
     }
 
+    /// Aborts the transaction that is open, if there is one. It gives up the records under way, and waits until their
+    /// reports have been taken, which only this thread does: so both take turns.
     fn abort(&self) -> Result<(), Error> {
-        if self.open.load(Ordering::Relaxed) {
-            self.producer.abort_transaction(ANSWER_WITHIN).map_err(|error| classify("aborting", &error))?;
-            self.open.store(false, Ordering::Relaxed);
+        if !self.open.load(Ordering::Relaxed) {
+            return Ok(());
         }
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        loop {
+            match self.producer.abort_transaction(TURN) {
+                Ok(()) => break,
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
+                    self.producer.poll(Duration::from_millis(1));
+                }
+                Err(error) => return Err(classify("aborting", &error)),
+            }
+        }
+        self.open.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -263,7 +277,8 @@ fn retry(detail: String) -> Error {
 
 fn stop(what: &str, error: &KafkaError) -> Error {
     let detail = format!(
-        "{what}: {error}: another process of this pipeline may have taken over, or the settings are wrong"
+        "{what}: {error}: another process of this pipeline may have taken over, the brokers may have lost the \
+         transaction while they were away (start again: nothing is lost or said twice), or the settings are wrong"
     );
     Error::Stop { sink: NAME, detail }
 }
