@@ -192,6 +192,8 @@ pub struct Sight<'a> {
     pub input: &'a [Watermark],
     /// How far it is bound.
     pub previous: Option<&'a Binding>,
+    /// Whether a clean stop is under way, after which nobody looks: what is well again counts as over at once.
+    pub stopping: bool,
 }
 
 /// How one topic has been moving.
@@ -242,7 +244,11 @@ impl Conditions {
             if latch.on != held {
                 *latch = Latch { on: held, ..Latch::default() };
             }
-            if latch.update(now, &sign, patience(kind)) {
+            let mut patience = patience(kind);
+            if sight.stopping {
+                patience.clear = Duration::ZERO;
+            }
+            if latch.update(now, &sign, patience) {
                 changed.push(Condition::of(kind, &key.1, latch.on.then(|| latch.detail.clone())));
             }
         }
@@ -389,6 +395,7 @@ impl Watch {
         previous: Option<&Binding>,
         seen: &Seen,
         clock: Option<String>,
+        stopping: bool,
     ) -> Vec<Condition> {
         let sight = Sight {
             sinks: (self.sinks)(),
@@ -399,6 +406,7 @@ impl Watch {
             silent: seen.age,
             input: &seen.marks,
             previous,
+            stopping,
         };
         self.conditions.observe(self.started.elapsed(), &sight, active)
     }

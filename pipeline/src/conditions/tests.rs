@@ -49,6 +49,13 @@ fn a_sink_is_told_at_once_and_cleared_after_a_while_of_peace() {
 }
 
 #[test]
+fn what_is_well_when_the_process_stops_is_over() {
+    let stopping = |sight: Sight<'static>| Sight { stopping: true, ..sight };
+    let script = [(1, sink(Some("503"))), (2, stopping(sink(Some("503")))), (3, stopping(sink(None)))];
+    assert_eq!(fresh(&script), ["1 sink_down/clickhouse +", "3 sink_down/clickhouse -"]);
+}
+
+#[test]
 fn what_the_bindings_say_stands_until_it_is_seen_to_be_over() {
     let mut conditions = Conditions::new(limits(), true);
     let mut active = vec![

@@ -122,13 +122,25 @@ struct Running {
     wall: Option<WallClock>,
     /// Since when a partition has ended before what was read of it.
     short: Option<Instant>,
+    /// Whether a stop has been put off once to say what has changed since.
+    parted: bool,
 }
 
 impl Running {
     fn new(mut minter: Minter) -> Running {
         let (previous, active) = (minter.previous.take(), std::mem::take(&mut minter.active));
         let now = Instant::now();
-        Running { minter, previous, active, beat: now, looked: now, started: now, wall: None, short: None }
+        Running {
+            minter,
+            previous,
+            active,
+            beat: now,
+            looked: now,
+            started: now,
+            wall: None,
+            short: None,
+            parted: false,
+        }
     }
 
     /// The epoch that is bound next.
@@ -151,7 +163,11 @@ impl Running {
         }
         let draining = self.minter.control.draining();
         if draining && epoch.is_multiple_of(group) {
-            return Step::Done;
+            let changed = self.changed_conditions();
+            if changed.is_empty() || std::mem::replace(&mut self.parted, true) {
+                return Step::Done;
+            }
+            return self.mint(0, Some(changed));
         }
         let idle = |range: &Range| range.caught_up || range.from == range.upto;
         let caught_up = self.previous.as_ref().is_none_or(|b| b.ranges.iter().all(idle));
@@ -254,7 +270,8 @@ impl Running {
         let wall = self.wall();
         wall.now(running, Timestamp::now().as_millisecond());
         let skew = wall.skew();
-        self.minter.watch.changes(&self.active, self.previous.as_ref(), &seen, skew)
+        let stopping = self.minter.control.draining();
+        self.minter.watch.changes(&self.active, self.previous.as_ref(), &seen, skew, stopping)
     }
 
     /// Looks for records that are gone. False when that may pass: a broker that has just started may not know its end.
