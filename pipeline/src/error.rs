@@ -64,6 +64,17 @@ pub enum Error {
         /// The generation of this process.
         generation: u64,
     },
+    /// What this process had written there is gone.
+    #[error(
+        "{place}: what was there is gone, also the mark of this process (generation {generation}): it was removed, or its \
+         disk is not mounted; bring back what was there, nothing is written beside it"
+    )]
+    Gone {
+        /// The place.
+        place: String,
+        /// The generation of this process.
+        generation: u64,
+    },
     /// The place of the checkpoints does not answer.
     #[error("checkpoints in {place} cannot be read or written: {error}")]
     CheckpointPlace {

@@ -88,7 +88,8 @@ impl Fence {
     /// Whether this process may still write checkpoints.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when a newer generation has taken over; the place not answering is an error of its own.
+    /// [`Error::Fenced`] when a newer generation has taken over; that the place does not answer, or has lost what was
+    /// there, are errors of their own.
     pub fn check_store(&self) -> Result<(), Error> {
         self.check(&*self.store)
     }
@@ -100,10 +101,19 @@ impl Fence {
             let name = Name::Generation(number).to_string();
             store.has(&name).map_err(|error| unusable(store, error))
         };
-        if has(self.generation + 1)? || !has(self.generation)? {
-            return Err(Error::Fenced { place: store.place(), generation: self.generation });
+        if has(self.generation + 1)? {
+            return Err(self.fenced(store));
+        }
+        if !has(self.generation)? {
+            let later = newest(store).ok().flatten() > Some(self.generation);
+            let gone = Error::Gone { place: store.place(), generation: self.generation };
+            return Err(if later { self.fenced(store) } else { gone });
         }
         Ok(())
+    }
+
+    fn fenced(&self, store: &dyn Store) -> Error {
+        Error::Fenced { place: store.place(), generation: self.generation }
     }
 
     /// Writes down from which checkpoint this generation goes on: later ones of generations before are not used any

@@ -217,11 +217,14 @@ impl Writer {
     /// Writes the part of an epoch. What cannot be written is carried into the next.
     fn write(&mut self, epoch: Epoch, changes: Changes) {
         self.carried.append(changes);
-        if let Err(error @ Error::Fenced { .. }) = self.tools.fence.check_store() {
-            self.fenced = Some(error);
-            return;
-        }
-        match self.write_part(epoch) {
+        let held = match self.tools.fence.check_store() {
+            Err(error @ Error::Fenced { .. }) => {
+                self.fenced = Some(error);
+                return;
+            }
+            held => held.map_err(|error| error.to_string()),
+        };
+        match held.and_then(|()| self.write_part(epoch)) {
             Ok(manifest) => {
                 self.carried = Changes::default();
                 self.waiting.push_back(manifest);
