@@ -110,6 +110,11 @@ impl Session {
         match event {
             Event::Connected { session_present } => {
                 tracing::info!(broker, session_present, "mqtt connected");
+                if session_present {
+                    // The broker kept the subscriptions too; in MQTT 5 the library then asks for none, and none is answered.
+                    connected.set(1);
+                    *backoff = Backoff::default();
+                }
                 self.sender.subscribe(&self.shared.options.filters)?;
             }
             Event::Subscribed { refused } if refused.is_empty() => {
