@@ -4,6 +4,7 @@ Connections are cheap (0.2 ms) and independent: each has its own database and se
 nothing a request sets can reach another one. A connection is closed whatever happened to its request.
 """
 
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +63,10 @@ class Engine:
                 done = stream.finish()
             finally:
                 stream.cancel()
+            if done.rows_written == 0:
+                # Streams keep to themselves that a table takes nothing, such as one with too many parts; statements say it.
+                if nothing := _insert_nothing(head):
+                    connection.query(nothing)
             return Result(written_rows=done.rows_written, written_bytes=done.bytes_written)
 
     @contextmanager
@@ -88,6 +93,16 @@ class Engine:
             self._turns.acquire(timeout=30)
         self._root.query("SYSTEM STOP MERGES")
         self._root.close()
+
+
+def _insert_nothing(head):
+    """The INSERT of that head, of no rows; None when the head has more than a table and columns."""
+    match = re.fullmatch(r"\s*INSERT\s+INTO\s+(?:TABLE\s+)?([^\s(]+)\s*(?:\((.*)\))?\s*", head, re.IGNORECASE | re.DOTALL)
+    if match is None:
+        return None
+    table, columns = match.groups()
+    into = f"{table} ({columns})" if columns else table
+    return f"INSERT INTO {into} SELECT {columns or '*'} FROM {table} LIMIT 0"
 
 
 def _literal(text):

@@ -185,6 +185,15 @@ class Server(Case):
         self.front.run(insert, row_binary([(7, "other")]), insert_deduplication_token="a")
         self.assertEqual(self.count(), 2)
 
+    def test_a_table_that_takes_nothing_says_so(self):
+        self.front.run("SYSTEM STOP MERGES t")
+        self.front.run("INSERT INTO t FORMAT RowBinary", row_binary([(1, "x")]))
+        self.front.run("ALTER TABLE t MODIFY SETTING parts_to_delay_insert = 1, parts_to_throw_insert = 1")
+        for columns in ("", "(`a`, s)"):
+            refused = self.front.ask(f"INSERT INTO t {columns} FORMAT RowBinary", row_binary([(2, "y")]))
+            self.assert_error(refused, 500, 252, "TOO_MANY_PARTS")
+        self.assertEqual(self.count(), 1)
+
     def test_clients_at_once(self):
         def work(number, failures):
             connection = self.front.connect()
