@@ -3,7 +3,8 @@
 //! Enters: the names of the places as they are reached, and the environment variable `NUANLIU_FAILPOINT`, for example
 //! `kafka.before_commit:3`: the process aborts when it is there for the third time, as if its machine had failed. With
 //! `kafka.before_commit:3:halt` it halts as SIGSTOP does and goes on when it is sent SIGCONT: a process that others believe
-//! dead. Leaves: one line on standard error. Guarantees: without the variable a place costs one atomic load.
+//! dead; with `read.before:3:hang` the thread that is there stays for ever, and the others go on. Leaves: one line on
+//! standard error. Guarantees: without the variable a place costs one atomic load.
 
 use std::{
     process,
@@ -11,6 +12,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
 };
 
 /// Names the place, the number of the hit and what to do there.
@@ -21,23 +23,39 @@ const VARIABLE: &str = "NUANLIU_FAILPOINT";
 struct Plan {
     place: String,
     hit: u64,
-    halt: bool,
+    deed: Deed,
     hits: AtomicU64,
 }
 
+/// What happens at the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    /// The process ends.
+    Abort,
+    /// The process halts, as with SIGSTOP.
+    Halt,
+    /// The thread stays there for ever; the others go on.
+    Hang,
+}
+
 impl Plan {
-    /// Reads `place:hit` or `place:hit:halt`.
+    /// Reads `place:hit`, `place:hit:halt` or `place:hit:hang`.
     fn parse(text: &str) -> Result<Plan, String> {
-        let wrong = || format!("{VARIABLE}={text}: give place:hit or place:hit:halt, such as bind.after:2");
+        let wrong = || {
+            format!(
+                "{VARIABLE}={text}: give place:hit, place:hit:halt or place:hit:hang, such as bind.after:2"
+            )
+        };
         let mut parts = text.split(':');
         let place = parts.next().filter(|place| !place.is_empty()).ok_or_else(wrong)?.to_owned();
         let hit = parts.next().and_then(|hit| hit.parse().ok()).filter(|hit| *hit > 0).ok_or_else(wrong)?;
-        let halt = match (parts.next(), parts.next()) {
-            (None, _) => false,
-            (Some("halt"), None) => true,
+        let deed = match (parts.next(), parts.next()) {
+            (None, _) => Deed::Abort,
+            (Some("halt"), None) => Deed::Halt,
+            (Some("hang"), None) => Deed::Hang,
             _ => return Err(wrong()),
         };
-        Ok(Plan { place, hit, halt, hits: AtomicU64::new(0) })
+        Ok(Plan { place, hit, deed, hits: AtomicU64::new(0) })
     }
 
     /// Whether being at `place` now is what the plan waits for.
@@ -47,8 +65,12 @@ impl Plan {
 
     fn carry_out(&self) {
         eprintln!("failpoint {}:{} is reached", self.place, self.hit);
-        if !self.halt {
-            process::abort();
+        match self.deed {
+            Deed::Abort => process::abort(),
+            Deed::Hang => loop {
+                thread::park();
+            },
+            Deed::Halt => {}
         }
         // The standard library sends no signals; a program that cannot halt itself must not go on as if it had.
         let halted = process::Command::new("kill").args(["-STOP", &process::id().to_string()]).status();
@@ -94,7 +116,9 @@ mod tests {
         let plan = Plan::parse("bind.after:2").unwrap();
         let due = ["bind.after", "bind.before", "bind.after", "bind.after"].map(|place| plan.is_due(place));
         assert_eq!(due, [false, false, true, false]);
-        assert!(!plan.halt && Plan::parse("bind.after:1:halt").unwrap().halt);
+        let deeds =
+            ["", ":halt", ":hang"].map(|deed| Plan::parse(&format!("bind.after:1{deed}")).unwrap().deed);
+        assert_eq!(deeds, [Deed::Abort, Deed::Halt, Deed::Hang]);
     }
 
     #[rstest::rstest]
