@@ -1,5 +1,7 @@
 //! What two databases hold, compared row by row.
 
+use std::time::Duration;
+
 use schemas::Epoch;
 
 use crate::Site;
@@ -10,6 +12,18 @@ pub const TABLES: [&str; 6] = ["readings", "kpis", "quality", "alarms", "alarm_e
 /// Asserts that two sites hold the same rows in every table, epochs included; gives how many.
 pub async fn assert_same(one: &Site, other: &Site) -> u64 {
     assert_same_until(one, other, u64::MAX).await
+}
+
+/// Runs another pipeline, undisturbed, over everything that a stopped one has bound, and asserts that the rows are the
+/// same; gives how many.
+pub async fn assert_as_undisturbed(site: &Site, config: &str, accepted: u64) -> u64 {
+    let undisturbed = site.beside("undisturbed", config);
+    undisturbed.nuanliu(&["migrate"]);
+    let last = site.give_bindings(&undisturbed);
+    let mut process = undisturbed.start(&["run"]);
+    undisturbed.stored(accepted, &mut process, Duration::from_secs(180)).await;
+    assert_eq!(process.terminate(Duration::from_secs(60)), 0);
+    assert_same_until(site, &undisturbed, last).await
 }
 
 /// As [`assert_same`], where the other has gone on behind the last epoch that both have: what it has said since about the

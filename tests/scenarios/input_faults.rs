@@ -132,6 +132,24 @@ async fn a_broker_that_dies_halts_and_comes_back_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slow_broker_costs_time_and_nothing_else() {
+    let broker = Broker::start();
+    let site = Site::with_broker(&broker, "slow_broker", "epoch_ms = 50\n");
+    let (mut process, mut accepted) = begin(&site).await;
+    let working = async {
+        for number in 1..=6 {
+            accepted += publish(&site, 5 * number..5 * number + 5).await;
+            site.stored(accepted, &mut process, SOON).await;
+        }
+    };
+    let (halted, running) = (Duration::from_millis(600), Duration::from_millis(100));
+    tokio::join!(broker.limp(15, halted, running), working);
+    assert_eq!(process.terminate(SOON), 0);
+    assert_eq!(site.number("SELECT count() FROM alarms").await, 0.0);
+    assert_eq!(site.number("SELECT count() FROM readings").await as u64, accepted, "no row twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_connector_acknowledged_survives_the_death_of_connector_and_broker() {
     let broker = Broker::start();
     let site = Site::with_broker(&broker, "acknowledged", "");

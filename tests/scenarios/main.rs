@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 
+mod acknowledged;
 mod bad_input;
 mod check;
 mod checkpoints;
 mod city;
+mod clocks;
 mod cluster;
 mod crashes;
+mod disks;
+mod ends;
+mod exchange;
 mod faults;
 mod ingest;
 mod input_faults;

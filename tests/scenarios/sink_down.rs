@@ -138,7 +138,10 @@ async fn without_a_spool_everything_waits_for_the_store() {
     .await;
     proxy.set_down(false);
     site.stored(accepted, &mut process, SOON).await;
+    // It stops before the peace has lasted, and says all the same that the sink is back.
     assert_eq!(process.terminate(SOON), 0);
+    assert_eq!(site.alarms("sink_down").await, ["cleared"]);
+    assert_eq!(told(&site).last(), Some(&Transition::Cleared));
 }
 
 #[tokio::test(flavor = "multi_thread")]

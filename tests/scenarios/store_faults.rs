@@ -127,6 +127,38 @@ async fn a_store_that_hangs_holds_no_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slow_store_holds_no_epoch_and_gets_everything() {
+    let mut scene = scene("store_slow").await;
+    scene.proxy.delay(Duration::from_secs(2));
+    for _ in 0..4 {
+        scene.publish().await;
+        scene.epochs_go_on().await;
+    }
+    scene.stored().await;
+    scene.proxy.fair();
+    scene.settled().await;
+}
+
+/// Sets how many parts of the readings may wait to be merged.
+async fn allow_parts(site: &Site, parts: u32) {
+    let settings = format!("parts_to_delay_insert = {parts}, parts_to_throw_insert = {parts}");
+    site.query(&format!("ALTER TABLE readings MODIFY SETTING {settings}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_with_too_many_parts_takes_the_rest_when_it_is_merged() {
+    let mut scene = scene("store_parts").await;
+    scene.site.query(&format!("SYSTEM STOP MERGES {}.readings", scene.site.name)).await;
+    allow_parts(&scene.site, 1).await;
+    scene.publish().await;
+    scene.metric(PAUSED, |paused| paused == 1.0).await;
+    until("it is said", SOON, async || scene.process.log().contains("merges are behind")).await;
+    scene.epochs_go_on().await;
+    allow_parts(&scene.site, 3_000).await;
+    scene.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_without_a_column_stops_with_advice() {
     let mut scene = scene("store_column").await;
     let column = "SELECT type FROM system.columns WHERE database = currentDatabase() AND table = 'readings' AND \

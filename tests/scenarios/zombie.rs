@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use connectors::Outgoing;
 use schemas::{AlarmTransition, Topic, time::MINUTE};
-use tests::{Process, Site, consume, district};
+use tests::{Site, consume, district};
 
 const SOON: Duration = Duration::from_secs(90);
 
@@ -18,10 +18,6 @@ async fn publish(site: &Site, minutes: std::ops::Range<i64>) -> u64 {
     site.publish(&reports.map(report).collect::<Vec<_>>()).await
 }
 
-fn signal(process: &Process, signal: &str) {
-    assert!(Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap().success());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_was_replaced_while_it_slept_writes_nothing() {
     let site = Site::new("zombie", "epoch_ms = 50\n");
@@ -30,7 +26,14 @@ async fn a_process_that_was_replaced_while_it_slept_writes_nothing() {
     let mut sleeper = site.start(&["run"]);
     let mut accepted = publish(&site, 0..10).await;
     site.stored(accepted, &mut sleeper, SOON).await;
-    signal(&sleeper, "-STOP");
+    sleeper.signal("STOP");
+
+    // On the same machine nobody goes on beside it unless told to.
+    let other = Site::new("zombie_ports", "");
+    site.reconfigure(&site.metrics, &other.metrics);
+    let (code, said) = site.try_nuanliu(&["run"]);
+    assert!(code == 1 && said.contains("held by another running pipeline"), "{code}: {said}");
+    assert!(said.contains("--take-over"), "{said}");
 
     // Another machine takes over, with what was copied of the state; the sleeper still holds its ports and its lock.
     let copied =
@@ -38,14 +41,12 @@ async fn a_process_that_was_replaced_while_it_slept_writes_nothing() {
     assert!(copied.unwrap().success());
     let state = |name: &str| format!("state = {:?}", site.path(name));
     site.reconfigure(&state("state"), &state("state of another"));
-    let other = Site::new("zombie_ports", "");
-    site.reconfigure(&site.metrics, &other.metrics);
     let mut successor = site.start(&["run"]);
     // What arrives now would be new to the sleeper too, in other epochs.
     accepted += publish(&site, 10..20).await;
     site.stored(accepted, &mut successor, SOON).await;
 
-    signal(&sleeper, "-CONT");
+    sleeper.signal("CONT");
     assert!(!sleeper.end(SOON).await.success());
     successor.must_run();
     assert!(sleeper.log().contains("another process of this pipeline"), "{}", sleeper.log());

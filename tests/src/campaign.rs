@@ -7,13 +7,15 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    net::TcpListener,
     os::unix::process::ExitStatusExt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    Process, Proxy, Site,
+    Process, Province, Proxy, Site,
     dice::Dice,
     load::{Feeder, Load},
     site,
@@ -97,8 +99,18 @@ pub struct Campaign<'a> {
     workers: u64,
     /// A halted process that others believe dead.
     sleeper: Option<Process>,
+    /// What stands before the province, where there is one.
+    province: Option<Arc<Proxy>>,
+    /// Where the processes of a cluster listen; empty when there is only one process.
+    hosts: Vec<String>,
     /// By place; SIGKILL is `kill`.
     pub tally: BTreeMap<&'static str, Count>,
+}
+
+/// The processes of one round: that which is struck, and another one of its cluster, which must end with it.
+struct Round {
+    struck: Process,
+    other: Option<Process>,
 }
 
 impl<'a> Campaign<'a> {
@@ -116,8 +128,23 @@ impl<'a> Campaign<'a> {
             dice: Dice::of(seed),
             workers: 1,
             sleeper: None,
+            province: None,
+            hosts: Vec::new(),
             tally: BTreeMap::new(),
         }
+    }
+
+    /// Lets answers of the province be lost too.
+    pub fn with(self, province: &Province) -> Campaign<'a> {
+        Campaign { province: Some(Arc::clone(&province.proxy)), ..self }
+    }
+
+    /// Runs the dataflow as a cluster of two processes; none of them is halted.
+    pub fn on_a_cluster(self) -> Campaign<'a> {
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let hosts = listeners.map(|listener| listener.local_addr().unwrap().to_string());
+        fs::write(self.site.path("hosts"), hosts.join("\n")).unwrap();
+        Campaign { hosts: hosts.to_vec(), ..self }
     }
 
     /// Lets the load arrive over so many crashes; afterwards the pipeline takes the rest undisturbed and stops. All
@@ -164,14 +191,15 @@ impl<'a> Campaign<'a> {
             feeder.feed(items).await;
         }
         self.clickhouse.fair();
+        self.province.iter().for_each(|province| province.fair());
         let sleeping = self.sleeper.take();
         if let Some(sleeping) = sleeping {
             // Nobody has taken over from it.
             sleeping.kill();
         }
-        let mut process = self.start(None);
+        let Round { struck: mut process, other } = self.start(None, true);
         self.site.stored(load.readings, &mut process, Duration::from_secs(180)).await;
-        assert_eq!(process.terminate(Duration::from_secs(60)), 0, "a clean stop");
+        stop(process, other).await;
     }
 
     /// What befalls ClickHouse in the next round, and for how long it is away; only then anything is spooled.
@@ -179,6 +207,15 @@ impl<'a> Campaign<'a> {
         let spooled = matches!(blow, Blow::Place(place, _) if place.starts_with("spool."));
         let number = 1 + self.dice.below(3) as u32;
         self.clickhouse.fair();
+        if let Some(province) = &self.province {
+            province.fair();
+            match self.dice.below(1_000) {
+                0..200 => province.lose_answers(number),
+                200..400 => province.cut_answers(number),
+                400..500 => province.set_down(true),
+                _ => {}
+            }
+        }
         if spooled || self.dice.per_mille(AWAY) {
             self.clickhouse.set_down(true);
             return (", ClickHouse being away", ABSENCE);
@@ -214,22 +251,34 @@ impl<'a> Campaign<'a> {
         let most = 1 + self.dice.below(hits);
         let hit = 1 + self.dice.below(most);
         // While one sleeps no other falls asleep.
-        if self.dice.per_mille(HALTED) && self.sleeper.is_none() {
+        if self.dice.per_mille(HALTED) && self.sleeper.is_none() && self.hosts.is_empty() {
             Blow::Halt(place, hit)
         } else {
             Blow::Place(place, hit)
         }
     }
 
-    fn start(&mut self, failpoint: Option<&str>) -> Process {
+    /// Starts a process, or those of a cluster; of these any may be struck, unless it must be the first.
+    fn start(&mut self, failpoint: Option<&str>, first: bool) -> Round {
         let workers = 1 + self.dice.below(3);
         self.site.reconfigure(&format!("workers = {}", self.workers), &format!("workers = {workers}"));
         self.workers = workers;
-        let arguments: &[&str] = if self.sleeper.is_some() { &["run", "--take-over"] } else { &["run"] };
-        match failpoint {
+        let mut arguments = vec!["run"];
+        if self.sleeper.is_some() {
+            arguments.push("--take-over");
+        }
+        let struck = |arguments: &[&str]| match failpoint {
             Some(text) => self.site.start_with(arguments, ("NUANLIU_FAILPOINT", text)),
             None => self.site.start(arguments),
+        };
+        if self.hosts.is_empty() {
+            return Round { struck: struck(&arguments), other: None };
         }
+        let place = if first { 0 } else { self.dice.below(2) };
+        let hosts = self.site.path("hosts");
+        let process = |number: &'static str| ["run", "-n", "2", "-p", number, "-h", hosts.to_str().unwrap()];
+        let numbers = if place == 0 { ["0", "1"] } else { ["1", "0"] };
+        Round { struck: struck(&process(numbers[0])), other: Some(self.site.start(&process(numbers[1]))) }
     }
 
     /// Starts the process and sees it end; says how.
@@ -242,10 +291,19 @@ impl<'a> Campaign<'a> {
             Blow::Kill(after) => ("kill", None, *after),
             Blow::Stop(after) => ("stop", None, *after),
         };
-        let process = self.start(failpoint.as_deref());
+        let Round { struck, mut other } = self.start(failpoint.as_deref(), matches!(blow, Blow::Stop(_)));
         let sleeping = self.sleeper.take();
         self.tally.entry(place).or_default().aimed += 1;
-        let told = match end(process, patience, blow, place).await {
+        let how = end(struck, patience, blow, place, &mut other).await;
+        if let Some(mut other) = other {
+            // One that has not found the struck one yet waits for it; a supervisor does not.
+            let begun = Instant::now();
+            while other.ended().is_none() && begun.elapsed() < PATIENCE {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other.kill();
+        }
+        let told = match how {
             End::There => "ended there",
             End::Killed => "killed",
             End::Stopped => "stopped",
@@ -280,8 +338,22 @@ enum End {
     Halted(Process),
 }
 
+/// Stops a process, and sees the other one of its cluster end with it.
+async fn stop(process: Process, other: Option<Process>) {
+    assert_eq!(process.terminate(Duration::from_secs(60)), 0, "a clean stop");
+    if let Some(mut other) = other {
+        assert!(other.end(Duration::from_secs(60)).await.success(), "a clean stop");
+    }
+}
+
 /// Waits until a process ends itself where it should, and ends it when it does not.
-async fn end(mut process: Process, patience: Duration, blow: &Blow, place: &str) -> End {
+async fn end(
+    mut process: Process,
+    patience: Duration,
+    blow: &Blow,
+    place: &str,
+    other: &mut Option<Process>,
+) -> End {
     let begun = Instant::now();
     let place = format!("failpoint {place}:");
     loop {
@@ -294,7 +366,7 @@ async fn end(mut process: Process, patience: Duration, blow: &Blow, place: &str)
             None if matches!(blow, Blow::Halt(..)) && process.is_halted() => return End::Halted(process),
             None if begun.elapsed() > patience => {
                 if matches!(blow, Blow::Stop(_)) {
-                    assert_eq!(process.terminate(Duration::from_secs(60)), 0, "a clean stop");
+                    stop(process, other.take()).await;
                     return End::Stopped;
                 }
                 process.kill();

@@ -4,6 +4,7 @@
 use connectors::Outgoing;
 use schemas::{
     Code, District, Enterprise, Facility, FacilityKind, Millis, RawReading, RawValue, RegistryEntry, Report,
+    time::MINUTE,
 };
 
 /// The city's code.
@@ -38,6 +39,28 @@ pub fn station(number: usize, heated_area: f64) -> Outgoing {
         heated_area: Some(heated_area),
         attributes: attributes.map(|(name, value)| (name.into(), value.into())).into_iter().collect(),
     }))
+}
+
+/// A station whose silence is an alarm after so many seconds.
+pub fn station_lost_after(number: usize, seconds: u32) -> Outgoing {
+    let Outgoing::RegistryEntry(key, Some(mut entry)) = station(number, 10_000.0) else { unreachable!() };
+    if let RegistryEntry::Facility(facility) = &mut *entry {
+        facility.attributes.insert("offline_after".into(), seconds.to_string().into());
+    }
+    Outgoing::RegistryEntry(key, Some(entry))
+}
+
+/// A healthy report of a station that arrives half a second after it was observed.
+pub fn healthy(number: usize, at: Millis) -> Outgoing {
+    Outgoing::Report(report(number, at, at + 500, &[("secondary_supply_temp", 45.0), ("outdoor_temp", -9.5)]))
+}
+
+/// Healthy reports of the first stations, minute by minute; minute 0 is so many minutes ago.
+pub fn minutes(stations: usize, ago: Millis, minutes: std::ops::Range<i64>) -> Vec<Outgoing> {
+    let start = (jiff::Timestamp::now().as_millisecond() / MINUTE - ago) * MINUTE;
+    minutes
+        .flat_map(|minute| (1..=stations).map(move |station| healthy(station, start + minute * MINUTE)))
+        .collect()
 }
 
 /// The code of a station.

@@ -10,21 +10,28 @@ pub mod bindings;
 pub mod broker;
 pub mod campaign;
 pub mod checker;
+pub mod clock;
 pub mod consume;
+pub mod device;
 pub mod dice;
+pub mod disk;
 pub mod district;
 pub mod feed;
 pub mod load;
 #[path = "../oracles/mod.rs"]
 pub mod oracles;
 pub mod process;
+pub mod province;
 pub mod proxy;
 pub mod site;
 pub mod store;
 
 pub use broker::Broker;
+pub use clock::WallClock;
 pub use consume::{Consumed, consume};
+pub use disk::Disk;
 pub use process::Process;
+pub use province::Province;
 pub use proxy::Proxy;
 pub use site::Site;
 

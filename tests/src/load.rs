@@ -15,12 +15,16 @@ use rdkafka::{
     ClientConfig,
     producer::{BaseProducer, BaseRecord, Producer},
 };
-use schemas::{Event, Millis, RawValue, Reason, RegistryEntry, Reject, Report, Stage, Topic};
+use schemas::{Event, Millis, RawValue, Reason, RegistryEntry, Reject, Report, Stage, Topic, time::MINUTE};
 
 use crate::{Site, dice::Dice};
 
 /// Reports that may be repeated or corrected.
 const RECENT: usize = 200;
+/// States that are alarms, each holding for some minutes out of every so many, so that alarms come and go all the time.
+const STATES: [&str; 3] = ["flooding", "power_lost", "vfd_fault"];
+const HOLDS: i64 = 7;
+const EVERY: i64 = 60;
 
 /// One record on its way to a topic.
 #[derive(Clone, Debug)]
@@ -58,8 +62,9 @@ impl Load {
         let mut extras = Extras { dice: Dice::of(seed), recent: VecDeque::new(), entries };
         let mut items = Vec::new();
         for minute in Simulator::new(&plan, plan_faults(&plan)).unwrap() {
-            for report in minute.reports {
+            for mut report in minute.reports {
                 let now = report.received_at;
+                disturb(&mut report);
                 extras.remember(&report);
                 items.push(Item::record(Outgoing::Report(report)));
                 items.extend(extras.after(now));
@@ -74,6 +79,17 @@ impl Load {
         };
         let readings = items.iter().map(readings).sum();
         Load { registry: simulator::registry_records(&plan), items, readings }
+    }
+}
+
+/// Lets the states of a report hold when it is their time.
+fn disturb(report: &mut Report) {
+    let minute = report.observed_at / MINUTE;
+    for reading in &mut report.readings {
+        let state = STATES.iter().position(|state| *state == reading.metric);
+        if state.is_some_and(|place| (minute + 19 * place as i64) % EVERY < HOLDS) {
+            reading.value = RawValue::Number(1.0);
+        }
     }
 }
 

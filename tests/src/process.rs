@@ -26,6 +26,12 @@ pub fn binary() -> PathBuf {
     binary
 }
 
+/// Sends a signal, such as `STOP`, to a process that runs.
+pub(crate) fn signal(id: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status();
+    assert!(sent.unwrap().success(), "SIG{name} does not reach process {id}");
+}
+
 impl Process {
     pub(crate) fn start(mut command: Command, log: PathBuf) -> Process {
         let file = File::options().create(true).append(true).open(&log).unwrap();
@@ -51,8 +57,7 @@ impl Process {
 
     /// Sends it a signal, such as `STOP`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(sent.unwrap().success(), "SIG{name} does not reach nuanliu");
+        signal(self.child.id(), name);
     }
 
     /// Whether it is halted, as by SIGSTOP.

@@ -1,9 +1,9 @@
-//! A proxy before a service, that refuses, loses or cuts on demand: faults of one scenario that no other one sees.
+//! A proxy before a service, that refuses, loses, cuts or delays on demand: faults of one scenario that no other one sees.
 
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,7 @@ struct Will {
     /// Given to every request instead of the service's answer.
     answer: Mutex<Option<Vec<u8>>>,
     hanging: AtomicBool,
+    delay_ms: AtomicU64,
     cut_bodies: AtomicU32,
     cut_answers: AtomicU32,
     lose: AtomicU32,
@@ -73,6 +74,11 @@ impl Proxy {
         self.will.hanging.store(hanging, Ordering::SeqCst);
     }
 
+    /// Holds every answer back for so long, from now on.
+    pub fn delay(&self, delay: Duration) {
+        self.will.delay_ms.store(delay.as_millis() as u64, Ordering::SeqCst);
+    }
+
     /// Closes the connections of the next requests that have a body, in the middle of it.
     pub fn cut_bodies(&self, number: u32) {
         self.will.cut_bodies.store(number, Ordering::SeqCst);
@@ -87,6 +93,7 @@ impl Proxy {
     pub fn fair(&self) {
         self.set_down(false);
         self.set_hanging(false);
+        self.delay(Duration::ZERO);
         self.lose_answers(0);
         self.cut_bodies(0);
         self.cut_answers(0);
@@ -139,6 +146,7 @@ async fn serve(mut client: TcpStream, target: &str, will: &Will) -> std::io::Res
             }
             read = service.read(&mut answered) => {
                 let length = read?;
+                tokio::time::sleep(Duration::from_millis(will.delay_ms.load(Ordering::SeqCst))).await;
                 if length > 0 && strikes(&will.cut_answers) {
                     return client.write_all(&answered[..length / 2]).await;
                 }

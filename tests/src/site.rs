@@ -150,6 +150,28 @@ impl Site {
         Process::start(command, self.path("log"))
     }
 
+    /// Starts a long-running command of the product under another program, which must become it in the end, such as
+    /// `env NAME=VALUE`.
+    pub fn start_under(&self, program: &[String], arguments: &[&str]) -> Process {
+        let command = self.command(arguments);
+        let mut under = std::process::Command::new(&program[0]);
+        under.args(&program[1..]).arg(command.get_program()).args(command.get_args());
+        under.current_dir(self.directory.path());
+        Process::start(under, self.path("log"))
+    }
+
+    /// Starts a long-running command of the product under the supervisor of `deploy/cluster`, which starts it again when
+    /// it ends; `program` must become it in the end.
+    pub fn supervise(&self, program: &[&str], arguments: &[&str]) -> Process {
+        let hosts = self.path("hosts");
+        fs::write(&hosts, "127.0.0.1:1\n").unwrap();
+        let supervisor = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/cluster/supervise");
+        // A supervisor that is killed leaves nothing behind.
+        let with_it = ["setpriv", "--pdeathsig", "KILL"];
+        let command = [&[supervisor, hosts.to_str().unwrap(), "0", "--"], &with_it[..], program].concat();
+        self.start_under(&command.into_iter().map(str::to_owned).collect::<Vec<_>>(), arguments)
+    }
+
     /// Starts a long-running command of the product on another configuration file.
     pub fn start_on(&self, config: &Path, arguments: &[&str]) -> Process {
         Process::start(self.command_on(config, arguments), self.path("log"))
@@ -185,6 +207,12 @@ impl Site {
         let readings = self.number("SELECT count() FROM readings FINAL").await;
         let rejected = "SELECT sum(readings) FROM rejects FINAL WHERE stage = 'dataflow'";
         (readings + self.number(rejected).await) as u64
+    }
+
+    /// The states of the alarms of a rule, oldest first.
+    pub async fn alarms(&self, rule: &str) -> Vec<String> {
+        let sql = format!("SELECT state FROM alarms FINAL WHERE rule = '{rule}' ORDER BY raised_at");
+        self.query(&sql).await.into_iter().map(|row| row[0].clone()).collect()
     }
 
     /// Waits until the store accounts for every reading that was accepted, to the reading.
