@@ -119,6 +119,8 @@ impl TestSet {
 
     /// The names, in bit order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        QualityTest::ALL.iter().filter(move |test| self.contains(**test)).map(|test| test.name())
+        // Most sets are empty: then no test is looked at.
+        let tests = if self == TestSet::EMPTY { &[] } else { QualityTest::ALL };
+        tests.iter().filter(move |test| self.contains(**test)).map(|test| test.name())
     }
 }

@@ -14,7 +14,7 @@ use schemas::{
     Reason, Reject, Scope, ScopeKind, Stage, TestSet, Transition,
 };
 
-use crate::{Block, QualityRow, Rows, Sink};
+use crate::{Block, QualityRow, ReadingColumns, Rows, Sink};
 
 /// Rows by table, a row that is written again counting once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Counts {
         for block in blocks {
             match &block.rows {
                 Rows::Readings(rows) => {
-                    seen.extend(rows.iter().map(|r| {
+                    seen.extend(rows.rows().map(|r| {
                         ("readings", format!("{}/{}/{}/{}", r.facility, r.device, r.metric.0, r.observed_at))
                     }));
                 }
@@ -187,7 +187,7 @@ pub async fn check<S: Sink>(sink: &S, counts: impl AsyncFn() -> Counts) {
     write("writes what it is given", blocks(1)).await;
     write("writing again changes nothing", blocks(1)).await;
     write("an empty list is fine", Vec::new()).await;
-    let empty = Block { epoch: 2, bucket: 0, rows: Rows::Readings(Vec::new()) };
+    let empty = Block { epoch: 2, bucket: 0, rows: Rows::Readings(ReadingColumns::default()) };
     write("a block without rows is fine", vec![empty]).await;
     let mut backwards = [blocks(4), blocks(3)].concat();
     backwards.reverse();

@@ -5,6 +5,7 @@
 //! epoch that is there, so that nothing is written twice.
 
 use std::{
+    fmt::Write,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -16,7 +17,10 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer},
 };
-use schemas::{Epoch, KafkaSettings, Topic, avro::Codec};
+use schemas::{
+    Epoch, KafkaSettings, Topic,
+    avro::{Codec, Record},
+};
 
 use crate::{Block, Error, Rows, failpoint};
 
@@ -75,8 +79,9 @@ impl Kafka {
         let producer: BaseProducer = config
             .set("transactional.id", format!("{}.{pipeline}", settings.prefix))
             .set("acks", "all")
-            .set("compression.type", "zstd")
-            .set("linger.ms", "0")
+            .set("compression.type", "lz4")
+            // What is said in one go travels in one batch. An epoch waits for its last batch, so not for long.
+            .set("linger.ms", "2")
             .create()
             .map_err(|error| stop("creating a transactional producer", &error))?;
         producer
@@ -137,39 +142,24 @@ impl Kafka {
     }
 
     fn send(&self, epoch: Epoch, blocks: &[Block]) -> Result<(), Error> {
-        let mut sequence = 0_u32;
+        let mut sending = Sending::new(self, epoch);
         for block in blocks {
             match &block.rows {
                 Rows::Alarms(rows) => {
-                    for row in rows {
-                        self.send_one(
-                            Topic::Alarms,
-                            &row.alarm_id,
-                            &self.codec.encode(row),
-                            epoch,
-                            &mut sequence,
-                        )?;
-                    }
+                    sending.all(rows.iter(), |row, key| key.push_str(&row.alarm_id))?;
                 }
                 Rows::Rejects(rows) => {
                     // What a connector turned away came from this topic and is there already.
-                    for row in rows.iter().filter(|row| row.stage != schemas::Stage::Connector) {
-                        self.send_one(
-                            Topic::Rejects,
-                            &row.origin,
-                            &self.codec.encode(row),
-                            epoch,
-                            &mut sequence,
-                        )?;
-                    }
+                    let ours = rows.iter().filter(|row| row.stage != schemas::Stage::Connector);
+                    sending.all(ours, |row, key| key.push_str(&row.origin))?;
                 }
                 Rows::Kpis(rows) if self.kpis => {
-                    for row in rows {
+                    sending.all(rows.iter(), |row, key| {
                         let (kind, period) = (row.scope.kind.name(), row.period.name());
-                        let key =
-                            format!("{}/{kind}/{}/{period}/{}", row.kpi, row.scope.code, row.window_start);
-                        self.send_one(Topic::Kpis, &key, &self.codec.encode(row), epoch, &mut sequence)?;
-                    }
+                        let (kpi, scope, start) = (&row.kpi, &row.scope.code, row.window_start);
+                        // Writing to a string does not fail.
+                        let _ = write!(key, "{kpi}/{kind}/{scope}/{period}/{start}");
+                    })?;
                 }
                 _ => {}
             }
@@ -183,35 +173,6 @@ impl Kafka {
             }
         }
         Ok(())
-    }
-
-    fn send_one(
-        &self,
-        topic: Topic,
-        key: &str,
-        payload: &Result<Vec<u8>, schemas::Error>,
-        epoch: Epoch,
-        sequence: &mut u32,
-    ) -> Result<(), Error> {
-        let payload =
-            payload.as_ref().map_err(|error| Error::Stop { sink: NAME, detail: error.to_string() })?;
-        let topic = self.settings.topic(topic);
-        let (epoch, number) = (epoch.to_string(), sequence.to_string());
-        let headers = OwnedHeaders::new()
-            .insert(Header { key: "epoch", value: Some(&epoch) })
-            .insert(Header { key: "sequence", value: Some(&number) });
-        *sequence += 1;
-        let mut record = BaseRecord::to(&topic).key(key).payload(payload).headers(headers);
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    record = back;
-                    self.producer.poll(Duration::from_millis(1));
-                }
-                Err((error, _)) => return Err(classify("sending", &error)),
-            }
-        }
     }
 
     fn commit(&self, epoch: Epoch, positions: &[Position]) -> Result<(), Error> {
@@ -257,6 +218,65 @@ impl Kafka {
             metadata.strip_prefix("epoch=")?.parse::<Epoch>().ok()
         });
         Ok(epochs.max().unwrap_or(0))
+    }
+}
+
+/// The records of one epoch on their way to the producer.
+struct Sending<'a> {
+    kafka: &'a Kafka,
+    epoch: String,
+    /// Number of the next record within the epoch.
+    sequence: u32,
+    /// Memory that all records use.
+    key: String,
+    payload: Vec<u8>,
+    number: String,
+}
+
+impl Sending<'_> {
+    fn new(kafka: &Kafka, epoch: Epoch) -> Sending<'_> {
+        let (key, number) = (String::new(), String::new());
+        Sending { kafka, epoch: epoch.to_string(), sequence: 0, key, payload: Vec::new(), number }
+    }
+
+    /// Hands rows of one kind to the producer; `key` writes the key of each.
+    fn all<'r, R: Record + 'r>(
+        &mut self,
+        rows: impl Iterator<Item = &'r R>,
+        key: impl Fn(&R, &mut String),
+    ) -> Result<(), Error> {
+        let topic = self.kafka.settings.topic(R::TOPIC);
+        for row in rows {
+            self.key.clear();
+            key(row, &mut self.key);
+            self.payload.clear();
+            let encoded = self.kafka.codec.encode_into(row, &mut self.payload);
+            encoded.map_err(|error| Error::Stop { sink: NAME, detail: error.to_string() })?;
+            self.one(&topic)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over the record whose key and payload are ready.
+    fn one(&mut self, topic: &str) -> Result<(), Error> {
+        self.number.clear();
+        // Writing to a string does not fail.
+        let _ = write!(self.number, "{}", self.sequence);
+        self.sequence += 1;
+        let headers = OwnedHeaders::new_with_capacity(2)
+            .insert(Header { key: "epoch", value: Some(&self.epoch) })
+            .insert(Header { key: "sequence", value: Some(&self.number) });
+        let mut record = BaseRecord::to(topic).key(&self.key).payload(&self.payload).headers(headers);
+        loop {
+            match self.kafka.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    self.kafka.producer.poll(Duration::from_millis(1));
+                }
+                Err((error, _)) => return Err(classify("sending", &error)),
+            }
+        }
     }
 }
 

@@ -11,12 +11,14 @@ pub mod kafka;
 pub mod lease;
 pub mod memory;
 pub mod outbox;
+mod readings;
 pub mod runner;
 pub mod spool;
 
 use std::{fmt, future::Future, sync::Arc};
 
-use schemas::{AlarmTransition, Epoch, KpiRow, Reading, RegistryEntry, Reject};
+pub use readings::{Measured, ObjectRun, ReadingColumns};
+use schemas::{AlarmTransition, Epoch, KpiRow, RegistryEntry, Reject};
 
 /// What can go wrong in a sink, by what must be done about it.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +53,7 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Rows {
     /// Trusted readings, sorted by (facility, device, metric, observed_at).
-    Readings(Vec<Reading>),
+    Readings(ReadingColumns),
     /// KPI states, sorted by (kpi, scope, period, window).
     Kpis(Vec<KpiRow>),
     /// Alarm transitions in their order; `alarms` takes the last of each id, `alarm_events` all.

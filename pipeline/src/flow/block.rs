@@ -17,17 +17,38 @@ use timely::{
 pub trait Table: 'static {
     /// What flows in.
     type Item: Clone + 'static;
-    /// One row.
-    type Row: 'static;
+    /// What has come of a group of epochs.
+    type Gathered: Default + 'static;
     /// The operator's name.
     const NAME: &'static str;
 
-    /// Takes an item apart into rows and the buckets they belong to.
-    fn split(item: Self::Item, put: &mut impl FnMut(u64, Self::Row));
+    /// Takes an item to what has come before it.
+    fn gather(gathered: &mut Self::Gathered, item: Self::Item);
 
-    /// Brings the rows of a block into the order of the table's key, whatever order they came in, and leaves the last
-    /// state of each key.
-    fn rows(rows: Vec<Self::Row>) -> Rows;
+    /// The rows of a group by bucket, each bucket once: in the order of the table's key, whatever order they came in,
+    /// with the last state of each key.
+    fn close(gathered: Self::Gathered) -> Vec<(u64, Rows)>;
+}
+
+/// Rows by bucket.
+pub struct Buckets<R>(BTreeMap<u64, Vec<R>>);
+
+impl<R> Default for Buckets<R> {
+    fn default() -> Self {
+        Buckets(BTreeMap::new())
+    }
+}
+
+impl<R> Buckets<R> {
+    /// Adds a row.
+    pub fn put(&mut self, bucket: u64, row: R) {
+        self.0.entry(bucket).or_default().push(row);
+    }
+
+    /// Brings the rows of each bucket into their final form.
+    pub fn close(self, rows: impl Fn(Vec<R>) -> Rows) -> Vec<(u64, Rows)> {
+        self.0.into_iter().map(|(bucket, gathered)| (bucket, rows(gathered))).collect()
+    }
 }
 
 /// The last epoch of the group in which `epoch` lies: groups are aligned, so they follow from the epoch alone.
@@ -35,9 +56,6 @@ pub trait Table: 'static {
 pub fn group_end(epoch: Epoch, group: u64) -> Epoch {
     epoch / group * group + group - 1
 }
-
-/// Rows by bucket.
-type Buckets<R> = BTreeMap<u64, Vec<R>>;
 
 /// Builds blocks.
 pub trait Blocks<'s, I> {
@@ -50,23 +68,18 @@ impl<'s, I: Clone + 'static> Blocks<'s, I> for StreamVec<'s, Epoch, I> {
     fn blocks<T: Table<Item = I>>(self, group: u64) -> StreamVec<'s, Epoch, Block> {
         type Builder = CapacityContainerBuilder<Vec<Block>>;
         self.unary_frontier::<Builder, _, _, _>(Pipeline, T::NAME, move |_, _| {
-            let mut open: BTreeMap<Epoch, (Capability<Epoch>, Buckets<T::Row>)> = BTreeMap::new();
+            let mut open: BTreeMap<Epoch, (Capability<Epoch>, T::Gathered)> = BTreeMap::new();
             move |(input, frontier), output| {
                 input.for_each(|time, items| {
                     let end = group_end(*time.time(), group);
-                    let (_, buckets) =
-                        open.entry(end).or_insert_with(|| (time.delayed(&end, 0), BTreeMap::new()));
-                    for item in items.drain(..) {
-                        T::split(item, &mut |bucket, row| buckets.entry(bucket).or_default().push(row));
-                    }
+                    let (_, gathered) =
+                        open.entry(end).or_insert_with(|| (time.delayed(&end, 0), T::Gathered::default()));
+                    items.drain(..).for_each(|item| T::gather(gathered, item));
                 });
                 while let Some(entry) = open.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
-                    let (epoch, (capability, buckets)) = entry.remove_entry();
-                    let blocks = buckets.into_iter().map(|(bucket, rows)| Block {
-                        epoch,
-                        bucket: bucket as u16,
-                        rows: T::rows(rows),
-                    });
+                    let (epoch, (capability, gathered)) = entry.remove_entry();
+                    let block = |(bucket, rows)| Block { epoch, bucket: bucket as u16, rows };
+                    let blocks = T::close(gathered).into_iter().map(block);
                     output.session(&capability).give_iterator(blocks);
                 }
             }

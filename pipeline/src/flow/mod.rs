@@ -11,6 +11,7 @@ pub mod decode;
 pub mod deliver;
 pub mod hours;
 pub mod read;
+pub mod readings;
 pub mod registry;
 pub mod rejects;
 pub mod revise;

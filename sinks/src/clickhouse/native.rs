@@ -24,7 +24,11 @@ impl NativeBlock {
     /// A block of `rows` rows without columns.
     #[must_use]
     pub fn new(rows: usize) -> Self {
-        NativeBlock { rows, names: Vec::new(), bytes: Vec::with_capacity(rows * 48 + 512) }
+        let mut bytes = Vec::with_capacity(rows * 48 + 512);
+        // The number of columns is put here in the end.
+        bytes.push(0);
+        variable_length(&mut bytes, rows as u64);
+        NativeBlock { rows, names: Vec::new(), bytes }
     }
 
     /// The names of the columns, in order.
@@ -41,12 +45,11 @@ impl NativeBlock {
 
     /// The bytes of the block.
     #[must_use]
-    pub fn finish(self) -> Vec<u8> {
-        let mut head = Vec::with_capacity(self.bytes.len() + 16);
-        variable_length(&mut head, self.names.len() as u64);
-        variable_length(&mut head, self.rows as u64);
-        head.extend_from_slice(&self.bytes);
-        head
+    pub fn finish(mut self) -> Vec<u8> {
+        // No table has as many columns as a second byte would be for.
+        debug_assert!(self.names.len() < 0x80, "{} columns", self.names.len());
+        self.bytes[0] = self.names.len() as u8;
+        self.bytes
     }
 
     fn column(&mut self, name: &'static str, kind: &str) {
@@ -62,9 +65,16 @@ impl NativeBlock {
         values: impl Iterator<Item = [u8; N]>,
     ) {
         self.column(name, kind);
-        let before = self.bytes.len();
-        values.for_each(|value| self.bytes.extend_from_slice(&value));
-        debug_assert_eq!(self.bytes.len() - before, self.rows * N, "column {name} has the wrong length");
+        self.fill(name, values);
+    }
+
+    /// Writes one value of fixed length per row.
+    fn fill<const N: usize>(&mut self, name: &str, mut values: impl Iterator<Item = [u8; N]>) {
+        let begin = self.bytes.len();
+        self.bytes.resize(begin + self.rows * N, 0);
+        let (places, _) = self.bytes[begin..].as_chunks_mut::<N>();
+        let filled = places.iter_mut().zip(&mut values).map(|(place, value)| *place = value).count();
+        debug_assert!(filled == self.rows && values.next().is_none(), "column {name} has the wrong length");
     }
 
     /// A column `UInt8`.
@@ -105,16 +115,18 @@ impl NativeBlock {
 
     /// A column `Nullable(Float64)`.
     pub fn nullable_f64(&mut self, name: &'static str, values: impl Iterator<Item = Option<f64>> + Clone) {
-        self.column(name, "Nullable(Float64)");
-        self.bytes.extend(values.clone().map(|value| u8::from(value.is_none())));
-        values.for_each(|value| self.bytes.extend_from_slice(&value.unwrap_or_default().to_le_bytes()));
+        self.fixed(name, "Nullable(Float64)", values.clone().map(|value| [u8::from(value.is_none())]));
+        self.fill(name, values.map(|value| value.unwrap_or_default().to_le_bytes()));
     }
 
     /// A column `Nullable(DateTime64(3, 'UTC'))`.
     pub fn nullable_millis(&mut self, name: &'static str, values: impl Iterator<Item = Option<i64>> + Clone) {
-        self.column(name, "Nullable(DateTime64(3, 'UTC'))");
-        self.bytes.extend(values.clone().map(|value| u8::from(value.is_none())));
-        values.for_each(|value| self.bytes.extend_from_slice(&value.unwrap_or_default().to_le_bytes()));
+        self.fixed(
+            name,
+            "Nullable(DateTime64(3, 'UTC'))",
+            values.clone().map(|value| [u8::from(value.is_none())]),
+        );
+        self.fill(name, values.map(|value| value.unwrap_or_default().to_le_bytes()));
     }
 
     /// A column `String`; any bytes are allowed.
@@ -125,11 +137,49 @@ impl NativeBlock {
 
     /// A column `LowCardinality(String)`, sent as a dictionary and one number per row.
     pub fn low_cardinality<'a>(&mut self, name: &'static str, values: impl Iterator<Item = &'a str>) {
+        self.low_cardinality_runs(name, values.map(|value| (value, 1)));
+    }
+
+    /// A column `LowCardinality(String)` whose values come with the number of rows that have them.
+    pub fn low_cardinality_runs<'a>(
+        &mut self,
+        name: &'static str,
+        runs: impl Iterator<Item = (&'a str, usize)>,
+    ) {
         self.column(name, "LowCardinality(String)");
         self.bytes.extend_from_slice(&DICTIONARY_VERSION.to_le_bytes());
-        let mut dictionary = Dictionary::with_capacity(self.rows);
-        values.for_each(|value| dictionary.push(value));
+        let mut dictionary = Dictionary::default();
+        runs.for_each(|(value, rows)| dictionary.push(value, rows));
         dictionary.write(&mut self.bytes);
+    }
+
+    /// A column `LowCardinality(String)` whose values are known by number: each is looked up once.
+    pub fn low_cardinality_numbers<'a>(
+        &mut self,
+        name: &'static str,
+        numbers: impl Iterator<Item = u16> + Clone,
+        text: impl Fn(u16) -> &'a str,
+    ) {
+        self.column(name, "LowCardinality(String)");
+        self.bytes.extend_from_slice(&DICTIONARY_VERSION.to_le_bytes());
+        let mut places: Vec<u32> = Vec::new();
+        let mut values = Vec::new();
+        for number in numbers.clone() {
+            let number = usize::from(number);
+            if places.len() <= number {
+                places.resize(number + 1, u32::MAX);
+            }
+            if places[number] == u32::MAX {
+                places[number] = values.len() as u32;
+                values.push(text(number as u16));
+            }
+        }
+        dictionary(
+            &mut self.bytes,
+            &values,
+            self.rows,
+            numbers.map(|number| (places[usize::from(number)], 1)),
+        );
     }
 
     /// A column `Array(LowCardinality(String))`.
@@ -139,11 +189,12 @@ impl NativeBlock {
     {
         self.column(name, "Array(LowCardinality(String))");
         self.bytes.extend_from_slice(&DICTIONARY_VERSION.to_le_bytes());
-        let mut dictionary = Dictionary::with_capacity(0);
-        for array in values {
-            array.for_each(|value| dictionary.push(value));
-            self.bytes.extend_from_slice(&(dictionary.places.len() as u64).to_le_bytes());
-        }
+        let mut dictionary = Dictionary::default();
+        let ends = values.map(|array| {
+            array.for_each(|value| dictionary.push(value, 1));
+            (dictionary.rows as u64).to_le_bytes()
+        });
+        self.fill(name, ends);
         dictionary.write(&mut self.bytes);
     }
 
@@ -163,24 +214,24 @@ impl NativeBlock {
     }
 }
 
-/// The distinct values of a column in the order of first appearance, and the place of each row's value in it.
+/// The distinct values of a column in the order of first appearance, and the rows that have them.
+#[derive(Default)]
 struct Dictionary<'a> {
     numbers: HashMap<&'a str, u32, FxBuildHasher>,
     values: Vec<&'a str>,
-    places: Vec<u32>,
+    /// The place of a value, and how many rows in succession have it.
+    runs: Vec<(u32, usize)>,
+    rows: usize,
 }
 
 impl<'a> Dictionary<'a> {
-    fn with_capacity(rows: usize) -> Self {
-        Dictionary { numbers: HashMap::default(), values: Vec::new(), places: Vec::with_capacity(rows) }
-    }
-
-    fn push(&mut self, value: &'a str) {
+    fn push(&mut self, value: &'a str, rows: usize) {
+        self.rows += rows;
         // Rows are sorted, so the value is most often that of the row before.
-        if let Some(&last) = self.places.last()
-            && self.values[last as usize] == value
+        if let Some((last, before)) = self.runs.last_mut()
+            && self.values[*last as usize] == value
         {
-            self.places.push(last);
+            *before += rows;
             return;
         }
         let next = self.values.len() as u32;
@@ -188,29 +239,46 @@ impl<'a> Dictionary<'a> {
         if number == next {
             self.values.push(value);
         }
-        self.places.push(number);
+        self.runs.push((number, rows));
     }
 
-    /// Writes keys and places; nothing at all for no rows, as the server expects.
     fn write(&self, bytes: &mut Vec<u8>) {
-        if self.places.is_empty() {
-            return;
-        }
-        let width = match self.values.len() {
-            0..=0x100 => 0,
-            0x101..=0x1_0000 => 1,
-            _ => 2_u64,
-        };
-        bytes.extend_from_slice(&(DICTIONARY_IN_BLOCK | width).to_le_bytes());
-        bytes.extend_from_slice(&(self.values.len() as u64).to_le_bytes());
-        self.values.iter().for_each(|value| text(bytes, value.as_bytes()));
-        bytes.extend_from_slice(&(self.places.len() as u64).to_le_bytes());
-        match width {
-            0 => bytes.extend(self.places.iter().map(|&place| place as u8)),
-            1 => self.places.iter().for_each(|&place| bytes.extend_from_slice(&(place as u16).to_le_bytes())),
-            _ => self.places.iter().for_each(|&place| bytes.extend_from_slice(&place.to_le_bytes())),
-        }
+        dictionary(bytes, &self.values, self.rows, self.runs.iter().copied());
     }
+}
+
+/// Writes keys, and the place of each row's value, given in runs; nothing at all for no rows, as the server expects.
+fn dictionary(bytes: &mut Vec<u8>, values: &[&str], rows: usize, runs: impl Iterator<Item = (u32, usize)>) {
+    if rows == 0 {
+        return;
+    }
+    let width = match values.len() {
+        0..=0x100 => 0,
+        0x101..=0x1_0000 => 1,
+        _ => 2_u64,
+    };
+    bytes.extend_from_slice(&(DICTIONARY_IN_BLOCK | width).to_le_bytes());
+    bytes.extend_from_slice(&(values.len() as u64).to_le_bytes());
+    values.iter().for_each(|value| text(bytes, value.as_bytes()));
+    bytes.extend_from_slice(&(rows as u64).to_le_bytes());
+    match width {
+        0 => places(bytes, rows, runs.map(|(place, rows)| ([place as u8], rows))),
+        1 => places(bytes, rows, runs.map(|(place, rows)| ((place as u16).to_le_bytes(), rows))),
+        _ => places(bytes, rows, runs.map(|(place, rows)| (place.to_le_bytes(), rows))),
+    }
+}
+
+/// Writes the places of `rows` rows, given in runs.
+fn places<const N: usize>(bytes: &mut Vec<u8>, rows: usize, runs: impl Iterator<Item = ([u8; N], usize)>) {
+    let begin = bytes.len();
+    bytes.resize(begin + rows * N, 0);
+    let (mut rest, _) = bytes[begin..].as_chunks_mut::<N>();
+    for (place, rows) in runs {
+        let (run, behind) = rest.split_at_mut(rows);
+        run.fill(place);
+        rest = behind;
+    }
+    debug_assert!(rest.is_empty(), "{} rows have no value", rest.len());
 }
 
 /// A number in base 128, least group first.
@@ -262,8 +330,8 @@ mod tests {
     #[case(65_537, 4)]
     fn places_are_as_wide_as_the_dictionary_needs(#[case] distinct: usize, #[case] width: usize) {
         let values: Vec<String> = (0..distinct).map(|n| n.to_string()).collect();
-        let mut dictionary = Dictionary::with_capacity(0);
-        values.iter().for_each(|value| dictionary.push(value));
+        let mut dictionary = Dictionary::default();
+        values.iter().for_each(|value| dictionary.push(value, 1));
         let mut bytes = Vec::new();
         dictionary.write(&mut bytes);
         let keys: usize = values.iter().map(|value| value.len() + 1).sum();

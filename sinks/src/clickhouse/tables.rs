@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use schemas::{AlarmTransition, Epoch, KpiRow, Reading, RegistryEntry, RegistryKey, Reject, Stage};
+use schemas::{AlarmTransition, Epoch, KpiRow, MetricId, RegistryEntry, RegistryKey, Reject, Stage};
 
 use super::native::NativeBlock;
-use crate::{Block, QualityRow, Rows, exchange::ledger::Event};
+use crate::{Block, QualityRow, ReadingColumns, Rows, exchange::ledger::Event};
 
 /// What goes into one table in one statement.
 #[derive(Debug)]
@@ -70,16 +70,17 @@ fn epochs(columns: &mut NativeBlock, epoch: Epoch) {
     columns.u64("epoch", std::iter::repeat_n(epoch, columns.rows()));
 }
 
-fn readings(rows: &[Reading], epoch: Epoch) -> NativeBlock {
+fn readings(rows: &ReadingColumns, epoch: Epoch) -> NativeBlock {
+    let objects = rows.objects();
     let mut columns = NativeBlock::new(rows.len());
-    columns.low_cardinality("facility", rows.iter().map(|r| r.facility.as_str()));
-    columns.low_cardinality("device", rows.iter().map(|r| r.device.as_str()));
-    columns.low_cardinality("metric", rows.iter().map(|r| r.metric.code()));
-    columns.millis("observed_at", rows.iter().map(|r| r.observed_at));
-    columns.millis("received_at", rows.iter().map(|r| r.received_at));
-    columns.f64("value", rows.iter().map(|r| r.value));
-    columns.u8("flag", rows.iter().map(|r| r.flag.number()));
-    columns.low_cardinality_arrays("failed", rows.iter().map(|r| r.failed.names()));
+    columns.low_cardinality_runs("facility", objects.iter().map(|o| (o.facility.as_str(), o.rows)));
+    columns.low_cardinality_runs("device", objects.iter().map(|o| (o.device.as_str(), o.rows)));
+    columns.low_cardinality_numbers("metric", rows.metrics().iter().map(|m| m.0), |n| MetricId(n).code());
+    columns.millis("observed_at", rows.observed_at().iter().copied());
+    columns.millis("received_at", rows.received_at().iter().copied());
+    columns.f64("value", rows.values().iter().copied());
+    columns.u8("flag", rows.flags().iter().map(|flag| flag.number()));
+    columns.low_cardinality_arrays("failed", rows.failed().iter().map(|failed| failed.names()));
     epochs(&mut columns, epoch);
     columns
 }
@@ -159,7 +160,7 @@ fn alarms(rows: &[AlarmTransition], epoch: Epoch) -> NativeBlock {
     columns.low_cardinality("rule", rows().map(|r| r.rule.as_str()));
     columns.low_cardinality("facility", rows().map(|r| r.facility.as_str()));
     columns.low_cardinality("device", rows().map(|r| r.device.as_str()));
-    columns.low_cardinality("metric", rows().map(|r| r.metric.map_or("", schemas::MetricId::code)));
+    columns.low_cardinality("metric", rows().map(|r| r.metric.map_or("", MetricId::code)));
     columns.u8("level", rows().map(|r| r.level));
     columns.low_cardinality("state", rows().map(|r| r.state.name()));
     columns.millis("raised_at", rows().map(|r| r.raised_at));
@@ -300,3 +301,6 @@ fn thresholds(columns: &mut NativeBlock, entries: &[Entry<'_>]) {
     columns.u8("enabled", rows().map(|t| t.map_or(0, |t| u8::from(t.enabled))));
     columns.string("advice", rows().map(|t| t.map_or("", |t| &t.advice)));
 }
+
+#[cfg(test)]
+mod tests;
