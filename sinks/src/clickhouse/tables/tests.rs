@@ -86,9 +86,9 @@ impl Naive {
     }
 }
 
-fn any_reading() -> impl Strategy<Value = Reading> {
+fn any_reading(facilities: u16) -> impl Strategy<Value = Reading> {
     let flags = [Flag::Good, Flag::NotEvaluated, Flag::Suspect, Flag::Fail, Flag::Missing];
-    let names = (0..700_u16, 0..3_u16, 0..4_u16);
+    let names = (0..facilities, 0..3_u16, 0..4_u16);
     let marks = (proptest::sample::select(flags.to_vec()), prop_oneof![3 => Just(0), 1 => any::<u16>()]);
     (names, any::<(i64, i64, f64)>(), marks).prop_map(
         |((facility, device, metric), (observed_at, received_at, value), (flag, failed))| Reading {
@@ -104,10 +104,16 @@ fn any_reading() -> impl Strategy<Value = Reading> {
     )
 }
 
+/// Many objects with a reading or two, or few with hundreds.
+fn any_readings() -> impl Strategy<Value = Vec<Reading>> {
+    prop_oneof![Just(700), Just(2)]
+        .prop_flat_map(|facilities| proptest::collection::vec(any_reading(facilities), 0..900))
+}
+
 proptest! {
     #[test]
     fn columns_give_the_bytes_that_rows_give(
-        mut rows in proptest::collection::vec(any_reading(), 0..900),
+        mut rows in any_readings(),
         epoch: u64,
     ) {
         let key = |row: &Reading| (row.facility.clone(), row.device.clone(), row.metric, row.observed_at);
