@@ -217,7 +217,7 @@ struct Said {
 
 /// Kafka's transactions are one after the other and its client blocks, so it has a thread.
 fn start_kafka(
-    kafka: Kafka,
+    mut kafka: Kafka,
     mut said: Said,
     control: Arc<Control>,
 ) -> std::io::Result<mpsc::Sender<Delivery>> {
@@ -227,13 +227,13 @@ fn start_kafka(
             let done = match deliveries.recv_timeout(SILENCE) {
                 Ok(delivery) => {
                     said.last = delivery.epoch;
-                    let done = said.write(&kafka, &delivery.blocks, &control);
+                    let done = said.write(&mut kafka, &delivery.blocks, &control);
                     if done {
                         delivery.acknowledge();
                     }
                     done
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => said.write(&kafka, &[], &control),
+                Err(mpsc::RecvTimeoutError::Timeout) => said.write(&mut kafka, &[], &control),
                 Err(mpsc::RecvTimeoutError::Disconnected) => false,
             };
             if !done {
@@ -246,7 +246,7 @@ fn start_kafka(
 
 impl Said {
     /// Writes until it is committed; false when the pipeline ends before.
-    fn write(&self, kafka: &Kafka, blocks: &[Block], control: &Control) -> bool {
+    fn write(&self, kafka: &mut Kafka, blocks: &[Block], control: &Control) -> bool {
         let positions = self.progress.positions();
         if positions.is_empty() {
             // Nothing is bound yet, so nothing can be said.

@@ -6,7 +6,6 @@
 
 use std::{
     fmt::Write,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -25,6 +24,8 @@ use schemas::{
 use crate::{Block, Error, Rows, failpoint};
 
 const NAME: &str = "kafka";
+/// What brokers answer when they know nothing of the transaction.
+const LOST: RDKafkaErrorCode = RDKafkaErrorCode::InvalidTransactionalState;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long aborting waits before the reports of records are looked at again.
 const TURN: Duration = Duration::from_millis(200);
@@ -45,11 +46,12 @@ pub struct Kafka {
     producer: BaseProducer,
     consumer: BaseConsumer,
     settings: KafkaSettings,
+    pipeline: String,
     codec: Codec,
     /// Whether KPI states go to `heating.kpis`.
     kpis: bool,
     /// Whether a transaction was begun and neither committed nor aborted.
-    open: AtomicBool,
+    open: bool,
 }
 
 impl Kafka {
@@ -65,35 +67,21 @@ impl Kafka {
         kpis: bool,
         partitions: &[(Topic, i32)],
     ) -> Result<(Kafka, Epoch), Error> {
-        let mut config = ClientConfig::new();
-        for (key, value) in settings.client_properties() {
-            config.set(key, value);
-        }
-        let consumer: BaseConsumer = config
-            .clone()
+        let consumer: BaseConsumer = client(settings)
             .set("group.id", pipeline)
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
             .create()
             .map_err(|error| stop("creating a consumer", &error))?;
-        let producer: BaseProducer = config
-            .set("transactional.id", format!("{}.{pipeline}", settings.prefix))
-            .set("acks", "all")
-            .set("compression.type", "lz4")
-            // What is said in one go travels in one batch. An epoch waits for its last batch, so not for long.
-            .set("linger.ms", "2")
-            .create()
-            .map_err(|error| stop("creating a transactional producer", &error))?;
-        producer
-            .init_transactions(ANSWER_WITHIN)
-            .map_err(|error| classify("opening transactions", &error))?;
+        let producer = producer(settings, pipeline)?;
         let kafka = Kafka {
             producer,
             consumer,
             settings: settings.clone(),
+            pipeline: pipeline.to_owned(),
             codec,
             kpis,
-            open: AtomicBool::new(false),
+            open: false,
         };
         let epoch = kafka.committed_epoch(partitions)?;
         Ok((kafka, epoch))
@@ -103,17 +91,28 @@ impl Kafka {
     ///
     /// # Errors
     /// [`Error::Retry`] when nothing became visible, [`Error::Stop`] when another process has taken over.
-    pub fn write(&self, epoch: Epoch, blocks: &[Block], positions: &[Position]) -> Result<(), Error> {
+    pub fn write(&mut self, epoch: Epoch, blocks: &[Block], positions: &[Position]) -> Result<(), Error> {
+        if self.is_lost() && self.reopen(positions)? >= epoch {
+            return Ok(());
+        }
+        let written = self.attempt(epoch, blocks, positions);
+        if written.is_err() && self.is_lost() {
+            return Err(retry("the brokers have lost the transaction while they were away".to_owned()));
+        }
+        written
+    }
+
+    fn attempt(&mut self, epoch: Epoch, blocks: &[Block], positions: &[Position]) -> Result<(), Error> {
         // An attempt whose abort failed too is in the way of the next.
         self.abort()?;
         self.producer.begin_transaction().map_err(|error| classify("beginning a transaction", &error))?;
-        self.open.store(true, Ordering::Relaxed);
+        self.open = true;
         failpoint::reached("kafka.begun");
         let written = self.send(epoch, blocks).and_then(|()| self.commit(epoch, positions));
         match &written {
             Ok(()) => {
                 failpoint::reached("kafka.after_commit");
-                self.open.store(false, Ordering::Relaxed);
+                self.open = false;
             }
             Err(Error::Retry { .. }) => self.abort()?,
             Err(_) => {}
@@ -121,10 +120,27 @@ impl Kafka {
         written
     }
 
+    /// Whether the brokers forgot the open transaction while they were away. A process that was replaced gets another
+    /// answer: its epoch is looked at first.
+    fn is_lost(&self) -> bool {
+        self.producer.client().fatal_error().is_some_and(|(code, _)| code == LOST)
+    }
+
+    /// Begins anew with a producer of the same identity, which ends what the one before left open, and tells the last
+    /// epoch that is committed: whether that of the lost transaction is was not known.
+    fn reopen(&mut self, positions: &[Position]) -> Result<Epoch, Error> {
+        tracing::warn!("the brokers have lost a transaction: the producer is opened anew");
+        let producer = producer(&self.settings, &self.pipeline)?;
+        let partitions: Vec<_> = positions.iter().map(|place| (place.topic, place.partition)).collect();
+        let epoch = self.committed_epoch(&partitions)?;
+        (self.producer, self.open) = (producer, false);
+        Ok(epoch)
+    }
+
     /// Aborts the transaction that is open, if there is one. It gives up the records under way, and waits until their
     /// reports have been taken, which only this thread does: so both take turns.
-    fn abort(&self) -> Result<(), Error> {
-        if !self.open.load(Ordering::Relaxed) {
+    fn abort(&mut self) -> Result<(), Error> {
+        if !self.open {
             return Ok(());
         }
         let deadline = Instant::now() + ANSWER_WITHIN;
@@ -137,7 +153,7 @@ impl Kafka {
                 Err(error) => return Err(classify("aborting", &error)),
             }
         }
-        self.open.store(false, Ordering::Relaxed);
+        self.open = false;
         Ok(())
     }
 
@@ -280,6 +296,28 @@ impl Sending<'_> {
     }
 }
 
+fn client(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (key, value) in settings.client_properties() {
+        config.set(key, value);
+    }
+    config
+}
+
+/// A producer under the transactional id of a pipeline; fences those before it.
+fn producer(settings: &KafkaSettings, pipeline: &str) -> Result<BaseProducer, Error> {
+    let producer: BaseProducer = client(settings)
+        .set("transactional.id", format!("{}.{pipeline}", settings.prefix))
+        .set("acks", "all")
+        .set("compression.type", "lz4")
+        // What is said in one go travels in one batch. An epoch waits for its last batch, so not for long.
+        .set("linger.ms", "2")
+        .create()
+        .map_err(|error| stop("creating a transactional producer", &error))?;
+    producer.init_transactions(ANSWER_WITHIN).map_err(|error| classify("opening transactions", &error))?;
+    Ok(producer)
+}
+
 fn classify(what: &str, error: &KafkaError) -> Error {
     let fatal = match error {
         KafkaError::Transaction(error) => error.is_fatal(),
@@ -297,8 +335,7 @@ fn retry(detail: String) -> Error {
 
 fn stop(what: &str, error: &KafkaError) -> Error {
     let detail = format!(
-        "{what}: {error}: another process of this pipeline may have taken over, the brokers may have lost the \
-         transaction while they were away (start again: nothing is lost or said twice), or the settings are wrong"
+        "{what}: {error}: another process of this pipeline may have taken over, or the settings are wrong"
     );
     Error::Stop { sink: NAME, detail }
 }
