@@ -60,6 +60,22 @@ pub struct ReportView<'a> {
     pub sequence: Option<i64>,
 }
 
+impl ReportView<'_> {
+    /// The report with these readings.
+    #[must_use]
+    pub fn with_readings(self, readings: SmallVec<[RawReading; 4]>) -> Report {
+        Report {
+            facility: self.facility.into(),
+            device: self.device.map(Code::from),
+            observed_at: self.observed_at,
+            received_at: self.received_at,
+            origin: self.origin.into(),
+            sequence: self.sequence,
+            readings,
+        }
+    }
+}
+
 /// A value read in place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ValueView<'a> {

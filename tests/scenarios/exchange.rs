@@ -101,6 +101,7 @@ async fn whatever_the_province_answers_every_row_arrives_once() {
 
     scene.province.proxy.set_hanging(true);
     scene.publish().await;
+    let hung = district::code(scene.stations).to_string();
     scene.paused(1.0).await;
     scene.epochs_go_on().await;
     scene.province.proxy.set_hanging(false);
@@ -156,14 +157,14 @@ async fn whatever_the_province_answers_every_row_arrives_once() {
     .await;
     let mut received = scene.received();
     received.sort_unstable();
-    let once: Vec<String> = (1..=scene.stations).map(|number| district::code(number).to_string()).collect();
-    // A push whose answer and whose getdata were both lost, as on a machine that is too busy, is repeated unchanged.
-    let uncertain =
-        scene.city.number("SELECT count() FROM exchange_ledger WHERE outcome = 'uncertain'").await as usize;
-    let repeated = received.len() - once.len();
-    assert!(repeated <= uncertain, "{repeated} repetitions of {uncertain} pushes without an answer");
-    received.dedup();
-    assert_eq!(received, once, "every station arrives");
+    let mut wanted: Vec<String> =
+        (1..=scene.stations).map(|number| district::code(number).to_string()).collect();
+    // What hung on its way may come in after the province has said that it lacks it, and was sent again.
+    if received.iter().filter(|code| **code == hung).count() == 2 {
+        wanted.push(hung);
+        wanted.sort_unstable();
+    }
+    assert_eq!(received, wanted, "every station once");
     until("the alarms are over", SOON, async || {
         let told = scene.city.alarms("sink_down").await;
         !told.is_empty() && told.iter().all(|state| state == "cleared")

@@ -1,8 +1,8 @@
 //! One connection to a broker, in either version of MQTT.
 //!
 //! Enters: what the broker sends. Leaves: [`Event`]s; acknowledgements and subscriptions go the other way. Guarantees:
-//! sender and receiver are of one connection, which is never made again, so an acknowledgement cannot reach a later one, where the same packet
-//! number may mean another message.
+//! sender and receiver are of one connection, which is never made again, so an acknowledgement cannot reach a later one,
+//! where the same packet number may mean another message.
 
 use bytes::Bytes;
 
@@ -108,7 +108,7 @@ pub fn open(options: &Options) -> (Sender, Receiver) {
 }
 
 impl Receiver {
-    /// Waits for what happens next. The receiver goes along: a wait that were given up half way could lose what the
+    /// Waits for what happens next. The receiver goes along: a wait that is given up half way could lose what the
     /// library has begun to send.
     ///
     /// The error says why the connection has ended; nothing comes after it.

@@ -131,15 +131,6 @@ impl<'a> ReportReader<'a> {
             };
             readings.push(RawReading { metric, value: value.into() });
         }
-        let view = self.view;
-        Ok(Report {
-            facility: view.facility.into(),
-            device: view.device.map(Code::from),
-            observed_at: view.observed_at,
-            received_at: view.received_at,
-            origin: view.origin.into(),
-            sequence: view.sequence,
-            readings,
-        })
+        Ok(self.view.with_readings(readings))
     }
 }

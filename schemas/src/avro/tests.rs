@@ -279,16 +279,7 @@ fn read_in_place(codec: &Codec, bytes: &[u8]) -> Result<Report, Error> {
         let (Named::Known(code) | Named::Unknown(code)) = metric;
         readings.push(RawReading { metric: code.into(), value: value.into() });
     }
-    let view = reader.view();
-    Ok(Report {
-        facility: view.facility.into(),
-        device: view.device.map(Code::from),
-        observed_at: view.observed_at,
-        received_at: view.received_at,
-        origin: view.origin.into(),
-        sequence: view.sequence,
-        readings,
-    })
+    Ok(reader.view().with_readings(readings))
 }
 
 #[test]
