@@ -293,9 +293,9 @@ impl Delivery {
         }
     }
 
-    /// Copies the history to ClickHouse; what cannot be copied now is copied later.
+    /// Copies the history to ClickHouse; what cannot be copied now is copied later, and by whom the ledger is then.
     async fn mirror(&self, now: Millis) {
-        if now < self.mirror_not_before.load(Ordering::Relaxed) {
+        if now < self.mirror_not_before.load(Ordering::Relaxed) || !self.may_send() {
             return;
         }
         loop {

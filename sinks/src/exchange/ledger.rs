@@ -2,9 +2,10 @@
 //!
 //! Enters: rows to deliver and outcomes of attempts. Leaves: the rows still owed, in order. Guarantees: a row is durable
 //! before [`Ledger::note`] returns; a row that was delivered with the same content is not owed again; a torn last line
-//! is cut off, any other damage stops.
+//! is cut off, any other damage stops; what a process writes after another has opened the ledger is not read.
 //!
-//! The file `ledger.log` holds one line per fact: a CRC-32 in hexadecimal, a space, and JSON.
+//! A file `ledger-<number>.log` holds one line per fact: a CRC-32 in hexadecimal, a space, and JSON. Every opening begins a
+//! file of the next number with what the one before held. Versions before numbers had `ledger.log`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -122,18 +123,22 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger in a directory, making both if missing. Rows that were under way become uncertain.
+    /// Opens the ledger in a directory, making both if missing. Rows that were under way become uncertain. Whoever had
+    /// it open before goes on with a file that nobody will read.
     ///
     /// # Errors
-    /// When the directory cannot be used, or the file is damaged anywhere but in its last line.
+    /// When the directory cannot be used, the file is damaged anywhere but in its last line, or another process opens
+    /// it at the same time.
     pub fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let path = directory.join("ledger.log");
-        let bytes = fs::read(&path).or_else(|e| match e.kind() {
-            io::ErrorKind::NotFound => Ok(Vec::new()),
-            _ => Err(e),
+        let before = files(directory)?;
+        let number = before.last().map_or(0, |(number, _)| *number) + 1;
+        let path = directory.join(format!("ledger-{number:06}.log"));
+        let claimed = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = claimed.map_err(|error| {
+            let what = format!("{}: {error}: another process opens this ledger now", path.display());
+            io::Error::new(error.kind(), what)
         })?;
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
         let mut ledger = Ledger {
             path,
             file,
@@ -145,18 +150,49 @@ impl Ledger {
             noted: BTreeMap::new(),
             unmirrored: Vec::new(),
         };
-        let whole = ledger.replay(&bytes)?;
-        if whole < bytes.len() {
-            tracing::warn!(bytes = bytes.len() - whole, "exchange ledger: a torn last line was cut off");
-            ledger.file.set_len(whole as u64)?;
+        let begun = ledger.begin(&before);
+        if begun.is_err() {
+            // Without content it is not read either.
+            let _ = fs::remove_file(&ledger.path);
         }
-        sync_directory(directory)?;
+        begun?;
         ledger.doubt()?;
         Ok(ledger)
     }
 
+    /// Begins the file with what the newest one before says. One without content was claimed and not begun.
+    fn begin(&mut self, before: &[(u64, PathBuf)]) -> io::Result<()> {
+        let mut whole = Vec::new();
+        for (_, path) in before.iter().rev() {
+            whole = fs::read(path)?;
+            if !whole.is_empty() {
+                let length = self.replay(&whole, path)?;
+                if length < whole.len() {
+                    let bytes = whole.len() - length;
+                    tracing::warn!(bytes, "exchange ledger: a torn last line was cut off");
+                }
+                whole.truncate(length);
+                break;
+            }
+        }
+        self.replace(&whole)?;
+        before.iter().try_for_each(|(_, path)| fs::remove_file(path))
+    }
+
+    /// Replaces the file by one of this content, as a whole or not at all.
+    fn replace(&mut self, content: &[u8]) -> io::Result<()> {
+        let temporary = self.path.with_extension("new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &self.path)?;
+        self.path.parent().map_or(Ok(()), sync_directory)?;
+        self.file = OpenOptions::new().append(true).open(&self.path)?;
+        Ok(())
+    }
+
     /// Takes in the lines of the file and returns how many bytes of it are whole.
-    fn replay(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn replay(&mut self, bytes: &[u8], path: &Path) -> io::Result<usize> {
         let mut at = 0;
         while at < bytes.len() {
             let end = bytes[at..].iter().position(|byte| *byte == b'\n').map(|length| at + length);
@@ -172,7 +208,7 @@ impl Ledger {
                         io::ErrorKind::InvalidData,
                         format!(
                             "{} is damaged at byte {at} ({} bytes follow): restore it, or move it away to start anew",
-                            self.path.display(),
+                            path.display(),
                             rest.len()
                         ),
                     ))
@@ -421,16 +457,28 @@ impl Ledger {
             write_line(&mut bytes, &Line::Noted(pipeline.clone(), *epoch))?;
             lines += 1;
         }
-        let temporary = self.path.with_extension("new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        self.path.parent().map_or(Ok(()), sync_directory)?;
-        self.file = OpenOptions::new().append(true).open(&self.path)?;
+        self.replace(&bytes)?;
         self.lines = lines;
         Ok(true)
     }
+}
+
+/// The ledgers of a directory by number.
+fn files(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let number = name.strip_prefix("ledger").and_then(|name| name.strip_suffix(".log"));
+        let number = match number {
+            Some("") => Some(0),
+            Some(number) => number.strip_prefix('-').and_then(|number| number.parse().ok()),
+            None => None,
+        };
+        files.extend(number.map(|number| (number, path.clone())));
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn sync_directory(directory: &Path) -> io::Result<()> {
@@ -474,6 +522,10 @@ mod tests {
 
     fn owed(ledger: &Ledger) -> Vec<&str> {
         ledger.owed().map(|(row, _)| row.key.as_str()).collect()
+    }
+
+    fn newest(directory: &Path) -> PathBuf {
+        files(directory).unwrap().pop().unwrap().1
     }
 
     fn three(directory: &Path) -> Ledger {
@@ -540,11 +592,10 @@ mod tests {
     fn a_torn_last_line_is_cut_off_wherever_it_ends() {
         let directory = tempfile::tempdir().unwrap();
         drop(three(directory.path()));
-        let path = directory.path().join("ledger.log");
-        let bytes = fs::read(&path).unwrap();
+        let bytes = fs::read(newest(directory.path())).unwrap();
         let last = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
         for end in last..bytes.len() {
-            fs::write(&path, &bytes[..end]).unwrap();
+            fs::write(newest(directory.path()), &bytes[..end]).unwrap();
             let mut ledger = Ledger::open(directory.path()).unwrap();
             assert_eq!(owed(&ledger), ["c", "a"], "torn at byte {end}");
             ledger.note(vec![(id("d"), content(1))], None, 30).unwrap();
@@ -557,13 +608,44 @@ mod tests {
     fn damage_elsewhere_stops_with_advice() {
         let directory = tempfile::tempdir().unwrap();
         drop(three(directory.path()));
-        let path = directory.path().join("ledger.log");
+        let path = newest(directory.path());
         let mut bytes = fs::read(&path).unwrap();
         bytes[20] ^= 1;
         fs::write(&path, &bytes).unwrap();
         let error = Ledger::open(directory.path()).unwrap_err().to_string();
         assert!(error.contains("damaged at byte 0") && error.contains("restore"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "the damaged file is left as it is");
+        assert_eq!(newest(directory.path()), path);
+    }
+
+    #[test]
+    fn what_a_replaced_process_writes_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut zombie = three(directory.path());
+        zombie.outcome(&sent(&zombie, &["c"]), Outcome::Attempted, "", "", 20).unwrap();
+        let under_way = sent(&zombie, &["c", "a"]);
+        let mut ledger = Ledger::open(directory.path()).unwrap();
+        ledger.note(vec![(id("a"), content(2))], None, 30).unwrap();
+        zombie.outcome(&under_way, Outcome::Delivered, "0", "", 40).unwrap();
+        zombie.mirrored(usize::MAX);
+        assert!(zombie.compact(Millis::MAX).unwrap());
+        drop((zombie, ledger));
+        let ledger = Ledger::open(directory.path()).unwrap();
+        assert_eq!(owed(&ledger), ["c", "b", "a"]);
+        assert_eq!(ledger.entry(&id("c")).unwrap().event.outcome, Outcome::Uncertain);
+        assert_eq!(files(directory.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_opening_that_broke_off_loses_nothing_and_old_files_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(three(directory.path()));
+        fs::rename(newest(directory.path()), directory.path().join("ledger.log")).unwrap();
+        fs::write(directory.path().join("ledger-000004.log"), "").unwrap();
+        fs::write(directory.path().join("ledger-000004.new"), "torn").unwrap();
+        assert_eq!(owed(&Ledger::open(directory.path()).unwrap()), ["c", "a", "b"]);
+        assert!(newest(directory.path()).ends_with("ledger-000005.log"));
+        assert_eq!(files(directory.path()).unwrap().len(), 1);
     }
 
     #[test]
