@@ -8,7 +8,7 @@
 //! Enters: bindings, each once. Leaves: the same sequence, without gaps. Guarantees: a binding is on disk before
 //! `append` returns; what a process appends after another has taken over is never read, because the segment of the
 //! other continues from before it; a torn end, left by a crash while writing, is not read, and nobody has seen it;
-//! damage anywhere else is an error. The log of versions before segments, `bindings.log`, is read as generation 0.
+//! damage before the place from which the next segment continues is an error. The log of versions before segments, `bindings.log`, is read as generation 0.
 
 use std::{
     fs::{self, File},
@@ -128,8 +128,8 @@ impl BindingLog {
         let failed = |error| Error::State { path: segment.path.clone(), error };
         let bytes = frame(binding).map_err(failed)?;
         failpoint::reached("bind.before");
-        failpoint::halfway("bind.torn", || drop(segment.file.write_all(&bytes[..bytes.len() / 2])));
-        segment.file.write_all(&bytes).and_then(|()| segment.file.sync_data()).map_err(failed)?;
+        let written = failpoint::write_halfway("bind.torn", &mut segment.file, &bytes);
+        written.and_then(|()| segment.file.sync_data()).map_err(failed)?;
         failpoint::reached("bind.after");
         self.last = binding.epoch;
         // Who took over before this has not read the binding, who does after it will.
@@ -206,9 +206,16 @@ fn segments(state: &Path) -> io::Result<Vec<(Generation, Epoch, PathBuf)>> {
 pub fn read(state: &Path, pipeline: &str) -> Result<Recorded, Error> {
     let found = segments(state).map_err(|error| Error::State { path: state.to_owned(), error })?;
     let mut recorded: Option<Recorded> = None;
+    // Damage of the segment before. Who continues from before it has seen nothing of what is behind.
+    let mut broken: Option<Error> = None;
     for (_, _, path) in found {
         let bytes = fs::read(&path).map_err(|error| Error::State { path: path.clone(), error })?;
-        let Some((after, bindings)) = read_segment(&bytes, &path, pipeline)? else { continue };
+        let Some((after, bindings, damage)) = read_segment(&bytes, &path, pipeline)? else { continue };
+        let last = recorded.as_ref().map_or(after, Recorded::last);
+        if let Some(error) = broken.take().filter(|_| last < after) {
+            return Err(error);
+        }
+        broken = damage;
         let recorded = recorded.get_or_insert_with(|| Recorded { after, bindings: Vec::new() });
         // What a process appended after it had been taken over from.
         while recorded.bindings.last().is_some_and(|binding| binding.epoch > after) {
@@ -219,11 +226,13 @@ pub fn read(state: &Path, pipeline: &str) -> Result<Recorded, Error> {
         }
         recorded.bindings.extend(bindings);
     }
-    Ok(recorded.unwrap_or_default())
+    broken.map_or_else(|| Ok(recorded.unwrap_or_default()), Err)
 }
 
-/// The epoch before a segment and its bindings; nothing when it was torn before its first.
-fn read_segment(bytes: &[u8], path: &Path, pipeline: &str) -> Result<Option<(Epoch, Vec<Binding>)>, Error> {
+/// The epoch before a segment, its bindings, and what is wrong behind them; nothing when it was torn before its first.
+type Read = Option<(Epoch, Vec<Binding>, Option<Error>)>;
+
+fn read_segment(bytes: &[u8], path: &Path, pipeline: &str) -> Result<Read, Error> {
     let unsegmented = path.file_name().is_some_and(|name| name == UNSEGMENTED);
     let (after, mut rest) = if unsegmented {
         (0, bytes)
@@ -258,10 +267,8 @@ fn read_segment(bytes: &[u8], path: &Path, pipeline: &str) -> Result<Option<(Epo
         rest = after_it;
     }
     // Only the last append can be torn. Anything whole behind a broken frame was used.
-    if rest.get(1..).is_some_and(holds_frame) {
-        return Err(damaged(path, bytes.len() - rest.len()));
-    }
-    Ok(Some((after, bindings)))
+    let damage = rest.get(1..).is_some_and(holds_frame).then(|| damaged(path, bytes.len() - rest.len()));
+    Ok(Some((after, bindings, damage)))
 }
 
 fn read_frame<'a, T: Deserialize<'a>>(payload: &'a [u8], path: &Path, at: usize) -> Result<T, Error> {

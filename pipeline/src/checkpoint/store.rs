@@ -129,10 +129,9 @@ impl Store for Directory {
     fn write(&self, name: &str, pieces: Vec<Bytes>) -> io::Result<()> {
         let (path, fresh) = (self.path.join(name), self.path.join(format!("{name}.new")));
         let written = File::create(&fresh).and_then(|mut file| {
-            failpoint::halfway("store.torn", || {
-                drop(pieces.first().map(|piece| file.write_all(&piece[..piece.len() / 2])));
-            });
-            pieces.iter().try_for_each(|piece| file.write_all(piece))?;
+            let mut pieces = pieces.iter();
+            failpoint::write_halfway("store.torn", &mut file, pieces.next().map_or(&[], |piece| &piece[..]))?;
+            pieces.try_for_each(|piece| file.write_all(piece))?;
             file.sync_all()
         });
         failpoint::reached("store.before_rename");

@@ -168,11 +168,8 @@ impl Spool {
             return Err(io::Error::other("no segment"));
         };
         failpoint::reached("spool.before");
-        failpoint::halfway("spool.torn", || {
-            // A crash in the middle of writing.
-            let _ = file.write_all(&bytes[..bytes.len() / 2]);
-        });
-        if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_data()) {
+        let written = failpoint::write_halfway("spool.torn", file, bytes);
+        if let Err(error) = written.and_then(|()| file.sync_data()) {
             // The rest of a record must not stand before the next one. If it stays, opening finds it.
             let _ = file.set_len(segment.length).and_then(|()| file.sync_data());
             inner.file = None;

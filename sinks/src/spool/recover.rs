@@ -4,10 +4,9 @@
 //! removed when its epochs will be offered again; anything else that is not readable is an error.
 
 use super::{
-    Bytes, Epoch, Error, File, Head, NAME, OpenOptions, Path, PathBuf, Read, Seek, SeekFrom, VERSION,
-    Waiting, fs, io,
+    Bytes, Epoch, Error, File, Head, NAME, Path, PathBuf, Read, Seek, SeekFrom, VERSION, Waiting, fs, io,
     record::{self, HEAD},
-    stop,
+    stop, sync_directory,
 };
 
 /// What a segment holds.
@@ -44,7 +43,7 @@ pub(super) fn segments(directory: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
 /// Reads the heads of a segment's records and cuts off what was not accepted.
 pub(super) fn read(segment: u64, path: &Path, has: Epoch) -> Result<Found, Error> {
     let failed = |error: io::Error| stop(path, &error);
-    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+    let mut file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     let mut found = Found { length, waiting: Vec::new(), held: Vec::new() };
     if length < VERSION.len() as u64 {
@@ -83,10 +82,21 @@ pub(super) fn read(segment: u64, path: &Path, has: Epoch) -> Result<Found, Error
     }
     if offset < length {
         tracing::info!(path = %path.display(), offset, "the spool ends in a record that was cut short: removed");
-        file.set_len(offset).and_then(|()| file.sync_all()).map_err(failed)?;
+        cut(path, offset).map_err(failed)?;
         found.length = offset;
     }
     Ok(found)
+}
+
+/// Leaves the first bytes of a segment, in another file of its name: a process that was taken over from may still write
+/// the rest of its record into the one that it holds.
+fn cut(path: &Path, length: u64) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    let mut file = File::create(&fresh)?;
+    io::copy(&mut File::open(path)?.take(length), &mut file)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    path.parent().map_or(Ok(()), sync_directory)
 }
 
 fn check_version(path: &Path, file: &mut File) -> Result<(), Error> {

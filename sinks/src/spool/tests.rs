@@ -103,6 +103,22 @@ fn a_record_cut_anywhere_is_removed_when_it_will_be_offered_again() {
 }
 
 #[test]
+fn the_rest_of_a_record_from_a_replaced_process_is_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path(), 0);
+    append(&spool, 1);
+    let (_, record) = record::write((2, 2), AT, &[&insert(2)]);
+    let (half, rest) = record.split_at(record.len() / 2);
+    let mut held = spool.lock().file.take().unwrap();
+    held.write_all(half).unwrap();
+    let other = open(directory.path(), 1);
+    append(&other, 2);
+    held.write_all(rest).unwrap();
+    drop((spool, other));
+    assert_eq!(drain(&open(directory.path(), 2)), [1, 2].map(insert));
+}
+
+#[test]
 fn a_segment_that_was_only_begun_is_removed() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(path(directory.path(), 7), b"nuanliu").unwrap();

@@ -75,6 +75,30 @@ fn what_a_zombie_appends_is_refused_and_never_read() {
     assert_eq!(site.open(false).unwrap().1.bindings, [binding(1), other]);
 }
 
+/// It halted within a write, and its place was cut before it went on.
+#[test]
+fn what_a_zombie_leaves_broken_is_not_read_once_another_continues_from_before_it() {
+    let site = Site::new();
+    let (mut zombie, _) = site.open(false).unwrap();
+    (1..=2).for_each(|epoch| zombie.append(&binding(epoch)).unwrap());
+    let (mut log, _) = site.open(true).unwrap();
+    log.append(&binding(3)).unwrap();
+    let whole = frame(&binding(3)).unwrap();
+    let segment = zombie.segment.as_mut().unwrap();
+    segment.file.write_all(&[&whole[..whole.len() / 2], &whole].concat()).unwrap();
+    drop((log, zombie));
+    assert_eq!(epochs(&site.open(false).unwrap().1), [1, 2, 3]);
+
+    // Where the next segment continues from what is broken, a binding is missing.
+    let path = &site.files()[0];
+    let mut bytes = fs::read(path).unwrap();
+    let second = bytes.len() - 2 * whole.len();
+    bytes[second] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let error = site.open(false).unwrap_err().to_string();
+    assert!(error.contains("is damaged at byte"), "{error}");
+}
+
 #[test]
 fn a_third_start_is_refused_while_the_second_holds_what_it_took_over() {
     let site = Site::new();
@@ -141,14 +165,15 @@ fn a_flipped_bit_before_the_end_is_refused_wherever_it_is() {
     for at in 0..last {
         let mut bytes = whole.clone();
         bytes[at] ^= 4;
-        assert!(read_segment(&bytes, &path, "city").is_err(), "byte {at}");
+        fs::write(&path, &bytes).unwrap();
+        assert!(read(site.state.path(), "city").is_err(), "byte {at}");
     }
     for at in last..whole.len() {
-        let (_, held) = read_segment(&whole[..at], &path, "city").unwrap().unwrap();
-        assert_eq!(held.len(), 2, "cut at byte {at}");
+        fs::write(&path, &whole[..at]).unwrap();
+        assert_eq!(epochs(&read(site.state.path(), "city").unwrap()), [1, 2], "cut at byte {at}");
     }
-    let zeros = [&whole[..], &[0; 64]].concat();
-    assert_eq!(read_segment(&zeros, &path, "city").unwrap().unwrap().1.len(), 3);
+    fs::write(&path, [&whole[..], &[0; 64]].concat()).unwrap();
+    assert_eq!(epochs(&read(site.state.path(), "city").unwrap()), [1, 2, 3]);
 }
 
 #[test]
