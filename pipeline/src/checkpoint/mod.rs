@@ -79,6 +79,18 @@ pub struct Start {
     pub members: usize,
 }
 
+/// One checkpoint in so many is taken by every state, so that some are complete however slowly states are saved.
+const COMPLETE_EVERY: u64 = 4;
+
+/// Who takes a checkpoint. One that a state left out is never complete; what it holds goes into the next that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Every state but those that are still saving for an earlier one.
+    Unless,
+    /// Every state.
+    ByAll,
+}
+
 /// What a start begins with.
 #[derive(Debug)]
 pub struct Opened {
@@ -174,10 +186,14 @@ impl Checkpoints {
         Ok(Opened { checkpoints, log, recorded, restored })
     }
 
-    /// Whether a checkpoint is taken at the end of this epoch. Pure.
+    /// Whether a checkpoint is taken at the end of this epoch. Pure, so that all workers take the same.
     #[must_use]
-    pub fn is_due(&self, epoch: Epoch) -> bool {
-        (epoch + 1).is_multiple_of(self.every)
+    pub fn due(&self, epoch: Epoch) -> Option<Due> {
+        let number = epoch + 1;
+        match (number.is_multiple_of(self.every), number.is_multiple_of(self.every * COMPLETE_EVERY)) {
+            (false, _) => None,
+            (true, complete) => Some(if complete { Due::ByAll } else { Due::Unless }),
+        }
     }
 
     /// A saver for one state on one worker. All are asked for while the dataflow is built; a checkpoint is complete

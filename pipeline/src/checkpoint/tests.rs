@@ -89,7 +89,7 @@ impl Flow {
     }
 
     fn save_if_due(&mut self) {
-        if self.opened.checkpoints.is_due(self.epoch) {
+        if self.opened.checkpoints.due(self.epoch).is_some() {
             let mut saved = [Saved::default(), Saved::default()];
             let changed =
                 std::mem::take(&mut self.changed).into_iter().map(|(key, value)| (key, Some(value)));

@@ -13,12 +13,14 @@ use schemas::Epoch;
 
 use crate::{
     Error,
-    checkpoint::{Checkpoints, Restored, Saver},
+    checkpoint::{Checkpoints, Due, Restored, Saver},
     telemetry,
 };
 
-/// How long a slice may take.
-const SLICE: Duration = Duration::from_millis(2);
+/// How long a slice takes at least, and at most.
+const SLICE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
+/// A worker that is busy comes by seldom: then a slice may take one part in so many of the time since the last.
+const SHARE: u32 = 8;
 /// Entries between two looks at the watch.
 const ENTRIES: usize = 16;
 
@@ -63,7 +65,13 @@ impl Recovery {
             }
         }
         let saver = self.checkpoints.saver(D::STATE, D::FORM, worker);
-        Ok(Saving { checkpoints: self.checkpoints.clone(), saver, global: worker == 0, under_way: None })
+        Ok(Saving {
+            checkpoints: self.checkpoints.clone(),
+            saver,
+            global: worker == 0,
+            under_way: None,
+            rested: Instant::now(),
+        })
     }
 }
 
@@ -74,21 +82,25 @@ pub struct Saving {
     /// Whether it speaks for what all workers know alike.
     global: bool,
     under_way: Option<Epoch>,
+    /// When the last slice ended.
+    rested: Instant,
 }
 
 impl Saving {
-    /// The epoch has been applied: begins a checkpoint when one is due. One that is still under way is ended first.
+    /// The epoch has been applied: begins a checkpoint when one is due. While one is under way it is left out, and
+    /// what changed is saved with the next; but a complete one ends what is under way.
     pub fn applied<D: Durable>(&mut self, state: &mut D, epoch: Epoch) {
-        if !self.checkpoints.is_due(epoch) {
+        let Some(due) = self.checkpoints.due(epoch) else { return };
+        if due == Due::Unless && self.under_way.is_some() {
             return;
         }
+        let started = Instant::now();
         if let Some(earlier) = self.under_way.take() {
             self.slice(state, earlier, usize::MAX);
             self.saver.done(earlier);
         }
-        let started = Instant::now();
         state.begin();
-        telemetry::CHECKPOINT_PAUSE.observe(started.elapsed().as_secs_f64());
+        self.rested(started);
         self.under_way = Some(epoch);
     }
 
@@ -96,14 +108,15 @@ impl Saving {
     pub fn proceed<D: Durable>(&mut self, state: &mut D) -> bool {
         let Some(epoch) = self.under_way else { return false };
         let started = Instant::now();
-        while started.elapsed() < SLICE {
+        let slice = (started.duration_since(self.rested) / SHARE).clamp(SLICE.0, SLICE.1);
+        while started.elapsed() < slice {
             if self.slice(state, epoch, ENTRIES) {
                 self.saver.done(epoch);
                 self.under_way = None;
                 break;
             }
         }
-        telemetry::CHECKPOINT_PAUSE.observe(started.elapsed().as_secs_f64());
+        self.rested(started);
         self.under_way.is_some()
     }
 
@@ -115,5 +128,104 @@ impl Saving {
         }
         self.saver.add(epoch, saved);
         all
+    }
+
+    fn rested(&mut self, started: Instant) {
+        self.rested = Instant::now();
+        telemetry::CHECKPOINT_PAUSE.observe(self.rested.duration_since(started).as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+    use operators::durable::{Keyed, RestoreError, shard};
+
+    use super::*;
+    use crate::{
+        binding,
+        checkpoint::{Identity, Opened, Settings, Start},
+        control::Control,
+    };
+
+    struct Counts(Keyed<String, u32>);
+
+    impl Durable for Counts {
+        const STATE: &'static str = "counts";
+        const FORM: u16 = 1;
+
+        fn begin(&mut self) {
+            self.0.begin();
+        }
+
+        fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
+            self.0.save(entries, out)
+        }
+
+        fn restore(&mut self, _shard: u16, _form: u16, section: &[u8]) -> Result<(), RestoreError> {
+            self.0.restore(Self::STATE, section)
+        }
+    }
+
+    fn open(state: &Path) -> Opened {
+        let identity =
+            Identity { pipeline: "city".into(), prefix: "heating".into(), states: &[Counts::STATE] };
+        let settings = Settings { every_epochs: 1, ..Settings::default() };
+        Checkpoints::open(&settings, identity, state, Start::default(), &Arc::new(Control::default()))
+            .unwrap()
+    }
+
+    fn counts() -> Counts {
+        Counts(Keyed::new(|key| shard(key)))
+    }
+
+    #[test]
+    fn a_slow_state_leaves_checkpoints_out_and_nothing_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let Opened { checkpoints, mut log, .. } = open(directory.path());
+        let recovery = Recovery { checkpoints: checkpoints.clone(), restored: None };
+        let mut states = [counts(), counts()];
+        let mut savings = [0, 1].map(|worker| recovery.attach(&mut states[worker], (worker, 2)).unwrap());
+        let (mut model, mut models) = (BTreeMap::new(), Vec::new());
+        let mut begun = Vec::new();
+        for epoch in 1..=9 {
+            let binding =
+                binding::Binding { epoch, ..binding::next(None, &[], epoch as i64, 10, Vec::new()) };
+            log.append(&binding).unwrap();
+            checkpoints.bound(&binding);
+            for number in 0..40 {
+                let key = format!("ST-{number}");
+                if number % 7 != epoch as u32 % 7 {
+                    states[holder(shard(&key), 2)].0.insert(key.clone(), epoch as u32 * 100 + number);
+                    model.insert(key, epoch as u32 * 100 + number);
+                }
+            }
+            models.push(model.clone());
+            for (saving, state) in savings.iter_mut().zip(&mut states) {
+                saving.applied(state, epoch);
+            }
+            while savings[0].proceed(&mut states[0]) {}
+            begun.push(savings[1].under_way);
+            // The second worker gets round to it only now and then.
+            if epoch == 5 || epoch == 9 {
+                while savings[1].proceed(&mut states[1]) {}
+            }
+        }
+        // Those of epochs 3 and 7 are taken by all.
+        assert_eq!(begun, [1, 1, 3, 3, 3, 6, 7, 7, 7].map(Some));
+        checkpoints.delivered(10);
+        checkpoints.finish();
+        drop(log);
+
+        let restored = open(directory.path()).restored.unwrap();
+        assert_eq!(restored.epoch, 7);
+        let mut back = counts();
+        for shard in 0..SHARDS {
+            for (form, section) in restored.sections(Counts::STATE, shard).unwrap() {
+                back.restore(shard, form, &section).unwrap();
+            }
+        }
+        assert_eq!(back.0.all_restored(), models[6]);
     }
 }
