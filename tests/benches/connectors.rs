@@ -243,8 +243,8 @@ async fn over_http(site: &Site, process: &Process, reports: &[Report]) -> Vec<Fi
             rates.push(readings as f64 / seconds);
             cpu.push(used / readings as f64 * 1e6);
         }
-        figures.push(Figure { name: rate_name, unit: "readings/s", runs: rates });
-        figures.push(Figure { name: cpu_name, unit: "CPU s", runs: cpu });
+        figures.push(Figure::new(rate_name, "readings/s", rates));
+        figures.push(Figure::new(cpu_name, "CPU s", cpu));
     }
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
     let requests = requests(site, reports, None);
@@ -256,8 +256,8 @@ async fn over_http(site: &Site, process: &Process, reports: &[Report]) -> Vec<Fi
         p50.push(at(0.5));
         p99.push(at(0.99));
     }
-    figures.push(Figure { name: "http_p50_ms", unit: "ms", runs: p50 });
-    figures.push(Figure { name: "http_p99_ms", unit: "ms", runs: p99 });
+    figures.push(Figure::new("http_p50_ms", "ms", p50));
+    figures.push(Figure::new("http_p99_ms", "ms", p99));
     figures
 }
 
@@ -415,10 +415,10 @@ async fn over_mqtt(site: &Site, process: &Process, mosquitto: &Mosquitto, report
                 broker.push(of_broker / millions);
             }
         }
-        figures.push(Figure { name: rate_name, unit: "messages/s", runs: rates });
-        figures.push(Figure { name: cpu_name, unit: "CPU s", runs: cpu });
+        figures.push(Figure::new(rate_name, "messages/s", rates));
+        figures.push(Figure::new(cpu_name, "CPU s", cpu));
     }
-    figures.push(Figure { name: "mqtt_broker_cpu_s_per_million_messages", unit: "CPU s", runs: broker });
+    figures.push(Figure::new("mqtt_broker_cpu_s_per_million_messages", "CPU s", broker));
     figures
 }
 

@@ -19,6 +19,7 @@ mod station_year;
 mod whole_path;
 
 use std::{
+    borrow::Cow,
     fs,
     path::{Path, PathBuf},
 };
@@ -28,15 +29,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One figure.
 struct Figure {
-    name: &'static str,
+    name: Cow<'static, str>,
     unit: &'static str,
     runs: Vec<f64>,
 }
 
 impl Figure {
+    /// A figure of these runs.
+    fn new(name: impl Into<Cow<'static, str>>, unit: &'static str, runs: Vec<f64>) -> Figure {
+        Figure { name: name.into(), unit, runs }
+    }
+
     /// A figure of what was found in each run.
     fn of<R>(name: &'static str, unit: &'static str, found: &[R], value: impl Fn(&R) -> f64) -> Figure {
-        Figure { name, unit, runs: found.iter().map(value).collect() }
+        Figure::new(name, unit, found.iter().map(value).collect())
     }
 
     /// The least, the median and the greatest.
@@ -96,6 +102,7 @@ fn main() {
     measure("memory", &mut || runtime.block_on(memory::measure()));
     measure("checkpoint_ratio", &mut || runtime.block_on(recovery::throughput()));
     measure("recovery", &mut || runtime.block_on(recovery::measure()));
+    measure("checkpoint_dirty", &mut || runtime.block_on(recovery::dirty()));
     println!("{:<48} {:>14} {:>14} {:>14}  {:<16} runs", "figure", "min", "median", "max", "unit");
     measured.iter().for_each(Figure::print);
     let median =
@@ -108,7 +115,7 @@ fn file(figures: &[Figure]) {
     let mut filed = filed();
     for figure in figures {
         let ([min, median, max], Figure { name, unit, runs }) = (figure.spread(), figure);
-        filed.retain(|other| other["name"] != *name);
+        filed.retain(|other| other["name"] != name.as_ref());
         filed.push(serde_json::json!(
             {"name": name, "unit": unit, "min": min, "median": median, "max": max, "runs": runs.len()}
         ));

@@ -86,9 +86,9 @@ pub async fn measure() -> Vec<Figure> {
     load::delete_topics(&site).await;
     drop_database(&site).await;
     vec![
-        Figure { name: "alarm_latency_load_readings_per_s", unit: "readings/s", runs: rates },
-        Figure { name: "alarm_latency_p50_ms", unit: "ms", runs: halves },
-        Figure { name: "alarm_latency_p99_ms", unit: "ms", runs: worst },
+        Figure::new("alarm_latency_load_readings_per_s", "readings/s", rates),
+        Figure::new("alarm_latency_p50_ms", "ms", halves),
+        Figure::new("alarm_latency_p99_ms", "ms", worst),
     ]
 }
 

@@ -80,9 +80,20 @@ fn config(kafka: &KafkaSettings) -> ClientConfig {
 /// reports bytes that no schema knows; gives the number of records.
 pub async fn simulated(site: &Site, plan: &Plan, minutes: usize, garbage_every: Option<usize>) -> usize {
     simulator::load_registry(plan, &site.publisher()).await.unwrap();
+    reports(site, &mut Simulator::new(plan, Vec::new()).unwrap(), minutes, garbage_every, |_| true)
+}
+
+/// The same for the next minutes of a simulation, of the facilities of which `wanted` says so.
+pub fn reports(
+    site: &Site,
+    simulator: &mut Simulator,
+    minutes: usize,
+    garbage_every: Option<usize>,
+    wanted: impl Fn(&str) -> bool,
+) -> usize {
     let mut loader = Loader::new(&site.kafka(), Duration::from_millis(20));
-    let reports = Simulator::new(plan, Vec::new()).unwrap().take(minutes).flat_map(|minute| minute.reports);
-    for (number, report) in reports.enumerate() {
+    let reports = simulator.take(minutes).flat_map(|minute| minute.reports);
+    for (number, report) in reports.filter(|report| wanted(&report.facility)).enumerate() {
         if garbage_every.is_some_and(|every| number.is_multiple_of(every)) {
             loader.bytes(&report.facility, &number.to_le_bytes());
         }

@@ -14,8 +14,8 @@ const MILLION: &[&str] = &["simulate", "--stations", "2400", "--hours", "1"];
 
 pub async fn measure() -> Vec<Figure> {
     vec![
-        Figure { name: "memory_idle_mb", unit: "MB", runs: vec![idle().await] },
-        Figure { name: "memory_1m_sensors_mb", unit: "MB", runs: vec![million().await] },
+        Figure::new("memory_idle_mb", "MB", vec![idle().await]),
+        Figure::new("memory_1m_sensors_mb", "MB", vec![million().await]),
     ]
 }
 

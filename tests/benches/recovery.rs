@@ -1,23 +1,25 @@
 //! What checkpoints cost and give: pauses, bytes, throughput against none, and the time to the first new epoch.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
 
+use connectors::simulator::{self, Plan, Simulator, Size};
 use tests::{Site, until};
 
 use crate::{
-    Figure,
-    probe::{cpu_seconds, delivered, metric, site},
+    Figure, load,
+    probe::{cpu_seconds, delivered, memory_mb, metric, site},
+    reference::hash,
+    setting,
+    whole_path::drop_database,
 };
 
-/// Stations with their rooms and devices for an hour, and what the figures of that size are called.
-const SIZES: &[(&str, [&str; 3])] = &[
-    ("24", ["recovery_10k_sensors_s", "checkpoint_10k_sensors_mb", "checkpoint_pause_10k_sensors_ms"]),
-    ("240", ["recovery_100k_sensors_s", "checkpoint_100k_sensors_mb", "checkpoint_pause_100k_sensors_ms"]),
-    ("2400", ["recovery_1m_sensors_s", "checkpoint_1m_sensors_mb", "checkpoint_pause_1m_sensors_ms"]),
-];
+/// Stations with their rooms and devices, simulated minutes, and what figures of that size are called.
+const SIZES: [(usize, usize, &str); 4] =
+    [(24, 60, "10k"), (240, 60, "100k"), (2_400, 60, "1m"), (12_000, 20, "5m")];
 /// About 12 million readings.
 const LOAD: &[&str] = &["simulate", "--stations", "120", "--hours", "6"];
 const RUNS: usize = 3;
@@ -27,15 +29,18 @@ fn checkpointed(name: &str, every: u64) -> (Site, String) {
     site(name, &format!("clock = \"data\"\nworkers = 2\n---\n[checkpoint]\nevery_epochs = {every}\n"))
 }
 
-/// What a restart takes, and what there is to restore, by size.
+/// What a restart takes, and what there is to restore, by size; `NUANLIU_BENCH_LONG=1` adds five million sensors.
 pub async fn measure() -> Vec<Figure> {
     let mut figures = Vec::new();
-    for (stations, names) in SIZES {
-        let values = recovery(stations).await;
-        figures.extend(names.iter().zip(["s", "MB", "ms"]).zip(values).map(|((name, unit), value)| {
-            let runs = vec![value];
-            Figure { name, unit, runs }
-        }));
+    let long = setting("NUANLIU_BENCH_LONG", 0) > 0;
+    for (stations, minutes, size) in &SIZES[..if long { 4 } else { 3 }] {
+        let found = recovery(*stations, *minutes).await;
+        let mut figure = |name, unit, value| figures.push(Figure::new(name, unit, vec![value]));
+        figure(format!("recovery_{size}_sensors_s"), "s", found.seconds);
+        figure(format!("checkpoint_{size}_sensors_mb"), "MB", found.megabytes);
+        for (share, bound) in PAUSES.iter().zip(found.pauses) {
+            figure(format!("checkpoint_pause_{size}_sensors_{share}_ms"), "ms", bound);
+        }
     }
     figures
 }
@@ -62,25 +67,36 @@ pub async fn throughput() -> Vec<Figure> {
         cpu.push(both[0].1 / both[1].1);
     }
     vec![
-        Figure { name: "checkpoint_throughput_ratio", unit: "with/without", runs: rates },
-        Figure { name: "checkpoint_cpu_ratio", unit: "with/without", runs: cpu },
+        Figure::new("checkpoint_throughput_ratio", "with/without", rates),
+        Figure::new("checkpoint_cpu_ratio", "with/without", cpu),
     ]
 }
 
-/// Seconds from the start after a SIGKILL to the first new epoch with every sink, MB of the newest checkpoint, and the
-/// longest pause in ms (the upper bound of its bucket).
-async fn recovery(stations: &str) -> [f64; 3] {
+/// What pauses are told of, in the order of [`Recovery::pauses`].
+const PAUSES: [&str; 3] = ["p50", "p99", "max"];
+
+/// What one size comes to.
+struct Recovery {
+    /// From the start after a SIGKILL to the first new epoch with every sink.
+    seconds: f64,
+    /// All files of the checkpoints.
+    megabytes: f64,
+    /// Half of the pauses, 99 of a hundred, and all are at most so long, ms: bounds of buckets.
+    pauses: [f64; 3],
+}
+
+async fn recovery(stations: usize, minutes: usize) -> Recovery {
     let (site, address) = checkpointed("recovery", 4);
     site.nuanliu(&["migrate"]);
-    site.nuanliu(&["simulate", "--stations", stations, "--hours", "1"]);
+    let plan = Plan { hours: 1, ..Plan::of(Size::of_stations(stations)) };
+    load::simulated(&site, &plan, minutes, None).await;
     let process = site.start(&["run"]);
-    delivered(&address, Duration::from_secs(900)).await;
-    let bound = metric(&address, "nuanliu_epoch_bound").await.unwrap();
+    delivered(&address, Duration::from_secs(1800)).await;
     let directory = site.path("state/checkpoints");
-    until("a checkpoint of everything", Duration::from_secs(120), async || newest(&directory) >= bound).await;
-    let before = metric(&address, "nuanliu_epoch_bound").await.unwrap();
-    let pause = longest_pause(&address).await;
+    let before = complete(&address, &directory).await;
+    let pauses = pauses(&address).await;
     let series = metric(&address, "nuanliu_state_entries").await.unwrap();
+    let memory = memory_mb(&process, "VmHWM");
     process.kill();
     let bytes: u64 =
         directory.read_dir().unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
@@ -93,8 +109,61 @@ async fn recovery(stations: &str) -> [f64; 3] {
     })
     .await;
     let seconds = begun.elapsed().as_secs_f64();
-    eprintln!("{stations} stations, {series} state entries: new epoch after {seconds:.2} s, {bytes} bytes");
-    [seconds, bytes as f64 / 1e6, pause]
+    eprintln!(
+        "{stations} stations, {series} state entries, at most {memory:.0} MB: new epoch after {seconds:.2} s"
+    );
+    drop(process);
+    load::delete_topics(&site).await;
+    drop_database(&site).await;
+    Recovery { seconds, megabytes: bytes as f64 / 1e6, pauses }
+}
+
+/// How much a checkpoint writes when 1, 10 and 100 of a hundred facilities have reported since the one before, over
+/// five minutes within an hour, with 100,000 sensors. Nothing is compacted meanwhile.
+pub async fn dirty() -> Vec<Figure> {
+    let extra = "clock = \"data\"\nworkers = 2\n---\n[checkpoint]\nevery_epochs = 4\ncompact_after = 1000\n";
+    let (site, address) = site("dirty", extra);
+    site.nuanliu(&["migrate"]);
+    let plan = Plan { hours: 24, ..Plan::of(Size::of_stations(240)) };
+    simulator::load_registry(&plan, &site.publisher()).await.unwrap();
+    let mut simulator = Simulator::new(&plan, Vec::new()).unwrap();
+    // Into the second hour: the end of the first one is a change of every facility.
+    load::reports(&site, &mut simulator, 62, None, |_| true);
+    let process = site.start(&["run"]);
+    let directory = site.path("state/checkpoints");
+    let mut figures = Vec::new();
+    for percent in [1, 10, 100] {
+        let mut runs = Vec::new();
+        for _ in 0..RUNS {
+            delivered(&address, Duration::from_secs(600)).await;
+            complete(&address, &directory).await;
+            let written = parts(&directory);
+            load::reports(&site, &mut simulator, 5, None, |facility| hash(facility) % 100 < percent);
+            delivered(&address, Duration::from_secs(600)).await;
+            complete(&address, &directory).await;
+            let new = parts(&directory).into_iter().filter(|(name, _)| !written.contains_key(name));
+            runs.push(new.map(|(_, bytes)| bytes as f64 / 1e6).sum());
+        }
+        figures.push(Figure::new(format!("checkpoint_{percent}_percent_dirty_mb"), "MB", runs));
+    }
+    drop(process);
+    load::delete_topics(&site).await;
+    drop_database(&site).await;
+    figures
+}
+
+/// Parts of checkpoints and their sizes.
+fn parts(directory: &Path) -> BTreeMap<String, u64> {
+    let files = directory.read_dir().unwrap().map(|entry| entry.unwrap());
+    let files = files.map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len()));
+    files.filter(|(name, _)| name.starts_with("part")).collect()
+}
+
+/// Waits for a checkpoint that holds everything bound so far; gives the epoch that was bound last then.
+async fn complete(address: &str, directory: &Path) -> f64 {
+    let bound = metric(address, "nuanliu_epoch_bound").await.unwrap();
+    until("a checkpoint of everything", Duration::from_secs(300), async || newest(directory) >= bound).await;
+    metric(address, "nuanliu_epoch_bound").await.unwrap()
 }
 
 /// The epoch of the newest manifest, 0 when there is none.
@@ -105,8 +174,8 @@ fn newest(directory: &Path) -> f64 {
     epochs.fold(0.0, f64::max)
 }
 
-/// The bound of the highest bucket of pauses that is not empty, ms.
-async fn longest_pause(address: &str) -> f64 {
+/// The bounds of the buckets that hold the median pause, the one of which 1 in 100 is longer, and the longest, ms.
+async fn pauses(address: &str) -> [f64; 3] {
     let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
     let mut buckets: Vec<(f64, f64)> = Vec::new();
     for line in text.lines().filter_map(|l| l.strip_prefix("nuanliu_checkpoint_pause_seconds_bucket{le=\"")) {
@@ -115,5 +184,7 @@ async fn longest_pause(address: &str) -> f64 {
     }
     eprintln!("pauses, cumulative by seconds: {buckets:?}");
     let all = buckets.last().map_or(0.0, |bucket| bucket.1);
-    buckets.iter().find(|bucket| bucket.1 >= all).map_or(0.0, |bucket| bucket.0 * 1e3)
+    [0.5, 0.99, 1.0].map(|share| {
+        buckets.iter().find(|bucket| bucket.1 >= share * all).map_or(0.0, |bucket| bucket.0 * 1e3)
+    })
 }

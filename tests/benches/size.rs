@@ -115,8 +115,8 @@ async fn workers() -> Vec<Figure> {
     }
     away(&site).await;
     vec![
-        Figure { name: "size_two_workers_ratio", unit: "2 : 1 workers", runs: two },
-        Figure { name: "size_two_processes_ratio", unit: "processes : threads", runs: processes },
+        Figure::new("size_two_workers_ratio", "2 : 1 workers", two),
+        Figure::new("size_two_processes_ratio", "processes : threads", processes),
     ]
 }
 

@@ -48,10 +48,7 @@ pub async fn measure() -> Vec<Figure> {
     }
     load::delete_topics(&site).await;
     whole_path::drop_database(&site).await;
-    vec![
-        Figure { name: "station_year_s", unit: "s", runs: seconds },
-        Figure { name: "station_year_cpu_s", unit: "CPU s", runs: cpu },
-    ]
+    vec![Figure::new("station_year_s", "s", seconds), Figure::new("station_year_cpu_s", "CPU s", cpu)]
 }
 
 fn report(minute: usize) -> Report {

@@ -123,7 +123,7 @@ pub async fn malformed() -> Vec<Figure> {
         }
         load::delete_topics(&site).await;
         drop_database(&site).await;
-        figures.push(Figure { name, unit: "records/s", runs: rates });
+        figures.push(Figure::new(name, "records/s", rates));
     }
     figures
 }

@@ -15,6 +15,7 @@ use std::process::Command;
 use tests::Site;
 
 use self::flink::{Flink, Variant};
+pub use self::rules::hash;
 use crate::{Figure, load::delete_topics, runs, setting};
 
 /// Sixteen minutes of the 600,000 series: two or three of Flink's checkpoints.
@@ -150,11 +151,7 @@ fn scaling(site: &Site) -> Figure {
         assert_eq!(one.result, two.result);
         two.rate() / one.rate()
     };
-    Figure {
-        name: "reference_two_workers_ratio",
-        unit: "2 : 1 workers",
-        runs: (0..runs()).map(gain).collect(),
-    }
+    Figure::new("reference_two_workers_ratio", "2 : 1 workers", (0..runs()).map(gain).collect())
 }
 
 /// One pass of our side, in a process of its own with a fresh state.
