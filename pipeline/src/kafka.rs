@@ -9,8 +9,10 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
 };
 use schemas::{KafkaSettings, Topic};
 
@@ -24,6 +26,8 @@ pub const INPUTS: &[Topic] = &[Topic::Registry, Topic::Reports, Topic::Events, T
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How often the ends of the partitions are asked for.
 const WATERMARK_PAUSE: Duration = Duration::from_millis(20);
+/// How often their beginnings are.
+const BEGINNINGS_PAUSE: Duration = Duration::from_secs(1);
 /// How often the partitions themselves are asked for.
 const PARTITIONS_PAUSE: Duration = Duration::from_secs(5);
 /// How long to wait after a question that was not answered.
@@ -46,7 +50,7 @@ pub fn consumer(settings: &KafkaSettings, group: &str) -> Result<BaseConsumer, E
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         // With librdkafka's default of one second a full queue makes reading eight times slower.
-        .set("fetch.queue.backoff.ms", "1")
+        .set("fetch.queue.backoff.ms", "5")
         .set("queued.min.messages", "20000")
         .set("fetch.wait.max.ms", "50")
         .create()
@@ -67,19 +71,59 @@ pub fn watermarks(consumer: &BaseConsumer, settings: &KafkaSettings) -> Result<V
         if partitions.is_empty() {
             return Err(Error::NoTopic(name));
         }
-        for partition in partitions {
-            marks.push(watermark(consumer, &name, topic, partition.id())?);
-        }
+        marks.extend(partitions.iter().map(|of| Watermark { topic, partition: of.id(), low: 0, high: 0 }));
     }
     marks.sort_by_key(|mark| (mark.topic, mark.partition));
+    ask(consumer, settings, &mut marks, End::Low)?;
+    ask(consumer, settings, &mut marks, End::High)?;
     Ok(marks)
 }
 
-fn watermark(consumer: &BaseConsumer, name: &str, topic: Topic, partition: i32) -> Result<Watermark, Error> {
-    let (low, high) = consumer.fetch_watermarks(name, partition, ANSWER_WITHIN).map_err(|error| {
-        Error::Kafka { what: format!("asking how far {name}/{partition} reaches"), error }
-    })?;
-    Ok(Watermark { topic, partition, low, high })
+/// Which end of a partition.
+#[derive(Clone, Copy)]
+enum End {
+    Low,
+    High,
+}
+
+/// Asks for one end of all partitions with one request to each broker. After an error some may be fresh.
+fn ask(
+    consumer: &BaseConsumer,
+    settings: &KafkaSettings,
+    marks: &mut [Watermark],
+    end: End,
+) -> Result<(), Error> {
+    let named = |mark: &Watermark| format!("{}/{}", settings.topic(mark.topic), mark.partition);
+    let failed = |what: String, error| Error::Kafka { what: format!("asking how far {what} reaches"), error };
+    let mut list = TopicPartitionList::with_capacity(marks.len());
+    for mark in &*marks {
+        // A question for a time; these two stand for the ends.
+        let time = match end {
+            End::Low => Offset::Beginning,
+            End::High => Offset::End,
+        };
+        list.add_partition_offset(&settings.topic(mark.topic), mark.partition, time)
+            .map_err(|error| failed(named(mark), error))?;
+    }
+    let answer = consumer.offsets_for_times(list, ANSWER_WITHIN);
+    let answer = answer.map_err(|error| failed("the input topics".to_owned(), error))?;
+    for mark in marks {
+        let place = answer.find_partition(&settings.topic(mark.topic), mark.partition);
+        let offset = place.map(|place| (place.error(), place.offset()));
+        let known = match offset {
+            Some((Ok(()), Offset::Offset(offset))) => offset,
+            Some((Err(error), _)) => return Err(failed(named(mark), error)),
+            _ => {
+                let none = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition);
+                return Err(failed(named(mark), none));
+            }
+        };
+        match end {
+            End::Low => mark.low = known,
+            End::High => mark.high = known,
+        }
+    }
+    Ok(())
 }
 
 /// How far the topics reach, and how old that knowledge is.
@@ -133,16 +177,16 @@ impl Watermarks {
         settings: &KafkaSettings,
         control: &Control,
     ) {
-        let (mut listed, mut answering) = (Instant::now(), true);
+        let (mut listed, mut begun, mut answering) = (Instant::now(), Instant::now(), true);
         while !control.finished() {
             let round = if listed.elapsed() >= PARTITIONS_PAUSE {
                 listed = Instant::now();
                 watermarks(consumer, settings).map(|fresh| adopt(&mut marks, fresh))
+            } else if begun.elapsed() >= BEGINNINGS_PAUSE {
+                begun = Instant::now();
+                ask(consumer, settings, &mut marks, End::Low)
             } else {
-                marks.iter_mut().try_for_each(|mark| {
-                    *mark = watermark(consumer, &settings.topic(mark.topic), mark.topic, mark.partition)?;
-                    Ok(())
-                })
+                ask(consumer, settings, &mut marks, End::High)
             };
             match round {
                 Ok(()) => {

@@ -13,6 +13,7 @@ pub mod control;
 mod dataflow;
 mod error;
 pub mod flow;
+pub mod heap;
 pub mod kafka;
 mod loss;
 mod outlets;

@@ -10,5 +10,6 @@ use pipeline::command::{self, CommandLine};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    pipeline::heap::keep_pages();
     command::main(CommandLine::parse())
 }

@@ -6,6 +6,7 @@
 
 use std::{
     fmt::Write,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,8 @@ const LOST: RDKafkaErrorCode = RDKafkaErrorCode::InvalidTransactionalState;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long aborting waits before the reports of records are looked at again.
 const TURN: Duration = Duration::from_millis(200);
+/// How long to rest before the state of records is looked at again.
+const REST: Duration = Duration::from_micros(500);
 
 /// A place up to which an input partition has been delivered to every sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,9 +184,10 @@ impl Kafka {
             }
         }
         let deadline = Instant::now() + ANSWER_WITHIN;
-        // The client's own flush waits in steps of 100 ms.
+        // The client's own flush waits in steps of 100 ms, and its poll asks without rest through the last of them.
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::from_millis(1));
+            self.producer.poll(Duration::ZERO);
+            thread::sleep(REST);
             if Instant::now() > deadline {
                 return Err(retry("the brokers did not acknowledge in time".to_owned()));
             }
@@ -288,7 +292,8 @@ impl Sending<'_> {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     record = back;
-                    self.kafka.producer.poll(Duration::from_millis(1));
+                    self.kafka.producer.poll(Duration::ZERO);
+                    thread::sleep(REST);
                 }
                 Err((error, _)) => return Err(classify("sending", &error)),
             }
@@ -312,6 +317,8 @@ fn producer(settings: &KafkaSettings, pipeline: &str) -> Result<BaseProducer, Er
         .set("compression.type", "lz4")
         // What is said in one go travels in one batch. An epoch waits for its last batch, so not for long.
         .set("linger.ms", "2")
+        // A record that fails fails the transaction: nobody asks about the others one by one.
+        .set("delivery.report.only.error", "true")
         .create()
         .map_err(|error| stop("creating a transactional producer", &error))?;
     producer.init_transactions(ANSWER_WITHIN).map_err(|error| classify("opening transactions", &error))?;

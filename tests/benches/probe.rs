@@ -65,6 +65,12 @@ pub async fn delivered(address: &str, limit: Duration) {
     .await;
 }
 
+/// The same, and until nothing waits on disk for ClickHouse.
+pub async fn stored(address: &str, limit: Duration) {
+    delivered(address, limit).await;
+    until("an empty spool", limit, async || metric(address, "nuanliu_spool_blocks").await == Some(0.0)).await;
+}
+
 /// A site, and the address at which its `nuanliu run` serves metrics.
 pub fn site(name: &str, extra: &str) -> (Site, String) {
     let site = Site::new(name, extra);

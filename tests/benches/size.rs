@@ -13,7 +13,7 @@ use tests::Site;
 
 use crate::{
     Figure, load,
-    probe::{cpu_seconds, delivered, memory_mb, metric},
+    probe::{cpu_seconds, memory_mb, metric, stored},
     runs, setting,
     whole_path::{self, Outcome, USUAL},
 };
@@ -133,7 +133,7 @@ async fn two_processes(source: &Site) -> Outcome {
     let begun = Instant::now();
     let first = site.start(&["run", "-n", "2", "-p", "0", "-h", hosts]);
     let other = site.start_on(&second, &["run", "-n", "2", "-p", "1", "-h", hosts]);
-    delivered(&site.metrics, std::time::Duration::from_secs(600)).await;
+    stored(&site.metrics, std::time::Duration::from_secs(600)).await;
     let of_both = [&site.metrics, &metrics];
     let mut readings = 0.0;
     for address in of_both {

@@ -7,7 +7,7 @@ use tests::{Site, until};
 
 use crate::{
     Figure, load,
-    probe::{cpu_seconds, delivered, memory_mb, metric, service_cpu_seconds},
+    probe::{cpu_seconds, memory_mb, metric, service_cpu_seconds, stored},
     runs, setting,
 };
 
@@ -56,7 +56,7 @@ pub async fn run(source: &Site, configuration: &str) -> Outcome {
         metric(&site.metrics, "nuanliu_readings_total").await.is_some_and(|readings| readings > 0.0)
     })
     .await;
-    delivered(&site.metrics, LIMIT).await;
+    stored(&site.metrics, LIMIT).await;
     let seconds = begun.elapsed().as_secs_f64();
     let outcome = Outcome {
         readings: metric(&site.metrics, "nuanliu_readings_total").await.unwrap(),

@@ -136,10 +136,7 @@ fn summarise<'s>(
                     let (epoch, (capability, clock)) = entry.remove_entry();
                     let mut reports = gathered.remove(&epoch).unwrap_or_default();
                     reports.sort_unstable_by_key(Observations::place);
-                    for report in reports.iter().flat_map(Observations::iter) {
-                        let readings = report.readings.iter().map(|reading| (reading.metric, reading.value));
-                        stage.report(report.facility, report.observed_at, readings);
-                    }
+                    reports.iter().for_each(|reports| stage.reports(reports));
                     let mut session = output.session(&capability);
                     stage.close(clock, |row| session.give(row));
                     if epoch > start {

@@ -17,6 +17,7 @@ use pipeline::{
         bind::{Minter, Pace},
         saving::Recovery,
     },
+    heap,
     kafka::Watermarks,
     progress::Progress,
     telemetry,
@@ -33,6 +34,7 @@ pub const NAME: &str = "reference-job";
 /// Runs the job to the end of its topic.
 pub fn main(arguments: &[String]) {
     let begun = Instant::now();
+    heap::keep_pages();
     let [brokers, prefix, window, workers, state] = arguments else { panic!("{NAME}: {arguments:?}") };
     let settings = serde_json::json!({ "brokers": brokers, "prefix": prefix });
     let kafka: KafkaSettings = serde_json::from_value(settings).unwrap();

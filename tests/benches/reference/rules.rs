@@ -52,6 +52,11 @@ pub struct Series {
 }
 
 impl Series {
+    /// When the last value was measured.
+    pub fn at(&self) -> Millis {
+        self.at
+    }
+
     /// Tests a value against those before it, which it then joins; gives the tests that it fails.
     #[inline]
     pub fn check(&mut self, rule: &Rule, at: Millis, value: f64) -> u32 {
@@ -108,6 +113,11 @@ impl Tally {
             self.least = self.least.min(value);
             self.most = self.most.max(value);
         }
+    }
+
+    /// How many values passed.
+    pub fn good(&self) -> u32 {
+        self.good
     }
 
     pub fn is_empty(&self) -> bool {

@@ -4,10 +4,10 @@
 //! Enters: the reports of an epoch and the clock at its end. Leaves: the rows of the windows that end with it.
 //! Guarantees: what checkpoints hold is all that a restart needs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, hint};
 
 use operators::{
-    Durable,
+    Durable, Observation, Observations, Observed,
     durable::{Keyed, RestoreError, Saved, known_form, shard},
 };
 use schemas::{Catalogue, Code, MetricId, Millis};
@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 use super::rules::{METRICS, RULES, Row, Series, Tally, hash};
 
 const LATENESS: Millis = 60_000;
+const LOOKED_UP_AT_ONCE: usize = 32;
 
 /// What has been seen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +33,18 @@ struct Facility {
     hash: u64,
     series: [Series; METRICS],
     open: SmallVec<[Window; 2]>,
+}
+
+impl Facility {
+    /// Reads a little of every part.
+    #[inline]
+    fn touch(&self) -> i64 {
+        let series = self.series.iter().fold(0, |all, series| all ^ series.at());
+        self.open
+            .iter()
+            .flat_map(|window| &window.tallies)
+            .fold(series, |all, tally| all ^ i64::from(tally.good()))
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,15 +90,27 @@ impl Reference {
         }
     }
 
-    /// Takes in one report.
+    /// Takes in reports. Their facilities are looked up some at a time, so that the waits for memory overlap.
+    pub fn reports(&mut self, reports: &Observations) {
+        let mut reports = reports.iter();
+        let mut near: Vec<(Observation<'_>, u32)> = Vec::with_capacity(LOOKED_UP_AT_ONCE);
+        loop {
+            for report in reports.by_ref().take(LOOKED_UP_AT_ONCE) {
+                let number = self.facilities.number(report.facility);
+                near.push((report, number.unwrap_or_else(|| self.add(report.facility))));
+            }
+            if near.is_empty() {
+                return;
+            }
+            let held = near.iter().filter_map(|(_, number)| self.facilities.get(*number));
+            hint::black_box(held.map(Facility::touch).fold(0, |all, one| all ^ one));
+            near.drain(..).for_each(|(report, number)| self.report(&report, number));
+        }
+    }
+
     #[inline]
-    pub fn report(
-        &mut self,
-        facility: &str,
-        observed_at: Millis,
-        readings: impl ExactSizeIterator<Item = (MetricId, f64)>,
-    ) {
-        let number = self.facilities.number(facility).unwrap_or_else(|| self.add(facility));
+    fn report(&mut self, report: &Observation<'_>, number: u32) {
+        let Observation { observed_at, readings, .. } = *report;
         let Some(state) = self.facilities.get_mut(number) else { return };
         self.seen.readings += readings.len() as u64;
         let start = observed_at.div_euclid(self.width) * self.width;
@@ -97,7 +122,7 @@ impl Reference {
             state.open.push(Window { start, tallies: [Tally::NONE; METRICS] });
             self.open.entry(start).or_default().push(number);
         }
-        for (metric, value) in readings {
+        for &Observed { metric, value, .. } in readings {
             let Some(Some(rule)) = self.rules.get(usize::from(metric.0)) else { continue };
             let rule = usize::from(*rule);
             let failed = state.series[rule].check(&RULES[rule], observed_at, value);
