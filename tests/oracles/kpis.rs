@@ -3,7 +3,8 @@
 //! Enters: every stored reading of the station. Leaves: values that are not rounded, per hour and day. Nothing is shared
 //! with the dataflow but the definitions: between two usable values a gauge runs straight unless the gap is longer than
 //! two and a half intervals; a counter's increment is spread evenly over the time between two values, and a fall is a
-//! restart from zero where the new value can have been reached since.
+//! restart from zero where the new value can have been reached since; a mean temperature is weighted by the flow that was
+//! measured at the same moments, where there is any.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,12 +75,6 @@ pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
     };
     tell("heat_supplied", &heat, &|(heat, _), _| heat);
     let mean = |(integral, time): Amount| integral / time as f64;
-    for (kpi, metric) in [
-        ("secondary_supply_temp_mean", "secondary_supply_temp"),
-        ("secondary_return_temp_mean", "secondary_return_temp"),
-    ] {
-        tell(kpi, &integrated(&of(metric), gap), &|sum, _| mean(sum));
-    }
     tell("degree_days", &integrated(&of("outdoor_temp"), gap), &|sum, hours| {
         (BASE_TEMP - mean(sum)).max(0.0) * hours as f64 / 24.0
     });
@@ -87,8 +82,54 @@ pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
     out.iter_mut()
         .filter(|((kpi, ..), _)| *kpi == "degree_days")
         .for_each(|(_, value)| value.coverage = None);
+    for (kpi, metric) in [
+        ("secondary_supply_temp_mean", "secondary_supply_temp"),
+        ("secondary_return_temp_mean", "secondary_return_temp"),
+    ] {
+        out.extend(
+            weighed(&of(metric), &of("secondary_flow"), terms)
+                .into_iter()
+                .map(|((p, s), v)| ((kpi, p, s), v)),
+        );
+    }
     out.extend(completeness(measured, terms));
     out
+}
+
+/// The mean of a temperature per window: weighted by the flow that was measured with it, over time where there is none.
+fn weighed(
+    temperature: &[(i64, f64)],
+    flow: &[(i64, f64)],
+    terms: &Terms,
+) -> BTreeMap<(&'static str, i64), Value> {
+    let gap = terms.interval * 5 / 2;
+    let flow: BTreeMap<i64, f64> = flow.iter().copied().collect();
+    let both: Vec<(i64, f64, f64)> =
+        temperature.iter().filter_map(|(at, value)| Some((*at, *flow.get(at)?, *value))).collect();
+    let weight: Vec<_> = both.iter().map(|(at, flow, _)| (*at, *flow)).collect();
+    let product: Vec<_> = both.iter().map(|(at, flow, value)| (*at, flow * value)).collect();
+    let (weight, product) = (integrated(&weight, gap), integrated(&product, gap));
+    let of = |hours: &BTreeMap<i64, Amount>, hour| hours.get(&hour).map_or(0.0, |amount| amount.0);
+    let hours: BTreeMap<i64, (Amount, f64, f64)> = integrated(temperature, gap)
+        .into_iter()
+        .map(|(hour, amount)| (hour, (amount, of(&weight, hour), of(&product, hour))))
+        .collect();
+    let mut means = BTreeMap::new();
+    for (period, start, length, window) in windows(&hours, &terms.zone) {
+        let (mut integral, mut time, mut weight, mut product) = (0.0, 0, 0.0, 0.0);
+        for ((of_hour, time_of_hour), weight_of_hour, product_of_hour) in window {
+            integral += of_hour;
+            time += time_of_hour;
+            weight += weight_of_hour;
+            product += product_of_hour;
+        }
+        let value = if weight == 0.0 { integral / time as f64 } else { product / weight };
+        if time > 0 {
+            let coverage = Some(time as f64 / length as f64);
+            means.insert((period, start), Value { value, coverage });
+        }
+    }
+    means
 }
 
 /// k = (expected − missing − invalid) / expected, in %.
@@ -210,4 +251,9 @@ fn the_oracle_itself_gives_what_a_person_computes() {
     assert_eq!(value("degree_days", "hour", 0), 29.0 / 24.0);
     assert_eq!(value("completeness", "hour", 0), 100.0);
     assert!((value("completeness", "day", 0) - 100.0 * 4.0 / 24.0).abs() < 1e-9);
+    let flow = vec![reading(0, 2.0), reading(60, 2.0), reading(120, 6.0), reading(180, 0.0)];
+    let temperature = vec![reading(0, 40.0), reading(60, 50.0), reading(120, 50.0)];
+    let measured = Measured::from([("secondary_flow", flow), ("secondary_supply_temp", temperature)]);
+    let value = |period| kpis(&measured, &terms)[&("secondary_supply_temp_mean", period, 0)].value;
+    assert_eq!((value("hour"), value("day")), (45.0, (90.0 + 200.0) / 6.0));
 }

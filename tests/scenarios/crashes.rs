@@ -1,8 +1,8 @@
 //! Ended before, in the middle of and after every durable step, again and again: every output is, byte for byte, what an
 //! undisturbed run over the same bindings gives.
 //!
-//! `make soak` does a thousand: `NUANLIU_CRASHES` and `NUANLIU_SEED` change the number and the seed; every fifty
-//! crashes have topics, a database and a load of their own.
+//! `make soak` does a thousand, and 160 each of a cluster and with a bucket: `NUANLIU_CRASHES` and `NUANLIU_SEED` change
+//! the number and the seed; every fifty crashes have topics, a database and a load of their own.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -64,12 +64,13 @@ async fn whatever_ends_the_process_its_checkpoints_in_a_bucket_are_right() {
     campaigns(Ground::Bucket, FEW, HOURS / 3).await;
 }
 
-/// Campaigns of at most [`CRASHES`] crashes each, `crashes` in all unless the environment says another number.
+/// A campaign of so many crashes, or more of them where the environment wants more than [`CRASHES`], in proportion.
 async fn campaigns(ground: Ground, crashes: usize, hours: u32) {
     let seed = setting("NUANLIU_SEED").unwrap_or(1);
-    let crashes = setting("NUANLIU_CRASHES").map_or(crashes, |crashes| crashes as usize);
-    for (number, begin) in (0..crashes).step_by(CRASHES).enumerate() {
-        campaign(ground, seed + number as u64, CRASHES.min(crashes - begin), hours).await;
+    let wanted = setting("NUANLIU_CRASHES").map_or(CRASHES, |crashes| crashes as usize);
+    for (number, begin) in (0..wanted).step_by(CRASHES).enumerate() {
+        let share = crashes * CRASHES.min(wanted - begin);
+        campaign(ground, seed + number as u64, share.div_ceil(CRASHES), hours).await;
     }
 }
 

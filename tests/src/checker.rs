@@ -27,8 +27,14 @@ use crate::{
 const SHOWN: usize = 10;
 const HOUR: i64 = 3_600_000;
 /// What the batch computation reads.
-const METRICS: [&str; 5] =
-    ["heat_total", "heat_power", "secondary_supply_temp", "secondary_return_temp", "outdoor_temp"];
+const METRICS: [&str; 6] = [
+    "heat_total",
+    "heat_power",
+    "secondary_flow",
+    "secondary_supply_temp",
+    "secondary_return_temp",
+    "outdoor_temp",
+];
 
 /// One statement about the outputs.
 #[derive(Clone, Debug)]
