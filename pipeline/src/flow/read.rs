@@ -254,7 +254,7 @@ impl Reader {
             };
             let topic = self.settings.topic(range.topic);
             let at_end = partition.begin(range, &topic) && partition.release(range, &mut room, &mut give)?;
-            if !at_end {
+            if !at_end && room > 0 {
                 partition.confirm_end(&topic);
             }
             complete &= at_end;
@@ -302,6 +302,8 @@ impl PartitionReader {
         while self.position < range.upto && *room > 0 {
             match self.queue.peek() {
                 None => break,
+                // Fetched again by a seek that found it under way.
+                Some(Ok(record)) if record.offset < self.position => {}
                 Some(Ok(record)) if record.offset < range.upto => {
                     self.position = record.offset + 1;
                     batch.push(record);
@@ -354,13 +356,17 @@ impl PartitionReader {
     }
 
     /// When nothing comes although more is bound, the rest of the range may hold no records (compaction, marks of
-    /// transactions): reads again from the position, so that the next end-of-partition answer is known to be fresh.
+    /// transactions): reads again from the position, so that the next end-of-partition answer is known to be fresh. To be
+    /// called when everything that had come was released.
     fn confirm_end(&mut self, topic: &str) {
         if self.confirming || self.moved.elapsed() < SILENCE {
             return;
         }
         match self.consumer.seek(topic, self.partition, Offset::Offset(self.position), Duration::ZERO) {
-            Ok(()) => self.confirming = true,
+            Ok(()) => {
+                self.queue.clear();
+                self.confirming = true;
+            }
             Err(error) => tracing::debug!(%error, topic, partition = self.partition, "cannot seek yet"),
         }
         self.moved = Instant::now();
@@ -389,4 +395,55 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
             | Code::Authentication
             | Code::Resolve
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{
+        ClientConfig,
+        mocking::MockCluster,
+        producer::{BaseProducer, BaseRecord, Producer},
+    };
+
+    use super::*;
+
+    const RECORDS: i64 = 2_500;
+
+    /// Whatever is asked for in between, however little room there is.
+    #[test]
+    fn every_record_is_released_once() {
+        let cluster = MockCluster::new(1).unwrap();
+        let brokers = cluster.bootstrap_servers();
+        let settings = serde_json::json!({ "brokers": brokers, "prefix": "read" });
+        let settings: KafkaSettings = serde_json::from_value(settings).unwrap();
+        let topic = settings.topic(Topic::Reports);
+        cluster.create_topic(&topic, 1, 1).unwrap();
+        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+        for n in 0..RECORDS {
+            let (key, value) = (n.to_string(), "x".repeat(n as usize % 7));
+            producer.send(BaseRecord::to(&topic).partition(0).key(&key).payload(&value)).unwrap();
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+
+        let range = Range { topic: Topic::Reports, partition: 0, from: 0, upto: RECORDS, caught_up: true };
+        let mut reader = Reader { settings, group: "read".into(), consumers: vec![], partitions: vec![] };
+        reader.add(&[&range]).unwrap();
+        let partition = &mut reader.partitions[0];
+        let mut released = Vec::new();
+        let begun = Instant::now();
+        let (mut done, mut seen) = (false, 0);
+        while !done {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{} of {RECORDS} came", released.len());
+            let mut give = |batch: RecordBatch| released.extend(batch.iter().map(|record| record.offset));
+            let _events = partition.consumer.poll(Duration::ZERO);
+            done = partition.begin(&range, &topic) && partition.release(&range, &mut 100, &mut give).unwrap();
+            if released.len() > seen && released.len() % 700 == 100 {
+                // As if it had been silent, with records here that were not released.
+                seen = released.len();
+                partition.moved -= SILENCE;
+                partition.confirm_end(&topic);
+            }
+        }
+        assert_eq!(released, (0..RECORDS).collect::<Vec<_>>());
+    }
 }
