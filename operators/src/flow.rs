@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::profile::ProfileChange;
 
 pub use checked::CheckedReports;
-pub use observed::Observations;
+pub use observed::{Observations, Size};
 
 /// What was measured: a facility, or a device of it (then `device` is not empty).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 //! `make soak` does a thousand, and 160 each of a cluster and with a bucket: `NUANLIU_CRASHES` and `NUANLIU_SEED` change
 //! the number and the seed; every fifty crashes have topics, a database and a load of their own.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use jiff::tz::TimeZone;
 use schemas::{Epoch, Topic};
@@ -130,6 +130,12 @@ async fn reported(site: &Site, province: &Province, another: &Province) {
         about_facilities(province) == wanted
     })
     .await;
+    let told = last_event(site);
+    until("the history of deliveries is copied", SOON, async || {
+        process.must_run();
+        site.number("SELECT max(sequence) FROM exchange_ledger").await >= told
+    })
+    .await;
     assert_eq!(process.terminate(SOON), 0);
     eprintln!("{} rows of the province are the same", wanted.len());
     // Only where an answer was lost and the province did not say what it has, a row is sent again, unchanged. Two rows
@@ -144,6 +150,14 @@ async fn reported(site: &Site, province: &Province, another: &Province) {
         times as f64 <= uncertain,
         "{uncertain} rows were uncertain, and these were sent again: {again:#?}"
     );
+}
+
+/// The number of the last event in the ledger of a site.
+fn last_event(site: &Site) -> f64 {
+    let files = fs::read_dir(site.path("ledger")).unwrap().map(|file| file.unwrap().path());
+    let text: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
+    let number = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+    text.split("\"sequence\":").skip(1).filter_map(number).fold(0.0, f64::max)
 }
 
 /// How often each row was pushed.

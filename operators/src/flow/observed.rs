@@ -28,11 +28,36 @@ struct Head {
     readings: u32,
 }
 
+/// How much there is of each part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    reports: usize,
+    names: usize,
+    readings: usize,
+}
+
 impl Observations {
     /// No reports yet of a partition.
     #[must_use]
     pub fn of(partition: i32) -> Observations {
         Observations { partition, ..Observations::default() }
+    }
+
+    /// The same, with room for so much.
+    #[must_use]
+    pub fn sized(partition: i32, size: Size) -> Observations {
+        Observations {
+            partition,
+            heads: Vec::with_capacity(size.reports),
+            names: String::with_capacity(size.names),
+            readings: Vec::with_capacity(size.readings),
+        }
+    }
+
+    /// How much it holds.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        Size { reports: self.heads.len(), names: self.names.len(), readings: self.readings.len() }
     }
 
     /// How many reports there are.

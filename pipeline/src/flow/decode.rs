@@ -3,6 +3,7 @@
 use operators::{
     Observations,
     decode::{self, KafkaRecord, ReportDecoder},
+    flow::Size,
 };
 use schemas::{Code, Epoch, Event, KafkaSettings, Millis, RegistryEntry, Reject, Stage, Topic, avro::Codec};
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,8 @@ impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
 struct Batch {
     /// By worker.
     observations: Vec<Observations>,
+    /// Of the first worker's share of the batch before: the next will be about as large.
+    size: Size,
     registry: Vec<RegistryRecord>,
     rejects: Vec<Reject>,
     /// Greatest append and arrival time of the batch's reports.
@@ -118,6 +121,7 @@ struct Decoder {
 impl Batch {
     /// Takes the reports out, for the workers that have some.
     fn shares(&mut self) -> impl Iterator<Item = Share> {
+        self.size = self.observations.first().map(Observations::size).unwrap_or_default();
         let shares = self.observations.drain(..).zip(0..);
         shares
             .filter(|(share, _)| !share.is_empty())
@@ -128,7 +132,8 @@ impl Batch {
 impl Decoder {
     fn decode(&mut self, batch: &RecordBatch) {
         let topic = self.settings.topic(batch.topic);
-        self.out.observations.resize_with(self.workers, || Observations::of(batch.partition));
+        let size = self.out.size;
+        self.out.observations.resize_with(self.workers, || Observations::sized(batch.partition, size));
         let mut records = 0;
         for record in batch.iter() {
             records += 1;

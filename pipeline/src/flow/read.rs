@@ -77,6 +77,16 @@ impl RecordBatch {
         RecordBatch { topic, partition, bytes: Vec::new(), records: Vec::new(), newest: None }
     }
 
+    /// Makes room for so many bytes and records.
+    fn reserve(&mut self, (bytes, records): (usize, usize)) {
+        self.bytes.reserve(bytes);
+        self.records.reserve(records);
+    }
+
+    fn size(&self) -> (usize, usize) {
+        (self.bytes.len(), self.records.len())
+    }
+
     fn push(&mut self, record: Fetched<'_>) {
         self.bytes.extend_from_slice(record.key);
         let key_end = self.bytes.len() as u32;
@@ -96,8 +106,9 @@ impl RecordBatch {
 
     /// Takes the records out, and leaves room for as many.
     fn next(&mut self) -> RecordBatch {
-        let (bytes, records) = (Vec::with_capacity(self.bytes.len()), Vec::with_capacity(self.records.len()));
-        std::mem::replace(self, RecordBatch { bytes, records, newest: None, ..*self })
+        let mut next = RecordBatch::new(self.topic, self.partition);
+        next.reserve(self.size());
+        std::mem::replace(self, next)
     }
 
     /// The records in the order of their offsets.
@@ -190,6 +201,8 @@ struct PartitionReader {
     partition: i32,
     consumer: Arc<BaseConsumer>,
     queue: PartitionQueue,
+    /// Of the batch before: the next will be about as large.
+    size: (usize, usize),
     /// The next offset that has not been released.
     position: i64,
     /// The range that is being read.
@@ -220,6 +233,7 @@ impl Reader {
                 partition: range.partition,
                 consumer: Arc::clone(&consumer),
                 queue,
+                size: (0, 0),
                 position: range.from,
                 current: (range.from, range.from),
                 moved: Instant::now(),
@@ -306,6 +320,9 @@ impl PartitionReader {
                 Some(Ok(record)) if record.offset < self.position => {}
                 Some(Ok(record)) if record.offset < range.upto => {
                     self.position = record.offset + 1;
+                    if batch.records.is_empty() {
+                        batch.reserve(self.size);
+                    }
                     batch.push(record);
                     *room -= 1;
                     if batch.records.len() == RECORDS_PER_BATCH {
@@ -330,6 +347,7 @@ impl PartitionReader {
             (self.moved, self.confirming) = (Instant::now(), false);
         }
         if !batch.records.is_empty() {
+            self.size = batch.size();
             give(batch);
         }
         Ok(self.position >= range.upto)
