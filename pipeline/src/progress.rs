@@ -1,10 +1,11 @@
 //! How far the sinks have come: for committed offsets, for metrics, and for a restart that repeats little.
 //!
-//! Guarantees: what is written down is never ahead of what the sinks have acknowledged.
+//! Guarantees: what is written down is never ahead of what the sinks have acknowledged, and what a process writes down
+//! after another has taken over is not read: every generation has a file of its own, `stored-<generation>`.
 
 use std::{
     collections::VecDeque,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -16,12 +17,15 @@ use sinks::{failpoint, kafka::Position};
 use crate::{
     Error,
     binding::{Binding, Range},
+    checkpoint::Generation,
     telemetry,
     watchdog::Stand,
 };
 
 /// How often the file is written.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// The name of the file; behind it stands the number of the generation.
+const UNNUMBERED: &str = "stored";
 
 /// Progress of one pipeline.
 #[derive(Debug)]
@@ -45,24 +49,22 @@ struct Inner {
 }
 
 impl Progress {
-    /// Reads what an earlier process left.
+    /// Reads what an earlier process left, and goes on in the file of this generation; a process of a cluster that does
+    /// not lead has none.
     ///
     /// # Errors
-    /// When the file is there and not readable.
-    pub fn open(state: &Path) -> Result<Progress, Error> {
-        let path = state.join("stored");
-        let stored = match fs::read_to_string(&path) {
-            // After a loss of power the file may be empty: blocks are then offered again, which changes nothing.
-            Ok(text) if text.is_empty() => 0,
-            Ok(text) => text.trim().parse().map_err(|_| Error::State {
-                path: path.clone(),
-                error: std::io::Error::other(
-                    "is not an epoch: remove the file, and blocks are offered again",
-                ),
-            })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(Error::State { path, error }),
-        };
+    /// When a file is there and not readable, or the disk takes none.
+    pub fn open(state: &Path, generation: Option<Generation>) -> Result<Progress, Error> {
+        let failed = |error| Error::State { path: state.to_owned(), error };
+        let before = files(state).map_err(failed)?;
+        let stored = before.last().map_or(Ok(0), |(_, path)| read(path))?;
+        let path = state
+            .join(generation.map_or(UNNUMBERED.to_owned(), |number| format!("{UNNUMBERED}-{number:06}")));
+        if generation.is_some() {
+            replace(&path, stored).map_err(failed)?;
+            let mut others = before.iter().filter(|(_, other)| *other != path);
+            others.try_for_each(|(_, other)| fs::remove_file(other)).map_err(failed)?;
+        }
         let inner = Inner {
             open: VecDeque::new(),
             positions: Vec::new(),
@@ -139,9 +141,7 @@ impl Progress {
 
     fn write(&self, epoch: Epoch) {
         failpoint::reached("progress.before");
-        let fresh = self.path.with_extension("new");
-        if let Err(error) = fs::write(&fresh, epoch.to_string()).and_then(|()| fs::rename(&fresh, &self.path))
-        {
+        if let Err(error) = replace(&self.path, epoch) {
             tracing::warn!(%error, path = %self.path.display(), "progress is not written: a restart repeats more");
         }
         failpoint::reached("progress.after");
@@ -150,6 +150,39 @@ impl Progress {
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What was written by generation, the oldest first; 0 stands for what has no number.
+fn files(state: &Path) -> io::Result<Vec<(Generation, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(state)? {
+        let path = entry?.path();
+        let rest = path.file_name().and_then(|name| name.to_str()?.strip_prefix(UNNUMBERED));
+        let number = match rest {
+            Some("") => Some(0),
+            Some(rest) => rest.strip_prefix('-').and_then(|number| number.parse().ok()),
+            None => None,
+        };
+        files.extend(number.map(|number| (number, path.clone())));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<Epoch, Error> {
+    let failed = |error| Error::State { path: path.to_owned(), error };
+    let text = fs::read_to_string(path).map_err(failed)?;
+    if text.is_empty() {
+        // As a loss of power leaves it: blocks are then offered again, which changes nothing.
+        return Ok(0);
+    }
+    let advice = "is not an epoch: remove the file, and blocks are offered again";
+    text.trim().parse().map_err(|_| failed(io::Error::other(advice)))
+}
+
+fn replace(path: &Path, epoch: Epoch) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, epoch.to_string()).and_then(|()| fs::rename(&fresh, path))
 }
 
 #[cfg(test)]
@@ -166,7 +199,7 @@ mod tests {
     #[test]
     fn positions_follow_what_every_sink_has_and_are_there_from_the_first_epoch() {
         let state = tempfile::tempdir().unwrap();
-        let progress = Progress::open(state.path()).unwrap();
+        let progress = Progress::open(state.path(), Some(1)).unwrap();
         let offset = || progress.positions()[0].offset;
         progress.bound(&binding(1, 5, 9));
         assert_eq!(offset(), 5);
@@ -175,6 +208,23 @@ mod tests {
         assert_eq!((offset(), progress.stored()), (9, 0));
         progress.advance(Epoch::MAX, Epoch::MAX);
         assert_eq!((offset(), progress.stored()), (12, 2), "the end is the last epoch, not beyond it");
-        assert_eq!(Progress::open(state.path()).unwrap().stored(), 2);
+        assert_eq!(Progress::open(state.path(), Some(2)).unwrap().stored(), 2);
+    }
+
+    #[test]
+    fn what_a_replaced_process_writes_is_not_read() {
+        let state = tempfile::tempdir().unwrap();
+        fs::write(state.path().join("stored"), "5").unwrap();
+        let zombie = Progress::open(state.path(), Some(7)).unwrap();
+        assert_eq!(zombie.stored(), 5);
+        let follower = Progress::open(state.path(), None).unwrap();
+        let progress = Progress::open(state.path(), Some(8)).unwrap();
+        zombie.bound(&binding(9, 0, 1));
+        zombie.advance(10, 10);
+        follower.bound(&binding(9, 0, 1));
+        follower.advance(10, 10);
+        assert_eq!((zombie.stored(), progress.stored()), (9, 5));
+        assert_eq!(Progress::open(state.path(), Some(9)).unwrap().stored(), 5);
+        assert_eq!(files(state.path()).unwrap().len(), 1);
     }
 }

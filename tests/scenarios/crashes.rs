@@ -4,7 +4,11 @@
 //! `make soak` does a thousand, and 160 each of a cluster and with a bucket: `NUANLIU_CRASHES` and `NUANLIU_SEED` change
 //! the number and the seed; every fifty crashes have topics, a database and a load of their own.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    time::{Duration, Instant},
+};
 
 use jiff::tz::TimeZone;
 use schemas::{Epoch, Topic};
@@ -125,11 +129,22 @@ async fn campaign(ground: Ground, seed: u64, crashes: usize, hours: u32) {
 async fn reported(site: &Site, province: &Province, another: &Province) {
     let mut process = site.start(&["run"]);
     let wanted = about_facilities(another);
-    until("the province is told what it lacks", SOON, async || {
+    let begun = Instant::now();
+    // It must have started, or its end is no clean one.
+    while !process.words().contains("the dataflow starts") || about_facilities(province) != wanted {
         process.must_run();
-        about_facilities(province) == wanted
-    })
-    .await;
+        let told = about_facilities(province);
+        let differs = |one: &[String], other: &[String]| -> Vec<String> {
+            one.iter().filter(|row| !other.contains(row)).cloned().collect()
+        };
+        let (lacks, has) = (differs(&wanted, &told), differs(&told, &wanted));
+        assert!(
+            begun.elapsed() < SOON,
+            "the province lacks {lacks:#?}\nand has {has:#?}\n{}",
+            process.words()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     let told = last_event(site);
     until("the history of deliveries is copied", SOON, async || {
         process.must_run();

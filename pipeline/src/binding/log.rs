@@ -104,6 +104,12 @@ impl BindingLog {
         Ok((log, recorded))
     }
 
+    /// The generation of this process.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.fence.generation()
+    }
+
     /// Makes a binding durable.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub fn run(
     control: &Arc<Control>,
 ) -> anyhow::Result<()> {
     let pipeline = &config.pipeline;
-    let progress = Arc::new(Progress::open(&pipeline.state)?);
+    let progress = Arc::new(Progress::open(&pipeline.state, None)?);
     let stored = progress.stored();
     let place = pipeline.state.join(format!("spool-{}", cluster.process));
     let spool = Spool::open(&place, config.clickhouse.spool_bytes, stored)?;

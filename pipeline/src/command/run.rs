@@ -161,7 +161,7 @@ fn run_dataflow(
     }
     let Opened { checkpoints, log, mut recorded, restored } =
         Checkpoints::open(&config.checkpoint, identity, &pipeline.state, parts.start, control)?;
-    let progress = Arc::new(Progress::open(&pipeline.state)?);
+    let progress = Arc::new(Progress::open(&pipeline.state, Some(log.generation()))?);
     let watermarks = Watermarks::follow(config.kafka.clone(), &pipeline.name, Arc::clone(control))?;
     let lost = loss::withdraw(&mut recorded, &watermarks.now());
     if !lost.is_empty() && !parts.accept_loss {

@@ -66,6 +66,16 @@ struct Sent {
     uncertain: bool,
 }
 
+impl Sent {
+    /// Whether the receiver keeps only the later one of the two: they have the same key in the table.
+    fn replaces(&self, other: &Sent, table: &Table) -> bool {
+        table.key.iter().all(|code| {
+            let [own, others] = [self, other].map(|sent| sent.content.get(code).map(plain));
+            own.is_some() && own == others
+        })
+    }
+}
+
 /// The delivering task.
 pub struct Delivery {
     shared: Shared,
@@ -242,13 +252,14 @@ impl Delivery {
         now: Millis,
     ) -> Result<(Vec<Sent>, usize, usize), Error> {
         let (mut to_send, mut delivered, mut refused) = (Vec::new(), 0, 0);
-        for row in rows {
+        let mut rows = rows.into_iter();
+        while let Some(row) = rows.next() {
             let problems = table.check(&row.content);
             if !problems.is_empty() {
                 let detail = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 self.note(&[row], Outcome::Refused, "10001", &format!("not sent: {detail}"), now)?;
                 refused += 1;
-            } else if row.uncertain && self.receiver_has(table, &row, now).await {
+            } else if row.uncertain && self.receiver_has(table, &row, rows.as_slice(), now).await {
                 self.note(&[row], Outcome::Delivered, "getdata", "found at the receiver", now)?;
                 delivered += 1;
             } else {
@@ -258,16 +269,20 @@ impl Delivery {
         Ok((to_send, delivered, refused))
     }
 
-    async fn receiver_has(&self, table: &Table, sent: &Sent, now: Millis) -> bool {
+    /// Whether the receiver took a row: it has its content, or that of one of the `later` rows that went with it and
+    /// took its place.
+    async fn receiver_has(&self, table: &Table, sent: &Sent, later: &[Sent], now: Millis) -> bool {
         let condition = |key: &String| Some(format!("{key}={}", plain(sent.content.get(key)?)));
         let Some(conditions) = table.key.iter().map(condition).collect::<Option<Vec<_>>>() else {
             return false;
         };
         let found = self.client.query(&table.group, &table.table, &conditions.join(" and "), now).await;
-        let same = |row: &Row| {
-            sent.content.iter().all(|(code, value)| row.get(code).is_some_and(|it| plain(it) == plain(value)))
+        let later = later.iter().filter(|later| later.uncertain && later.replaces(sent, table));
+        let candidates: Vec<&Row> = std::iter::once(sent).chain(later).map(|sent| &sent.content).collect();
+        let is = |row: &Row, content: &Row| {
+            content.iter().all(|(code, value)| row.get(code).is_some_and(|it| plain(it) == plain(value)))
         };
-        found.is_some_and(|rows| rows.iter().any(same))
+        found.is_some_and(|rows| rows.iter().any(|row| candidates.iter().any(|content| is(row, content))))
     }
 
     fn note(

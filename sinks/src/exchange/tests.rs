@@ -356,6 +356,41 @@ async fn a_lost_answer_is_settled_by_asking() {
     assert_eq!(exchange.counts(), [("delivered", 2)].into());
 }
 
+/// The transitions of an alarm have one key: the receiver keeps the last, and asked for the first it shows that one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_about_two_rows_of_one_key_takes_neither_back() {
+    let mut scene = scene().await;
+    (scene.settings.timeout, scene.settings.tables) = (1, vec!["device_alarm".to_owned()]);
+    let (exchange, delivery) = scene.open();
+    let mut alarms = compliance::blocks(1);
+    alarms.retain(|block| matches!(block.rows, Rows::Alarms(_)));
+    exchange.note(&registry(vec![station("ST-1", "站")]), NOW).unwrap();
+    assert_eq!(exchange.note(&alarms, NOW).unwrap(), 2);
+    scene.store.hangs.store(true, Ordering::Relaxed);
+    assert!(matches!(delivery.step(NOW).await.unwrap(), Step::Retry(_)));
+    assert_eq!(exchange.counts().get("uncertain"), Some(&2));
+    scene.store.hangs.store(false, Ordering::Relaxed);
+    assert_eq!(drain(&delivery, NOW).await, Step::Idle);
+    assert_eq!(exchange.counts(), [("delivered", 2)].into());
+    assert_eq!(scene.store.pushes.load(Ordering::Relaxed), 1);
+    let table = Tables::builtin().named("device_alarm").unwrap();
+    let held = scene.store.find(table, &[]).await.unwrap();
+    assert!(held.len() == 1 && held[0].contains_key("BJJSSJ"), "it has ended: {held:?}");
+
+    // One that went nowhere goes out again, and what follows it with it.
+    let (exchange, delivery) = scene.open();
+    let Rows::Alarms(rows) = &mut alarms[0].rows else { panic!("no alarms") };
+    rows.iter_mut().for_each(|alarm| alarm.current_value += 1.0);
+    assert_eq!(exchange.note(&alarms, NOW).unwrap(), 2);
+    scene.store.fails.store(true, Ordering::Relaxed);
+    assert!(matches!(delivery.step(NOW).await.unwrap(), Step::Retry(_)));
+    assert_eq!(exchange.counts().get("uncertain"), Some(&2));
+    scene.store.fails.store(false, Ordering::Relaxed);
+    assert_eq!(drain(&delivery, NOW).await, Step::Idle);
+    let now_held = scene.store.find(table, &[]).await.unwrap();
+    assert!(now_held.len() == 1 && now_held[0].contains_key("BJJSSJ") && now_held != held, "{now_held:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_receiver_does_not_stop_the_sink() {
     let mut scene = scene().await;

@@ -47,7 +47,7 @@ pub fn main(arguments: &[String]) {
     let opened =
         Checkpoints::open(&checkpoint::Settings::default(), identity, &state, Start::default(), &control)
             .unwrap();
-    let progress = Arc::new(Progress::open(&state).unwrap());
+    let progress = Arc::new(Progress::open(&state, Some(opened.log.generation())).unwrap());
     let totals = Arc::new(Totals::default());
     let checkpoints = opened.checkpoints.clone();
     let (recovery, minter) = wire(opened, &kafka, &state, &watermarks, &progress, &control);
