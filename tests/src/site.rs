@@ -4,7 +4,10 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,9 +33,12 @@ pub struct Site {
     extra: String,
 }
 
+/// A name that no other scenario has on the same services, also when the number of a process comes again.
 fn unique(scenario: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    format!("{scenario}_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst))
+    static BEGUN: LazyLock<i64> = LazyLock::new(|| jiff::Timestamp::now().as_second() % 1_000_000);
+    let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+    format!("{scenario}_{}_{}_{number}", std::process::id(), *BEGUN)
 }
 
 /// An address of a service that `make up` started.
