@@ -171,9 +171,13 @@ fn files(state: &Path) -> io::Result<Vec<(Generation, PathBuf)>> {
 
 fn read(path: &Path) -> Result<Epoch, Error> {
     let failed = |error| Error::State { path: path.to_owned(), error };
-    let text = fs::read_to_string(path).map_err(failed)?;
+    let text = match fs::read_to_string(path) {
+        // Whoever leads the cluster has replaced it since it was listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(failed)?,
+    };
     if text.is_empty() {
-        // As a loss of power leaves it: blocks are then offered again, which changes nothing.
+        // A loss of power leaves it so too: blocks are then offered again, which changes nothing.
         return Ok(0);
     }
     let advice = "is not an epoch: remove the file, and blocks are offered again";
