@@ -155,7 +155,12 @@ impl Progress {
 /// What was written by generation, the oldest first; 0 stands for what has no number.
 fn files(state: &Path) -> io::Result<Vec<(Generation, PathBuf)>> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(state)? {
+    let entries = match fs::read_dir(state) {
+        // Whoever leads the cluster has not begun.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
         let rest = path.file_name().and_then(|name| name.to_str()?.strip_prefix(UNNUMBERED));
         let number = match rest {
@@ -213,6 +218,12 @@ mod tests {
         progress.advance(Epoch::MAX, Epoch::MAX);
         assert_eq!((offset(), progress.stored()), (12, 2), "the end is the last epoch, not beyond it");
         assert_eq!(Progress::open(state.path(), Some(2)).unwrap().stored(), 2);
+    }
+
+    #[test]
+    fn a_member_may_begin_before_its_leader() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(Progress::open(&state.path().join("none"), None).unwrap().stored(), 0);
     }
 
     #[test]
