@@ -12,7 +12,7 @@ use std::{
 };
 
 use schemas::Epoch;
-use sinks::{failpoint, kafka::Position};
+use sinks::{failpoint, kafka::Position, numbered};
 
 use crate::{
     Error,
@@ -56,7 +56,7 @@ impl Progress {
     /// When a file is there and not readable, or the disk takes none.
     pub fn open(state: &Path, generation: Option<Generation>) -> Result<Progress, Error> {
         let failed = |error| Error::State { path: state.to_owned(), error };
-        let before = files(state).map_err(failed)?;
+        let before = numbered::files(state, UNNUMBERED, "").map_err(failed)?;
         let stored = before.last().map_or(Ok(0), |(_, path)| read(path))?;
         let path = state
             .join(generation.map_or(UNNUMBERED.to_owned(), |number| format!("{UNNUMBERED}-{number:06}")));
@@ -152,28 +152,6 @@ impl Progress {
     }
 }
 
-/// What was written by generation, the oldest first; 0 stands for what has no number.
-fn files(state: &Path) -> io::Result<Vec<(Generation, PathBuf)>> {
-    let mut files = Vec::new();
-    let entries = match fs::read_dir(state) {
-        // Whoever leads the cluster has not begun.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
-        entries => entries?,
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let rest = path.file_name().and_then(|name| name.to_str()?.strip_prefix(UNNUMBERED));
-        let number = match rest {
-            Some("") => Some(0),
-            Some(rest) => rest.strip_prefix('-').and_then(|number| number.parse().ok()),
-            None => None,
-        };
-        files.extend(number.map(|number| (number, path.clone())));
-    }
-    files.sort();
-    Ok(files)
-}
-
 fn read(path: &Path) -> Result<Epoch, Error> {
     let failed = |error| Error::State { path: path.to_owned(), error };
     let text = match fs::read_to_string(path) {
@@ -240,6 +218,6 @@ mod tests {
         follower.advance(10, 10);
         assert_eq!((zombie.stored(), progress.stored()), (9, 5));
         assert_eq!(Progress::open(state.path(), Some(9)).unwrap().stored(), 5);
-        assert_eq!(files(state.path()).unwrap().len(), 1);
+        assert_eq!(numbered::files(state.path(), UNNUMBERED, "").unwrap().len(), 1);
     }
 }

@@ -10,6 +10,7 @@ pub mod failpoint;
 pub mod kafka;
 pub mod lease;
 pub mod memory;
+pub mod numbered;
 pub mod outbox;
 mod readings;
 pub mod runner;

@@ -8,7 +8,8 @@
 //! Enters: bindings, each once. Leaves: the same sequence, without gaps. Guarantees: a binding is on disk before
 //! `append` returns; what a process appends after another has taken over is never read, because the segment of the
 //! other continues from before it; a torn end, left by a crash while writing, is not read, and nobody has seen it;
-//! damage before the place from which the next segment continues is an error. The log of versions before segments, `bindings.log`, is read as generation 0.
+//! damage before the place from which the next segment continues is an error. The log of versions before segments,
+//! `bindings.log`, is read as generation 0.
 
 use std::{
     fs::{self, File},

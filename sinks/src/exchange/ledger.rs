@@ -18,6 +18,8 @@ use schemas::{Code, Epoch, Millis, RegistryEntry, RegistryKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::numbered;
+
 /// The content of a row, by field code.
 pub type Row = Map<String, Value>;
 
@@ -465,20 +467,7 @@ impl Ledger {
 
 /// The ledgers of a directory by number.
 fn files(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let number = name.strip_prefix("ledger").and_then(|name| name.strip_suffix(".log"));
-        let number = match number {
-            Some("") => Some(0),
-            Some(number) => number.strip_prefix('-').and_then(|number| number.parse().ok()),
-            None => None,
-        };
-        files.extend(number.map(|number| (number, path.clone())));
-    }
-    files.sort();
-    Ok(files)
+    numbered::files(directory, "ledger", ".log")
 }
 
 fn sync_directory(directory: &Path) -> io::Result<()> {
