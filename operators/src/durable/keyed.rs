@@ -259,6 +259,8 @@ mod tests {
         Change(u8, u32),
         Remove(u8),
         Begin,
+        /// Begins before everything of the last checkpoint is saved.
+        BeginAnew,
         Save(usize),
         /// The process dies, and the next one has no use for one of the keys.
         Crash(u8),
@@ -270,6 +272,7 @@ mod tests {
             4 => (0..24_u8, any::<u32>()).prop_map(|(key, value)| Step::Change(key, value)),
             2 => (0..24_u8).prop_map(Step::Remove),
             1 => Just(Step::Begin),
+            1 => Just(Step::BeginAnew),
             3 => (0..5_usize).prop_map(Step::Save),
             1 => (0..24_u8).prop_map(Step::Crash),
         ]
@@ -307,8 +310,10 @@ mod tests {
                         }
                     }
                     Step::Remove(key) => prop_assert_eq!(map.remove(&key), model.remove(&key)),
-                    Step::Begin => {
-                        finish(&mut map, &mut under_way, &mut chains, &at_begin);
+                    Step::Begin | Step::BeginAnew => {
+                        if matches!(step, Step::Begin) {
+                            finish(&mut map, &mut under_way, &mut chains, &at_begin);
+                        }
                         at_begin.clone_from(&model);
                         map.begin();
                     }

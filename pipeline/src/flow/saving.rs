@@ -21,6 +21,8 @@ use crate::{
 const SLICE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
 /// A worker that is busy comes by seldom: then a slice may take one part in so many of the time since the last.
 const SHARE: u32 = 8;
+/// How often slices are doubled at most, for a state that cannot be saved from one complete checkpoint to the next.
+const DOUBLINGS: u32 = 4;
 /// Entries between two looks at the watch.
 const ENTRIES: usize = 16;
 
@@ -70,6 +72,7 @@ impl Recovery {
             saver,
             global: worker == 0,
             under_way: None,
+            behind: 0,
             rested: Instant::now(),
         })
     }
@@ -82,23 +85,26 @@ pub struct Saving {
     /// Whether it speaks for what all workers know alike.
     global: bool,
     under_way: Option<Epoch>,
+    /// 0 as long as no other checkpoint has been due since the one under way began; then 1, and one more for each that
+    /// was taken by all.
+    behind: u32,
     /// When the last slice ended.
     rested: Instant,
 }
 
 impl Saving {
     /// The epoch has been applied: begins a checkpoint when one is due. While one is under way it is left out, and
-    /// what changed is saved with the next; but a complete one ends what is under way.
+    /// what changed is saved with the next; one that is taken by all takes over what is still to be saved.
     pub fn applied<D: Durable>(&mut self, state: &mut D, epoch: Epoch) {
         let Some(due) = self.checkpoints.due(epoch) else { return };
-        if due == Due::Unless && self.under_way.is_some() {
-            return;
+        if self.under_way.is_some() {
+            self.behind = self.behind.max(1);
+            match due {
+                Due::Unless => return,
+                Due::ByAll => self.behind = (self.behind + 1).min(1 + DOUBLINGS),
+            }
         }
         let started = Instant::now();
-        if let Some(earlier) = self.under_way.take() {
-            self.slice(state, earlier, usize::MAX);
-            self.saver.done(earlier);
-        }
         state.begin();
         self.rested(started);
         self.under_way = Some(epoch);
@@ -108,11 +114,11 @@ impl Saving {
     pub fn proceed<D: Durable>(&mut self, state: &mut D) -> bool {
         let Some(epoch) = self.under_way else { return false };
         let started = Instant::now();
-        let slice = (started.duration_since(self.rested) / SHARE).clamp(SLICE.0, SLICE.1);
+        let slice = length(started.duration_since(self.rested), self.behind);
         while started.elapsed() < slice {
-            if self.slice(state, epoch, ENTRIES) {
+            if self.slice(state, epoch) {
                 self.saver.done(epoch);
-                self.under_way = None;
+                (self.under_way, self.behind) = (None, 0);
                 break;
             }
         }
@@ -120,9 +126,9 @@ impl Saving {
         self.under_way.is_some()
     }
 
-    fn slice<D: Durable>(&mut self, state: &mut D, epoch: Epoch, entries: usize) -> bool {
+    fn slice<D: Durable>(&mut self, state: &mut D, epoch: Epoch) -> bool {
         let mut saved = Saved::default();
-        let all = state.save(entries, &mut saved);
+        let all = state.save(ENTRIES, &mut saved);
         if !self.global {
             saved.remove(GLOBAL);
         }
@@ -133,6 +139,15 @@ impl Saving {
     fn rested(&mut self, started: Instant) {
         self.rested = Instant::now();
         telemetry::CHECKPOINT_PAUSE.observe(self.rested.duration_since(started).as_secs_f64());
+    }
+}
+
+/// How long a slice takes that begins so long after the last. What is behind does not wait for its share: as long as
+/// epochs are applied it is saved some day, however fast it changes.
+fn length(rested: Duration, behind: u32) -> Duration {
+    match behind.checked_sub(1) {
+        None => (rested / SHARE).clamp(SLICE.0, SLICE.1),
+        Some(doublings) => SLICE.1 * 2_u32.pow(doublings),
     }
 }
 
@@ -181,6 +196,17 @@ mod tests {
     }
 
     #[test]
+    fn slices_are_a_share_of_the_time_until_a_state_is_behind() {
+        let [busy, idle] = [400, 0].map(Duration::from_millis);
+        assert_eq!(
+            [length(idle, 0), length(busy / 8, 0), length(busy, 0)].map(|slice| slice.as_micros()),
+            [2_000, 6_250, 20_000]
+        );
+        assert_eq!([length(idle, 1), length(busy, 2)].map(|slice| slice.as_millis()), [20, 40]);
+        assert_eq!(length(idle, 1 + DOUBLINGS).as_millis(), 320);
+    }
+
+    #[test]
     fn a_slow_state_leaves_checkpoints_out_and_nothing_is_missing() {
         let directory = tempfile::tempdir().unwrap();
         let Opened { checkpoints, mut log, .. } = open(directory.path());
@@ -188,17 +214,17 @@ mod tests {
         let mut states = [counts(), counts()];
         let mut savings = [0, 1].map(|worker| recovery.attach(&mut states[worker], (worker, 2)).unwrap());
         let (mut model, mut models) = (BTreeMap::new(), Vec::new());
-        let mut begun = Vec::new();
+        let (mut begun, mut behind) = (Vec::new(), Vec::new());
         for epoch in 1..=9 {
             let binding =
                 binding::Binding { epoch, ..binding::next(None, &[], epoch as i64, 10, Vec::new()) };
             log.append(&binding).unwrap();
             checkpoints.bound(&binding);
-            for number in 0..40 {
+            for number in 0..400 {
                 let key = format!("ST-{number}");
                 if number % 7 != epoch as u32 % 7 {
-                    states[holder(shard(&key), 2)].0.insert(key.clone(), epoch as u32 * 100 + number);
-                    model.insert(key, epoch as u32 * 100 + number);
+                    states[holder(shard(&key), 2)].0.insert(key.clone(), epoch as u32 * 1000 + number);
+                    model.insert(key, epoch as u32 * 1000 + number);
                 }
             }
             models.push(model.clone());
@@ -207,13 +233,17 @@ mod tests {
             }
             while savings[0].proceed(&mut states[0]) {}
             begun.push(savings[1].under_way);
+            behind.push(savings[1].behind);
             // The second worker gets round to it only now and then.
-            if epoch == 5 || epoch == 9 {
-                while savings[1].proceed(&mut states[1]) {}
+            match epoch {
+                2 | 6 => assert!(!savings[1].slice(&mut states[1], savings[1].under_way.unwrap())),
+                5 | 9 => while savings[1].proceed(&mut states[1]) {},
+                _ => {}
             }
         }
         // Those of epochs 3 and 7 are taken by all.
         assert_eq!(begun, [1, 1, 3, 3, 3, 6, 7, 7, 7].map(Some));
+        assert_eq!(behind, [0, 1, 2, 2, 2, 0, 2, 2, 2]);
         checkpoints.delivered(10);
         checkpoints.finish();
         drop(log);
