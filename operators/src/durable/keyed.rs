@@ -143,6 +143,10 @@ where
                 number
             }
             None => {
+                // Not doubled, as slots are large and hardly any follow once a city is known.
+                if self.slots.len() == self.slots.capacity() {
+                    self.slots.reserve_exact(self.slots.len() / 8 + 8);
+                }
                 self.slots.push(slot);
                 (self.slots.len() - 1) as u32
             }

@@ -253,7 +253,10 @@ impl Window {
         for hours in touched.chunk_by_mut(|a, b| a.site == b.site) {
             self.tell_site(hours[0].site, hours, &mut told);
         }
+        // An epoch of a backlog touches everything; those after it need not hold room for that.
+        let room = 2 * touched.len();
         touched.clear();
+        touched.shrink_to(room);
         self.touched = touched;
         told.sort_unstable_by(|a, b| {
             (&a.scope.code, a.period, a.window_start).cmp(&(&b.scope.code, b.period, b.window_start))
