@@ -13,7 +13,6 @@ pub mod control;
 mod dataflow;
 mod error;
 pub mod flow;
-pub mod heap;
 pub mod kafka;
 mod loss;
 mod outlets;

@@ -7,9 +7,8 @@ use clap::Parser;
 use pipeline::command::{self, CommandLine};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
-    pipeline::heap::keep_pages();
     command::main(CommandLine::parse())
 }

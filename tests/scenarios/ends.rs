@@ -59,8 +59,8 @@ fn address_space(process: &Process) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_that_is_refused_ends_the_process_and_nothing_else() {
     let (site, mut accepted) = begin("memory", 60).await;
-    // The allocator asks for memory in steps that are small enough to be noticed.
-    let small = ["env", "MIMALLOC_ARENA_RESERVE=8MiB"].map(str::to_owned);
+    // The allocator holds no address space that it does not use.
+    let small = ["env", "MALLOC_CONF=retain:false"].map(str::to_owned);
     let mut process = site.start_under(&small, &["run"]);
     site.stored(accepted, &mut process, SOON).await;
     let limit = format!("--as={}", (address_space(&process) + 1_024) * 1_024);

@@ -2,8 +2,7 @@
 //!
 //! Enters: what the client has fetched of a partition. Leaves: records and errors in their order, borrowed from the
 //! client's memory until the next one. Guarantees: what is not taken stays; what was fetched before a seek is never seen
-//! after it. One of two modules with `unsafe` code (the other is [`crate::heap`]): the client's batch interface has no
-//! safe binding.
+//! after it. The only module with `unsafe` code: the client's batch interface has no safe binding.
 #![allow(unsafe_code)]
 
 use std::{ffi::CString, os::raw::c_void, ptr, sync::Arc};

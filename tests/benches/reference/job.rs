@@ -17,7 +17,6 @@ use pipeline::{
         bind::{Minter, Pace},
         saving::Recovery,
     },
-    heap,
     kafka::Watermarks,
     progress::Progress,
     telemetry,
@@ -31,10 +30,12 @@ use crate::probe;
 /// The name of the sub-command.
 pub const NAME: &str = "reference-job";
 
+/// Epochs between two checkpoints: about ten seconds, as between Flink's. An epoch of this backlog takes some 50 ms.
+const CHECKPOINT_EPOCHS: u64 = 200;
+
 /// Runs the job to the end of its topic.
 pub fn main(arguments: &[String]) {
     let begun = Instant::now();
-    heap::keep_pages();
     let [brokers, prefix, window, workers, state] = arguments else { panic!("{NAME}: {arguments:?}") };
     let settings = serde_json::json!({ "brokers": brokers, "prefix": prefix });
     let kafka: KafkaSettings = serde_json::from_value(settings).unwrap();
@@ -44,9 +45,8 @@ pub fn main(arguments: &[String]) {
     let watermarks = Watermarks::follow(kafka.clone(), "reference", Arc::clone(&control)).unwrap();
     let identity =
         Identity { pipeline: "reference".to_owned(), prefix: kafka.prefix.clone(), states: STATES };
-    let opened =
-        Checkpoints::open(&checkpoint::Settings::default(), identity, &state, Start::default(), &control)
-            .unwrap();
+    let settings = checkpoint::Settings { every_epochs: CHECKPOINT_EPOCHS, ..Default::default() };
+    let opened = Checkpoints::open(&settings, identity, &state, Start::default(), &control).unwrap();
     let progress = Arc::new(Progress::open(&state, Some(opened.log.generation())).unwrap());
     let totals = Arc::new(Totals::default());
     let checkpoints = opened.checkpoints.clone();
