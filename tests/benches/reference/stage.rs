@@ -11,7 +11,7 @@ use operators::{
     durable::{Keyed, RestoreError, Saved, known_form, shard},
 };
 use schemas::{Catalogue, Code, MetricId, Millis};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::rules::{METRICS, RULES, Row, Series, Tally, hash};
@@ -32,25 +32,56 @@ pub struct Seen {
 struct Facility {
     hash: u64,
     series: [Series; METRICS],
-    open: SmallVec<[Window; 2]>,
+    /// Those that have ended are begun again in place.
+    #[serde(serialize_with = "open_ones")]
+    windows: SmallVec<[Window; 2]>,
 }
 
 impl Facility {
     /// Reads a little of every part.
     #[inline]
     fn touch(&self) -> i64 {
-        let series = self.series.iter().fold(0, |all, series| all ^ series.at());
-        self.open
-            .iter()
-            .flat_map(|window| &window.tallies)
-            .fold(series, |all, tally| all ^ i64::from(tally.good()))
+        self.series.iter().fold(self.touch_windows(), |all, series| all ^ series.at())
+    }
+
+    /// Reads a little of every window.
+    #[inline]
+    fn touch_windows(&self) -> i64 {
+        let tallies = self.windows.iter().flat_map(|window| &window.tallies);
+        tallies.fold(0, |all, tally| all ^ i64::from(tally.good()))
+    }
+
+    /// Where a window is, if it is open.
+    #[inline]
+    fn window(&self, start: Millis) -> Option<usize> {
+        self.windows.iter().position(|window| window.start == start)
+    }
+
+    /// Opens a window and says where.
+    fn open(&mut self, start: Millis) -> usize {
+        let at = self.window(ENDED).unwrap_or_else(|| {
+            self.windows.push(Window { start, tallies: [Tally::NONE; METRICS] });
+            self.windows.len() - 1
+        });
+        let window = &mut self.windows[at];
+        window.start = start;
+        window.tallies.fill(Tally::NONE);
+        at
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Window {
+    /// Or [`ENDED`].
     start: Millis,
     tallies: [Tally; METRICS],
+}
+
+/// What stands for the start of a window that is not open.
+const ENDED: Millis = Millis::MIN;
+
+fn open_ones<S: Serializer>(windows: &[Window], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(windows.iter().filter(|window| window.start != ENDED).collect::<Vec<_>>())
 }
 
 /// The job on one worker.
@@ -84,7 +115,7 @@ impl Reference {
     /// Takes what was restored into use, before the first epoch.
     pub fn resume(&mut self) {
         for (code, facility) in self.facilities.all_restored() {
-            let starts: Vec<Millis> = facility.open.iter().map(|window| window.start).collect();
+            let starts: Vec<Millis> = facility.windows.iter().map(|window| window.start).collect();
             let number = self.facilities.insert(code, facility);
             starts.into_iter().for_each(|start| self.open.entry(start).or_default().push(number));
         }
@@ -114,12 +145,11 @@ impl Reference {
         let Some(state) = self.facilities.get_mut(number) else { return };
         self.seen.readings += readings.len() as u64;
         let start = observed_at.div_euclid(self.width) * self.width;
-        let mut window = state.open.iter().position(|window| window.start == start);
+        let mut window = state.window(start);
         if start + self.width <= self.closed {
             self.seen.late += readings.len() as u64;
         } else if window.is_none() {
-            window = Some(state.open.len());
-            state.open.push(Window { start, tallies: [Tally::NONE; METRICS] });
+            window = Some(state.open(start));
             self.open.entry(start).or_default().push(number);
         }
         for &Observed { metric, value, .. } in readings {
@@ -130,14 +160,14 @@ impl Reference {
                 (0..4).for_each(|test| self.seen.failed[test] += u64::from(failed >> test & 1));
             }
             if let Some(window) = window {
-                state.open[window].tallies[rule].add(value, failed);
+                state.windows[window].tallies[rule].add(value, failed);
             }
         }
     }
 
     fn add(&mut self, facility: &str) -> u32 {
         let state =
-            Facility { hash: hash(facility), series: [Series::default(); METRICS], open: SmallVec::new() };
+            Facility { hash: hash(facility), series: [Series::default(); METRICS], windows: SmallVec::new() };
         self.facilities.insert(facility.into(), state)
     }
 
@@ -149,16 +179,25 @@ impl Reference {
             if start + self.width > watermark {
                 break;
             }
-            for number in entry.remove() {
-                let Some(state) = self.facilities.get_mut(number) else { continue };
-                let Some(at) = state.open.iter().position(|window| window.start == start) else { continue };
-                let window = state.open.swap_remove(at);
-                for (metric, tally) in (0..).zip(window.tallies).filter(|(_, tally)| !tally.is_empty()) {
-                    give(Row { hash: state.hash, metric, start, tally });
-                }
+            for near in entry.remove().chunks(LOOKED_UP_AT_ONCE) {
+                let held = near.iter().filter_map(|number| self.facilities.get(*number));
+                hint::black_box(held.map(Facility::touch_windows).fold(0, |all, one| all ^ one));
+                near.iter().for_each(|number| self.end(*number, start, &mut give));
             }
         }
         self.closed = self.closed.max(watermark);
+    }
+
+    /// Gives the rows of a window, and ends it.
+    #[inline]
+    fn end(&mut self, number: u32, start: Millis, give: &mut impl FnMut(Row)) {
+        let Some(state) = self.facilities.get_mut(number) else { return };
+        let Some(at) = state.window(start) else { return };
+        let window = &mut state.windows[at];
+        for (metric, tally) in (0..).zip(&window.tallies).filter(|(_, tally)| !tally.is_empty()) {
+            give(Row { hash: state.hash, metric, start, tally: *tally });
+        }
+        window.start = ENDED;
     }
 }
 
