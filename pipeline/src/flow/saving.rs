@@ -101,7 +101,7 @@ impl Saving {
             self.behind = self.behind.max(1);
             match due {
                 Due::Unless => return,
-                Due::ByAll => self.behind = (self.behind + 1).min(1 + DOUBLINGS),
+                Due::ByAll => self.behind = (self.behind + 1).min(2 + DOUBLINGS),
             }
         }
         let started = Instant::now();
@@ -145,9 +145,9 @@ impl Saving {
 /// How long a slice takes that begins so long after the last. What is behind does not wait for its share: as long as
 /// epochs are applied it is saved some day, however fast it changes.
 fn length(rested: Duration, behind: u32) -> Duration {
-    match behind.checked_sub(1) {
-        None => (rested / SHARE).clamp(SLICE.0, SLICE.1),
-        Some(doublings) => SLICE.1 * 2_u32.pow(doublings),
+    match behind {
+        0 => (rested / SHARE).clamp(SLICE.0, SLICE.1),
+        _ => SLICE.1 * 2_u32.pow(behind.saturating_sub(2)),
     }
 }
 
@@ -202,8 +202,8 @@ mod tests {
             [length(idle, 0), length(busy / 8, 0), length(busy, 0)].map(|slice| slice.as_micros()),
             [2_000, 6_250, 20_000]
         );
-        assert_eq!([length(idle, 1), length(busy, 2)].map(|slice| slice.as_millis()), [20, 40]);
-        assert_eq!(length(idle, 1 + DOUBLINGS).as_millis(), 320);
+        let behind = [1, 2, 3, 2 + DOUBLINGS].map(|behind| length(idle, behind).as_millis());
+        assert_eq!(behind, [20, 20, 40, 320]);
     }
 
     #[test]
