@@ -70,6 +70,7 @@ impl<'a> ReportReader<'a> {
     ///
     /// # Errors
     /// As for [`Record::decode_body`].
+    #[inline]
     pub fn new(body: &'a [u8]) -> Result<ReportReader<'a>, Error> {
         let mut cursor = Cursor::new(Topic::Reports, body);
         let view = ReportView {

@@ -15,6 +15,12 @@ pub(super) struct Cursor<'a> {
     at: usize,
 }
 
+/// The number that Avro writes as this one, with the sign in the last bit.
+#[inline]
+fn signed(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
 impl<'a> Cursor<'a> {
     pub fn new(topic: Topic, bytes: &'a [u8]) -> Self {
         Cursor { topic, bytes, at: 0 }
@@ -54,6 +60,17 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub fn long(&mut self, field: &str) -> Result<i64, Error> {
+        // Lengths, counts and branches mostly take one byte.
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(signed(byte.into()))
+            }
+            _ => self.long_of_bytes(field),
+        }
+    }
+
+    fn long_of_bytes(&mut self, field: &str) -> Result<i64, Error> {
         let start = self.at;
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -66,7 +83,7 @@ impl<'a> Cursor<'a> {
             }
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
+                return Ok(signed(value));
             }
         }
         Err(self.wrong_at(start, field, "the number is longer than 64 bits"))
