@@ -19,8 +19,10 @@ use crate::{
 
 /// How long a slice takes at least, and at most.
 const SLICE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
-/// A worker that is busy comes by seldom: then a slice may take one part in so many of the time since the last.
-const SHARE: u32 = 8;
+/// A worker that is busy comes by seldom: then a slice may take one part in so many of the time since the last; a
+/// greater part when another checkpoint has been due meanwhile. Three states of a city are saved at a time, and each
+/// rests while the others are: with a part of a half they would leave nothing to the flow.
+const SHARE: [u32; 2] = [8, 4];
 /// How often slices are doubled at most, for a state that cannot be saved from one complete checkpoint to the next.
 const DOUBLINGS: u32 = 4;
 /// Entries between two looks at the watch.
@@ -142,13 +144,11 @@ impl Saving {
     }
 }
 
-/// How long a slice takes that begins so long after the last. What is behind does not wait for its share: as long as
-/// epochs are applied it is saved some day, however fast it changes.
+/// How long a slice takes that begins so long after the last. Those of a state that stays behind become longer and
+/// longer: as long as epochs are applied it is saved some day, however fast it changes.
 fn length(rested: Duration, behind: u32) -> Duration {
-    match behind {
-        0 => (rested / SHARE).clamp(SLICE.0, SLICE.1),
-        _ => SLICE.1 * 2_u32.pow(behind.saturating_sub(2)),
-    }
+    let share = SHARE[usize::from(behind > 0)];
+    (rested / share).clamp(SLICE.0, SLICE.1) * 2_u32.pow(behind.saturating_sub(2))
 }
 
 #[cfg(test)]
@@ -196,14 +196,22 @@ mod tests {
     }
 
     #[test]
-    fn slices_are_a_share_of_the_time_until_a_state_is_behind() {
-        let [busy, idle] = [400, 0].map(Duration::from_millis);
-        assert_eq!(
-            [length(idle, 0), length(busy / 8, 0), length(busy, 0)].map(|slice| slice.as_micros()),
-            [2_000, 6_250, 20_000]
-        );
-        let behind = [1, 2, 3, 2 + DOUBLINGS].map(|behind| length(idle, behind).as_millis());
-        assert_eq!(behind, [20, 20, 40, 320]);
+    fn slices_are_a_share_of_the_time_and_grow_for_a_state_that_stays_behind() {
+        let cases = [
+            (0, 0, 2_000),
+            (50, 0, 6_250),
+            (400, 0, 20_000),
+            (0, 1, 2_000),
+            (50, 1, 12_500),
+            (400, 2, 20_000),
+            (0, 3, 4_000),
+            (400, 3, 40_000),
+            (400, 2 + DOUBLINGS, 320_000),
+        ];
+        for (rested, behind, slice) in cases {
+            let length = length(Duration::from_millis(rested), behind);
+            assert_eq!(length.as_micros(), slice, "{rested} ms, {behind}");
+        }
     }
 
     #[test]
