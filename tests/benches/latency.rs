@@ -25,6 +25,7 @@ use crate::{
     Figure,
     load::{self, Loader},
     probe::metric,
+    recovery::{PAUSES, pauses},
     runs, setting,
     whole_path::drop_database,
 };
@@ -82,14 +83,20 @@ pub async fn measure() -> Vec<Figure> {
         worst.push(at(0.99));
     }
     load.stop();
+    let pauses = pauses(&site.metrics).await;
     drop(process);
     load::delete_topics(&site).await;
     drop_database(&site).await;
-    vec![
+    let mut figures = vec![
         Figure::new("alarm_latency_load_readings_per_s", "readings/s", rates),
         Figure::new("alarm_latency_p50_ms", "ms", halves),
         Figure::new("alarm_latency_p99_ms", "ms", worst),
-    ]
+    ];
+    let pause = |(share, bound): (&&str, f64)| {
+        Figure::new(format!("checkpoint_pause_under_load_{share}_ms"), "ms", vec![bound])
+    };
+    figures.extend(PAUSES.iter().zip(pauses).map(pause));
+    figures
 }
 
 /// A city that reports minute after minute until it is stopped.

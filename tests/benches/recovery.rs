@@ -73,7 +73,7 @@ pub async fn throughput() -> Vec<Figure> {
 }
 
 /// What pauses are told of, in the order of [`Recovery::pauses`].
-const PAUSES: [&str; 3] = ["p50", "p99", "max"];
+pub const PAUSES: [&str; 3] = ["p50", "p99", "max"];
 
 /// What one size comes to.
 struct Recovery {
@@ -175,7 +175,7 @@ fn newest(directory: &Path) -> f64 {
 }
 
 /// The bounds of the buckets that hold the median pause, the one of which 1 in 100 is longer, and the longest, ms.
-async fn pauses(address: &str) -> [f64; 3] {
+pub async fn pauses(address: &str) -> [f64; 3] {
     let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
     let mut buckets: Vec<(f64, f64)> = Vec::new();
     for line in text.lines().filter_map(|l| l.strip_prefix("nuanliu_checkpoint_pause_seconds_bucket{le=\"")) {
