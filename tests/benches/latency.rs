@@ -15,7 +15,7 @@ use std::{
 
 use connectors::simulator::{self, Plan, Simulator, Size};
 use rdkafka::{
-    ClientConfig, Message,
+    ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
 };
 use schemas::{AlarmTransition, Millis, Report, Topic, avro::Codec, time::MINUTE};
@@ -35,6 +35,8 @@ const PROBES: usize = 300;
 const BETWEEN: Duration = Duration::from_millis(100);
 /// Simulated minutes that are sent again and again.
 const MINUTES: usize = 2;
+/// How long the broker may take to say where a topic ends.
+const ASKED: Duration = Duration::from_secs(10);
 /// What is sent at a time.
 const SLICE: Duration = Duration::from_millis(10);
 
@@ -156,14 +158,10 @@ async fn probe(site: &Site, first: usize) -> Vec<f64> {
         .set("bootstrap.servers", &kafka.brokers)
         .set("group.id", format!("latency-{first}"))
         .set("isolation.level", "read_committed")
-        .set("auto.offset.reset", "latest")
         .set("fetch.wait.max.ms", "5")
         .create()
         .unwrap();
-    consumer.subscribe(&[&kafka.topic(Topic::Alarms)]).unwrap();
-    while consumer.assignment().unwrap().count() == 0 {
-        consumer.poll(Duration::from_millis(50));
-    }
+    consumer.assign(&ends(&consumer, &kafka.topic(Topic::Alarms))).unwrap();
     let watching = thread::spawn(move || watch(&consumer));
     let client = reqwest::Client::new();
     let mut sent = BTreeMap::new();
@@ -182,6 +180,17 @@ async fn probe(site: &Site, first: usize) -> Vec<f64> {
         seen.duration_since(*at).as_secs_f64() * 1e3
     };
     sent.iter().map(delay).collect()
+}
+
+/// Where a topic ends now. The first alarm may be there before a consumer that begins at the latest has asked.
+fn ends(consumer: &BaseConsumer, topic: &str) -> TopicPartitionList {
+    let metadata = consumer.fetch_metadata(Some(topic), ASKED).unwrap();
+    let mut ends = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        let (_, end) = consumer.fetch_watermarks(topic, partition.id(), ASKED).unwrap();
+        ends.add_partition_offset(topic, partition.id(), Offset::Offset(end)).unwrap();
+    }
+    ends
 }
 
 /// When the smoke alarm of each station was seen first.
