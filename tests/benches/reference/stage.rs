@@ -70,7 +70,7 @@ impl Facility {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Window {
     /// Or [`ENDED`].
     start: Millis,
