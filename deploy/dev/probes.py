@@ -1,5 +1,6 @@
 """Readiness by a real request: each function returns when the service answers as it should and raises otherwise."""
 
+import os
 import socket
 import struct
 import urllib.error
@@ -22,9 +23,13 @@ def kafka(port):
 
 
 def clickhouse(port):
-    """`/ping`, then a query."""
+    """`/ping`, then a query, as the user of the environment where it names one."""
+    headers = {}
+    if user := os.environ.get("NUANLIU_DEV_CLICKHOUSE_USER"):
+        headers = {"X-ClickHouse-User": user, "X-ClickHouse-Key": os.environ.get("CLICKHOUSE_PASSWORD", "")}
     for path, expected in (("/ping", b"Ok.\n"), ("/?query=SELECT%201", b"1\n")):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=SECONDS) as answer:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             if answer.read() != expected:
                 raise ConnectionError(f"clickhouse answers {path} wrongly")
 

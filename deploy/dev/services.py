@@ -132,6 +132,8 @@ def _clickhouse_command(state):
     command = [str(python), "-m", "clickhouse", "--path", str(data), "--port", str(state["ports"]["clickhouse"])]
     if state["faults"]:
         command.append("--faults")
+    if user := os.environ.get("NUANLIU_DEV_CLICKHOUSE_USER"):  # its password is in CLICKHOUSE_PASSWORD
+        command += ["--user", user]
     return command, {"PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1", "TZ": "UTC"}
 
 

@@ -14,7 +14,7 @@ use std::{
 use reqwest::{Client, StatusCode};
 use schemas::{Millis, Report, Topic, time::HOUR};
 use serde_json::json;
-use tests::{Broker, Process, Site, consume, device, district, until};
+use tests::{Process, Service, Site, consume, device, district, until};
 use tokio::task::JoinSet;
 
 const SOON: Duration = Duration::from_secs(90);
@@ -39,13 +39,13 @@ fn batch(start: Millis) -> Vec<Vec<String>> {
 
 /// A site with a Mosquitto of its own.
 struct Scene {
-    broker: Broker,
+    broker: Service,
     site: Site,
 }
 
 impl Scene {
     fn new() -> Scene {
-        let broker = Broker::mosquitto();
+        let broker = Service::mosquitto();
         let address = &broker.address;
         let config = format!(
             "clock = \"data\"\n---\n[rules]\nremember_hours = 48\nremember_reports = 2000\n\
@@ -190,7 +190,7 @@ async fn post_all(
 }
 
 /// How many leader epochs each partition of the reports has seen, by the broker's own record.
-fn leader_epochs(broker: &Broker, site: &Site) -> Vec<usize> {
+fn leader_epochs(broker: &Service, site: &Site) -> Vec<usize> {
     let kafka = site.kafka();
     let epochs = |partition| {
         let file = format!("{}-{partition}/leader-epoch-checkpoint", kafka.topic(Topic::Reports));
@@ -202,7 +202,7 @@ fn leader_epochs(broker: &Broker, site: &Site) -> Vec<usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_kafka_is_away_senders_are_told_to_wait_and_nothing_is_lost() {
-    let broker = Broker::start();
+    let broker = Service::kafka();
     let config = "epoch_ms = 50\n---\n[operations]\nsource_seconds = 2\n";
     let site = Site::with_broker(&broker, "kafka_away", config);
     site.nuanliu(&["migrate"]);

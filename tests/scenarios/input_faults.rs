@@ -10,7 +10,7 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 use schemas::{Topic, time::MINUTE};
-use tests::{Broker, Process, Site, district, until};
+use tests::{Process, Service, Site, district, until};
 
 const SOON: Duration = Duration::from_secs(90);
 /// The client gives up a request of before the outage only after a minute, and on a busy machine several in turn.
@@ -106,7 +106,7 @@ async fn a_state_directory_that_was_lost_is_not_begun_anew_in_silence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_dies_halts_and_comes_back_costs_nothing() {
-    let broker = Broker::start();
+    let broker = Service::kafka();
     let site = Site::with_broker(&broker, "broker", "epoch_ms = 50\n---\n[operations]\nsource_seconds = 2\n");
     let (mut process, mut accepted) = begin(&site).await;
 
@@ -135,7 +135,7 @@ async fn a_broker_that_dies_halts_and_comes_back_costs_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_broker_costs_time_and_nothing_else() {
-    let broker = Broker::start();
+    let broker = Service::kafka();
     let site = Site::with_broker(&broker, "slow_broker", "epoch_ms = 50\n");
     let (mut process, mut accepted) = begin(&site).await;
     let working = async {
@@ -153,7 +153,7 @@ async fn a_slow_broker_costs_time_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_connector_acknowledged_survives_the_death_of_connector_and_broker() {
-    let broker = Broker::start();
+    let broker = Service::kafka();
     let site = Site::with_broker(&broker, "acknowledged", "");
     site.nuanliu(&["migrate"]);
     site.publish(&district::registry(1)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use connectors::Outgoing;
 use schemas::time::MINUTE;
-use tests::{Process, Proxy, Site, district, site, until};
+use tests::{Process, Proxy, Service, Site, district, until};
 
 const PAUSED: &str = "nuanliu_sink_paused{sink=\"clickhouse\"}";
 const WAITING: &str = "nuanliu_spool_blocks";
@@ -21,10 +21,15 @@ struct Scene {
     minute: i64,
 }
 
+const EPOCHS: &str = "epoch_ms = 50\n";
+
 async fn scene(name: &str) -> Scene {
-    let site = Site::new(name, "epoch_ms = 50\n");
+    scene_of(Site::new(name, EPOCHS)).await
+}
+
+async fn scene_of(site: Site) -> Scene {
     site.nuanliu(&["migrate"]);
-    let clickhouse = site::service("NUANLIU_CLICKHOUSE");
+    let clickhouse = site.clickhouse().url;
     let proxy = Proxy::before(&clickhouse).await;
     site.reconfigure(&clickhouse, &proxy.url);
     site.publish(&district::registry(2)).await;
@@ -83,10 +88,8 @@ async fn what_the_server_answers_is_said_with_what_to_do_and_nothing_is_lost() {
     for (status, text, says) in [
         (500, "<html>oops</html>", "oops"),
         (500, "Code: 252. DB::Exception: Too many parts (300). (TOO_MANY_PARTS)", "merges are behind"),
-        (500, "Code: 164. DB::Exception: Cannot execute query in readonly mode. (READONLY)", "may only read"),
         (500, "Code: 242. DB::Exception: Table is in readonly mode. (TABLE_IS_READ_ONLY)", "its keeper"),
         (500, "Code: 241. DB::Exception: Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)", "memory"),
-        (403, "Code: 516. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)", "clickhouse.user"),
         (403, "Code: 497. DB::Exception: Not enough privileges. (ACCESS_DENIED)", "grant INSERT"),
         (429, "slow down", "slow down"),
     ] {
@@ -155,6 +158,38 @@ async fn a_table_with_too_many_parts_takes_the_rest_when_it_is_merged() {
     until("it is said", SOON, async || scene.process.log().contains("merges are behind")).await;
     scene.epochs_go_on().await;
     allow_parts(&scene.site, 3_000).await;
+    scene.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_or_a_table_that_may_only_be_read_holds_the_rows() {
+    let mut scene = scene("store_reads").await;
+    scene.proxy.set_read_only(true);
+    scene.publish().await;
+    scene.metric(PAUSED, |paused| paused == 1.0).await;
+    until("it is said", SOON, async || scene.process.log().contains("may only read")).await;
+    scene.epochs_go_on().await;
+    scene.proxy.set_read_only(false);
+    scene.stored().await;
+    scene.site.query("ALTER TABLE readings MODIFY SETTING table_readonly = 1").await;
+    scene.publish().await;
+    scene.metric(PAUSED, |paused| paused == 1.0).await;
+    until("it is said", SOON, async || scene.process.log().contains("table_readonly is on")).await;
+    scene.epochs_go_on().await;
+    scene.site.query("ALTER TABLE readings MODIFY SETTING table_readonly = 0").await;
+    scene.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_changed_holds_the_rows_until_it_is_known() {
+    let mut server = Service::store("first");
+    let mut scene = scene_of(Site::with_store(&server, "store_password", EPOCHS)).await;
+    server.change_password("second");
+    scene.publish().await;
+    scene.metric(PAUSED, |paused| paused == 1.0).await;
+    until("it is said", SOON, async || scene.process.log().contains("check clickhouse.user")).await;
+    scene.epochs_go_on().await;
+    server.change_password("first");
     scene.settled().await;
 }
 

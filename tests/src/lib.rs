@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)] // A harness panics when a test is wrong.
 
 pub mod bindings;
-pub mod broker;
 pub mod campaign;
 pub mod checker;
 pub mod clock;
@@ -23,16 +22,17 @@ pub mod oracles;
 pub mod process;
 pub mod province;
 pub mod proxy;
+pub mod service;
 pub mod site;
 pub mod store;
 
-pub use broker::Broker;
 pub use clock::WallClock;
 pub use consume::{Consumed, consume};
 pub use disk::Disk;
 pub use process::Process;
 pub use province::Province;
 pub use proxy::Proxy;
+pub use service::Service;
 pub use site::Site;
 
 use std::time::{Duration, Instant};

@@ -30,6 +30,7 @@ struct Will {
     /// Given to every request instead of the service's answer.
     answer: Mutex<Option<Vec<u8>>>,
     hanging: AtomicBool,
+    read_only: AtomicBool,
     delay_ms: AtomicU64,
     cut_bodies: AtomicU32,
     cut_answers: AtomicU32,
@@ -74,6 +75,11 @@ impl Proxy {
         self.will.hanging.store(hanging, Ordering::SeqCst);
     }
 
+    /// Makes ClickHouse take every statement as one of a user whose profile says `readonly = 1`, from now on or no more.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.will.read_only.store(read_only, Ordering::SeqCst);
+    }
+
     /// Holds every answer back for so long, from now on.
     pub fn delay(&self, delay: Duration) {
         self.will.delay_ms.store(delay.as_millis() as u64, Ordering::SeqCst);
@@ -93,6 +99,7 @@ impl Proxy {
     pub fn fair(&self) {
         self.set_down(false);
         self.set_hanging(false);
+        self.set_read_only(false);
         self.delay(Duration::ZERO);
         self.lose_answers(0);
         self.cut_bodies(0);
@@ -120,6 +127,14 @@ impl Proxy {
     }
 }
 
+impl Will {
+    /// Where in what a client sends the parameters of a request begin, when they are to be added to; otherwise 0.
+    fn parameters(&self, sent: &[u8]) -> usize {
+        const METHOD: &[u8] = b"POST /?";
+        if self.read_only.load(Ordering::SeqCst) && sent.starts_with(METHOD) { METHOD.len() } else { 0 }
+    }
+}
+
 async fn serve(mut client: TcpStream, target: &str, will: &Will) -> std::io::Result<()> {
     let mut service = TcpStream::connect(target).await?;
     let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
@@ -142,7 +157,12 @@ async fn serve(mut client: TcpStream, target: &str, will: &Will) -> std::io::Res
                 if length > body + 1 && strikes(&will.cut_bodies) {
                     return service.write_all(&asked[..(body + length) / 2]).await;
                 }
-                service.write_all(&asked[..length]).await?;
+                let (line, rest) = asked[..length].split_at(will.parameters(&asked[..length]));
+                service.write_all(line).await?;
+                if !line.is_empty() {
+                    service.write_all(b"readonly=1&").await?;
+                }
+                service.write_all(rest).await?;
             }
             read = service.read(&mut answered) => {
                 let length = read?;

@@ -30,6 +30,7 @@ pub struct Site {
     /// The address on which the dataflow's metrics will be.
     pub metrics: String,
     brokers: String,
+    store: Settings,
     extra: String,
 }
 
@@ -56,9 +57,17 @@ impl Site {
     }
 
     /// As [`Site::new`] with a broker of its own.
-    pub fn with_broker(broker: &crate::Broker, scenario: &str, extra: &str) -> Site {
+    pub fn with_broker(broker: &crate::Service, scenario: &str, extra: &str) -> Site {
         let name = unique(scenario);
         Site::on(broker.address.clone(), name.clone(), name, extra)
+    }
+
+    /// As [`Site::new`] with a ClickHouse of its own, whose user it knows.
+    pub fn with_store(store: &crate::Service, scenario: &str, extra: &str) -> Site {
+        let store = store.clickhouse();
+        let site = Site { store, ..Site::new(scenario, extra) };
+        fs::write(site.config(), site.toml()).unwrap();
+        site
     }
 
     /// A second site on the topics of this one, with a database, a pipeline and a state of its own.
@@ -71,7 +80,8 @@ impl Site {
         let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [http, metrics] = listeners.map(|listener| listener.local_addr().unwrap().to_string());
         let directory = TempDir::new().unwrap();
-        let site = Site { prefix, name, directory, http, metrics, brokers, extra: extra.to_owned() };
+        let store = Settings::at(&service("NUANLIU_CLICKHOUSE"));
+        let site = Site { prefix, name, directory, http, metrics, brokers, store, extra: extra.to_owned() };
         fs::write(site.config(), site.toml()).unwrap();
         site
     }
@@ -95,12 +105,16 @@ impl Site {
 
     fn toml(&self) -> String {
         let Site { prefix, name, http, metrics, brokers: kafka, extra, .. } = self;
-        let clickhouse = service("NUANLIU_CLICKHOUSE");
+        let clickhouse = &self.store.url;
+        let given =
+            |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name} = {value:?}\n"));
+        let user = [given("user", &self.store.user), given("password", &self.store.password)];
+        let user: String = user.into_iter().flatten().collect();
         let (pipeline, rest) = extra.split_once("---\n").unwrap_or((extra, ""));
         let state = self.path("state");
         format!(
             "[kafka]\nbrokers = {kafka:?}\nprefix = {prefix:?}\n\n\
-             [clickhouse]\nurl = {clickhouse:?}\ndatabase = {name:?}\n\n\
+             [clickhouse]\nurl = {clickhouse:?}\ndatabase = {name:?}\n{user}\n\
              [http]\nlisten = {http:?}\naccept_received_at = true\n\n\
              [telemetry]\nlisten = {metrics:?}\n\n\
              [pipeline]\nname = {name:?}\nstate = {state:?}\n{pipeline}\n{rest}"
@@ -195,7 +209,7 @@ impl Site {
 
     /// Where the dataflow stores its rows.
     pub fn clickhouse(&self) -> Settings {
-        Settings { database: self.name.clone(), ..Settings::at(&service("NUANLIU_CLICKHOUSE")) }
+        Settings { database: self.name.clone(), ..self.store.clone() }
     }
 
     /// Rows of a query on the site's database, as columns of text.

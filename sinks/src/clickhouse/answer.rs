@@ -38,6 +38,7 @@ const HELD: &[(u32, &str)] = &[
     (252, "merges are behind: see system.merges, and set pipeline.block_epochs higher for fewer parts"),
     (497, "grant INSERT to the user"),
     (516, USER),
+    (774, "the table's setting table_readonly is on: ALTER TABLE ... MODIFY SETTING table_readonly = 0"),
 ];
 const USER: &str = "check clickhouse.user and its password; rows wait until the server accepts them";
 const SCHEMA: &str = "run `nuanliu migrate`; when it finds nothing to do, somebody has changed the table: restore it as \
@@ -110,6 +111,7 @@ mod tests {
     #[case("Code: 252. DB::Exception: Too many parts (300)", false)]
     #[case("Code: 241. DB::Exception: Memory limit (total) exceeded", false)]
     #[case("Code: 242. DB::Exception: Table is in readonly mode", false)]
+    #[case("Code: 774. DB::Exception: Table is in readonly mode", false)]
     #[case("Code: 516. DB::Exception: default: Authentication failed", false)]
     #[case("Code: 192. DB::Exception: There is no user", false)]
     #[case("Code: 497. DB::Exception: Not enough privileges", false)]
