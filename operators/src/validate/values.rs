@@ -1,7 +1,7 @@
 //! The remembered values of one metric, bit for bit, in as few bytes as they need.
 //!
 //! A value with no more decimals than its metric is a whole number of last places. Cells hold its distance from a
-//! base in 2 bytes, in 4 where the span needs it; a value that is no such number makes the column 8 bytes wide.
+//! base in 1 byte, in 2 or 4 where the span needs it; a value that is no such number makes the column 8 bytes wide.
 
 use super::{
     ring::Ring,
@@ -19,6 +19,8 @@ pub struct Values {
 
 #[derive(Debug)]
 enum Cells {
+    /// Distances of 1 byte, as most quantities need within the time that is remembered. Saved as those of 2.
+    One(Box<[i8]>),
     /// Distances of 2 bytes.
     Two(Box<[i16]>),
     /// Distances of 4 bytes.
@@ -31,6 +33,10 @@ enum Cells {
 pub trait Distance: Copy + PartialEq + TryFrom<i64> + Into<i64> {
     /// Stands for an empty cell.
     const EMPTY: Self;
+}
+
+impl Distance for i8 {
+    const EMPTY: i8 = i8::MIN;
 }
 
 impl Distance for i16 {
@@ -83,7 +89,7 @@ impl Values {
     /// Empty cells.
     #[must_use]
     pub fn new(ring: Ring) -> Values {
-        Values { base: 0, cells: Cells::Two(ring.fill(i16::EMPTY, [])) }
+        Values { base: 0, cells: Cells::One(ring.fill(i8::EMPTY, [])) }
     }
 
     /// The value in a cell. `scale` is 10 to the number of the metric's decimals, here as everywhere below.
@@ -92,6 +98,7 @@ impl Values {
     pub fn get(&self, ring: Ring, row: usize, scale: f64) -> Option<f64> {
         let cell = ring.cell(row);
         let number = match &self.cells {
+            Cells::One(cells) => number_at(self.base, cells[cell]),
             Cells::Two(cells) => number_at(self.base, cells[cell]),
             Cells::Four(cells) => number_at(self.base, cells[cell]),
             Cells::Eight(cells) => return Some(cells[cell]).filter(|value| !value.is_nan()),
@@ -108,6 +115,7 @@ impl Values {
                 cells[cell] = value;
                 true
             }
+            (Cells::One(cells), Some(number)) => put(&mut cells[cell], base, number),
             (Cells::Two(cells), Some(number)) => put(&mut cells[cell], base, number),
             (Cells::Four(cells), Some(number)) => put(&mut cells[cell], base, number),
             (_, None) => false,
@@ -135,8 +143,12 @@ impl Values {
         let present = || numbers.iter().flatten().copied();
         let (least, greatest) = (present().min()?, present().max()?);
         let base = least + (greatest - least) / 2;
-        let two = around(ring, base, &numbers).map(Cells::Two);
-        let cells = two.or_else(|| around(ring, base, &numbers).map(Cells::Four))?;
+        // With as much room again, so that a quantity that drifts does not move its base with every value.
+        let narrow = greatest - least <= i64::from(i8::MAX);
+        let one = || around(ring, base, &numbers).map(Cells::One);
+        let two = || around(ring, base, &numbers).map(Cells::Two);
+        let four = || around(ring, base, &numbers).map(Cells::Four);
+        let cells = narrow.then(one).flatten().or_else(two).or_else(four)?;
         Some(Values { base, cells })
     }
 
@@ -144,6 +156,7 @@ impl Values {
     pub fn clear(&mut self, ring: Ring, row: usize) {
         let cell = ring.cell(row);
         match &mut self.cells {
+            Cells::One(cells) => cells[cell] = i8::EMPTY,
             Cells::Two(cells) => cells[cell] = i16::EMPTY,
             Cells::Four(cells) => cells[cell] = i32::EMPTY,
             Cells::Eight(cells) => cells[cell] = f64::NAN,
@@ -154,6 +167,7 @@ impl Values {
     #[inline]
     pub fn insert(&mut self, ring: Ring, row: usize) {
         match &mut self.cells {
+            Cells::One(cells) => ring.insert(cells, row, i8::EMPTY),
             Cells::Two(cells) => ring.insert(cells, row, i16::EMPTY),
             Cells::Four(cells) => ring.insert(cells, row, i32::EMPTY),
             Cells::Eight(cells) => ring.insert(cells, row, f64::NAN),
@@ -165,6 +179,10 @@ impl Values {
     pub fn saved(&self, ring: Ring) -> SavedValues {
         let base = self.base;
         match &self.cells {
+            Cells::One(cells) => {
+                let cells = in_order(ring, cells).into_iter().map(wide).collect();
+                SavedValues::Two(SavedPacked { base, cells })
+            }
             Cells::Two(cells) => SavedValues::Two(SavedPacked { base, cells: in_order(ring, cells) }),
             Cells::Four(cells) => SavedValues::Four(SavedPacked { base, cells: in_order(ring, cells) }),
             Cells::Eight(cells) => SavedValues::Eight(in_order(ring, cells)),
@@ -175,7 +193,12 @@ impl Values {
     #[must_use]
     pub fn restored(ring: Ring, restored: SavedValues) -> Values {
         let (base, cells) = match restored {
-            SavedValues::Two(packed) => (packed.base, Cells::Two(ring.fill(i16::EMPTY, packed.cells))),
+            SavedValues::Two(packed) => {
+                match packed.cells.iter().copied().map(narrow).collect::<Option<Vec<_>>>() {
+                    Some(cells) => (packed.base, Cells::One(ring.fill(i8::EMPTY, cells))),
+                    None => (packed.base, Cells::Two(ring.fill(i16::EMPTY, packed.cells))),
+                }
+            }
             SavedValues::Four(packed) => (packed.base, Cells::Four(ring.fill(i32::EMPTY, packed.cells))),
             SavedValues::Eight(cells) => (0, Cells::Eight(ring.fill(f64::NAN, cells))),
         };
@@ -197,11 +220,23 @@ impl Values {
     #[cfg(test)]
     pub fn heap_bytes(&self) -> usize {
         match &self.cells {
+            Cells::One(cells) => size_of_val(&cells[..]),
             Cells::Two(cells) => size_of_val(&cells[..]),
             Cells::Four(cells) => size_of_val(&cells[..]),
             Cells::Eight(cells) => size_of_val(&cells[..]),
         }
     }
+}
+
+fn wide(cell: i8) -> i16 {
+    if cell == i8::EMPTY { i16::EMPTY } else { cell.into() }
+}
+
+fn narrow(cell: i16) -> Option<i8> {
+    if cell == i16::EMPTY {
+        return Some(i8::EMPTY);
+    }
+    i8::try_from(cell).ok().filter(|narrow| *narrow != i8::EMPTY)
 }
 
 fn in_order<T: Copy>(ring: Ring, cells: &[T]) -> Vec<T> {
@@ -221,14 +256,24 @@ mod tests {
         let ring = Ring::of(4);
         let mut values = Values::new(ring);
         values.set(ring, 0, 1_000_000.1, 10.0);
-        values.set(ring, 1, 1_000_000.2, 10.0);
+        values.set(ring, 1, 1_000_012.8, 10.0);
+        assert!(matches!(values.cells, Cells::One(_)), "{values:?}");
+        values.set(ring, 0, 1_000_002.0, 10.0);
+        values.set(ring, 1, 1_000_014.0, 10.0);
+        assert!(matches!(values.cells, Cells::One(_)), "the base has moved: {values:?}");
+        values.set(ring, 1, 1_000_020.0, 10.0);
+        assert!(matches!(values.cells, Cells::One(_)), "there is room on either side: {values:?}");
+        values.set(ring, 1, 1_000_100.2, 10.0);
         assert!(matches!(values.cells, Cells::Two(_)), "{values:?}");
+        let narrow = Values { base: 7, cells: Cells::One([i8::EMPTY, -127, 0, 127].into()) };
+        let again = Values::restored(ring, narrow.saved(ring));
+        assert!(matches!(again.cells, Cells::One(_)), "{again:?}");
         values.set(ring, 2, 0.1, 10.0);
         assert!(matches!(values.cells, Cells::Four(_)), "{values:?}");
         values.set(ring, 3, 0.123, 10.0);
         assert!(matches!(values.cells, Cells::Eight(_)), "{values:?}");
         let got: Vec<_> = (0..4).map(|row| values.get(ring, row, 10.0)).collect();
-        assert_eq!(got, [Some(1_000_000.1), Some(1_000_000.2), Some(0.1), Some(0.123)]);
+        assert_eq!(got, [Some(1_000_002.0), Some(1_000_100.2), Some(0.1), Some(0.123)]);
     }
 
     proptest! {
