@@ -20,7 +20,7 @@ use super::{
     position::{DEVICE_MOVED, Place},
     rule::{Rule, threshold_code},
     series::Series,
-    watch::{Record, Watch},
+    watch::{Judged, Record, Watch},
 };
 use crate::{Object, window::points::Points};
 
@@ -138,12 +138,13 @@ impl SavedSeries {
     /// of the one that was ([`Rule::out_of_force`]).
     #[must_use]
     pub fn resume(self, mut rule_of: impl FnMut(Side) -> Rc<Rule>) -> Series {
-        let watch = |saved: SavedWatch| Watch {
-            rule: rule_of(if saved.marks & LOW == 0 { Side::High } else { Side::Low }),
-            enabled: saved.marks & IN_FORCE != 0,
-            settled: saved.settled,
-            tail: saved.tail,
-            records: saved.records,
+        let watch = |SavedWatch { marks, settled, tail, records }| {
+            let judged = Judged { settled, tail, records };
+            Watch {
+                rule: rule_of(if marks & LOW == 0 { Side::High } else { Side::Low }),
+                enabled: marks & IN_FORCE != 0,
+                judged: (!judged.is_empty()).then(|| Box::new(judged)),
+            }
         };
         Series {
             newest: last(&self.points).wrapping_add(self.ahead),
@@ -168,7 +169,10 @@ impl Serialize for Watch {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let low = if self.rule.limits.side == Side::Low { LOW } else { 0 };
         let marks = if self.enabled { low | IN_FORCE } else { low };
-        (marks, &self.settled, &self.tail, &self.records).serialize(serializer)
+        match self.judged.as_deref() {
+            Some(Judged { settled, tail, records }) => (marks, settled, tail, records).serialize(serializer),
+            None => (marks, Fold::default(), Fold::default(), [(); 0].as_slice()).serialize(serializer),
+        }
     }
 }
 

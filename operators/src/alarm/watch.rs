@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
-    episode::{Episode, Fold, Step},
+    episode::{Episode, Fold, Limits, Step},
     rule::Rule,
 };
 use crate::window::points::Points;
@@ -78,6 +78,13 @@ pub struct Watch {
     pub rule: Rc<Rule>,
     /// Whether the rule is in force.
     pub(super) enabled: bool,
+    /// Nothing while all is well, as it mostly is.
+    pub(super) judged: Option<Box<Judged>>,
+}
+
+/// Where a rule stands, and what was told of it.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
     /// State before the remembered readings.
     pub(super) settled: Fold,
     /// State after them; stale while the series is to be revised.
@@ -86,47 +93,70 @@ pub struct Watch {
     pub(super) records: Vec<Record>,
 }
 
+impl Judged {
+    /// Whether nothing is pending, stands or may still change.
+    pub(super) fn is_empty(&self) -> bool {
+        self.settled.idle() && self.tail.idle() && self.records.is_empty()
+    }
+}
+
 impl Watch {
     /// A rule that has not judged anything yet.
     #[must_use]
     pub fn new(rule: Rc<Rule>) -> Watch {
-        Watch { rule, enabled: true, settled: Fold::default(), tail: Fold::default(), records: Vec::new() }
+        Watch { rule, enabled: true, judged: None }
     }
 
     /// Whether an episode stands.
     #[must_use]
     pub fn open(&self) -> bool {
-        self.records.iter().any(Record::open)
+        self.records().iter().any(Record::open)
+    }
+
+    fn records(&self) -> &[Record] {
+        self.judged.as_deref().map_or(&[], |judged| &judged.records)
     }
 
     /// Takes the reading after all others.
     pub(super) fn follow(&mut self, at: Millis, value: f64) -> Option<Told> {
-        let step = self.tail.step(&self.rule.limits, at, value)?;
+        let limits = &self.rule.limits;
+        let step = judging(&mut self.judged, limits, value)?.tail.step(limits, at, value)?;
         Some(self.tell(step.transition, step.at(), step.episode, Cause::Data))
     }
 
     /// Takes a reading that is about to be forgotten.
     pub(super) fn settle(&mut self, at: Millis, value: f64) {
-        self.settled.step(&self.rule.limits, at, value);
+        let limits = &self.rule.limits;
+        if let Some(judged) = judging(&mut self.judged, limits, value) {
+            judged.settled.step(limits, at, value);
+        }
     }
 
     /// Forgets the episodes that can no longer change, once readings up to `last` are settled.
     pub(super) fn forget(&mut self, last: Millis) {
-        let current = self.settled.onset();
-        self.records.retain(|record| {
-            let onset = record.last.episode.onset;
-            onset > last || current == Some(onset)
-        });
+        let current = self.judged.as_ref().and_then(|judged| judged.settled.onset());
+        self.retain(|onset| onset > last || current == Some(onset));
     }
 
     /// Forgets the episodes that began before `first`.
     pub(super) fn forget_before(&mut self, first: Millis) {
-        self.records.retain(|record| record.last.episode.onset >= first);
+        self.retain(|onset| onset >= first);
+    }
+
+    /// Keeps the episodes of some onsets.
+    fn retain(&mut self, keep: impl Fn(Millis) -> bool) {
+        if let Some(judged) = &mut self.judged {
+            judged.records.retain(|record| keep(record.last.episode.onset));
+            if judged.is_empty() {
+                self.judged = None;
+            }
+        }
     }
 
     fn tell(&mut self, transition: Transition, at: Millis, episode: Episode, cause: Cause) -> Told {
-        let slot = self.records.binary_search_by_key(&episode.onset, |r| r.last.episode.onset);
-        let last = slot.ok().map(|index| self.records[index].last);
+        let records = &mut self.judged.get_or_insert_default().records;
+        let slot = records.binary_search_by_key(&episode.onset, |r| r.last.episode.onset);
+        let last = slot.ok().map(|index| records[index].last);
         let told = Told {
             transition,
             at: last.map_or(at, |last| at.max(last.at)),
@@ -135,27 +165,28 @@ impl Watch {
             cause,
         };
         match slot {
-            Ok(index) => self.records[index].last = told,
-            Err(index) => self.records.insert(index, Record { last: told }),
+            Ok(index) => records[index].last = told,
+            Err(index) => records.insert(index, Record { last: told }),
         }
         told
     }
 
     /// Ends what stands, from outside the data.
     pub(super) fn end(&mut self, at: Millis, cause: Cause, told: &mut Vec<Told>) {
-        let open: Vec<Episode> = self.records.iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
+        let open: Vec<Episode> = self.records().iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
         for episode in open {
             let at = at.max(episode.raised_at);
             let ended = Episode { cleared_at: Some(at), ..episode };
             told.push(self.tell(Transition::Cleared, at, ended, cause));
         }
-        self.settled = Fold::default();
-        self.tail = Fold::default();
+        if let Some(judged) = &mut self.judged {
+            (judged.settled, judged.tail) = (Fold::default(), Fold::default());
+        }
     }
 
     /// Tells again what stands, because what surrounds it changed.
     pub(super) fn repeat(&mut self, at: Millis, cause: Cause, told: &mut Vec<Told>) {
-        let open: Vec<Episode> = self.records.iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
+        let open: Vec<Episode> = self.records().iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
         for episode in open {
             told.push(self.tell(Transition::Updated, at, episode, cause));
         }
@@ -163,10 +194,13 @@ impl Watch {
 
     /// Folds the remembered readings anew and tells the difference to what was told.
     pub(super) fn revise(&mut self, points: &Points, revision: Revision, told: &mut Vec<Told>) {
-        let (fold, found) = refold(&self.settled, &self.rule, points);
-        self.tail = fold;
+        let settled = self.judged.as_ref().map_or_else(Fold::default, |judged| judged.settled.clone());
+        let (tail, found) = refold(settled, &self.rule, points);
+        if self.judged.is_some() || !tail.idle() {
+            self.judged.get_or_insert_default().tail = tail;
+        }
         let gone: Vec<Episode> = self
-            .records
+            .records()
             .iter()
             .filter(|r| r.last.transition != Transition::Retracted)
             .map(|r| r.last.episode)
@@ -181,11 +215,11 @@ impl Watch {
     }
 
     fn reconcile(&mut self, found: &Found, revision: Revision, told: &mut Vec<Told>) {
-        let known = self
-            .records
+        let records = self.records();
+        let known = records
             .binary_search_by_key(&found.onset, |r| r.last.episode.onset)
             .ok()
-            .map(|index| self.records[index].last)
+            .map(|index| records[index].last)
             .filter(|last| last.transition != Transition::Retracted);
         let from = match known {
             None => 0,
@@ -206,6 +240,14 @@ impl Watch {
     }
 }
 
+/// Where a rule stands, unless a value leaves it where nothing is.
+fn judging<'a>(judged: &'a mut Option<Box<Judged>>, limits: &Limits, value: f64) -> Option<&'a mut Judged> {
+    if judged.is_none() && limits.severity(value, 0) == 0 {
+        return None;
+    }
+    Some(judged.get_or_insert_default())
+}
+
 /// The steps of one episode found by folding anew.
 #[derive(Debug)]
 struct Found {
@@ -213,8 +255,8 @@ struct Found {
     steps: SmallVec<[Step; 4]>,
 }
 
-fn refold(settled: &Fold, rule: &Rule, points: &Points) -> (Fold, Vec<Found>) {
-    let mut fold = settled.clone();
+fn refold(settled: Fold, rule: &Rule, points: &Points) -> (Fold, Vec<Found>) {
+    let mut fold = settled;
     let mut found: Vec<Found> = Vec::new();
     if let Some(episode) = fold.told() {
         // What stood before the remembered readings; never told again, as it is what was told.
