@@ -1,8 +1,14 @@
 //! A map whose changes can be saved while it goes on changing.
 
-use std::{borrow::Borrow, collections::BTreeMap, hash::Hash, ops::Bound};
+use std::{
+    borrow::Borrow,
+    collections::BTreeMap,
+    hash::{BuildHasher, Hash},
+    ops::Bound,
+};
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RestoreError, Saved, read_section};
@@ -13,7 +19,8 @@ use super::{RestoreError, Saved, read_section};
 /// or the part of it that does not follow from the registry.
 #[derive(Debug)]
 pub struct Keyed<K, V, F = V> {
-    numbers: FxHashMap<K, u32>,
+    /// Found by the hashes of their keys, which stand in the slots alone.
+    numbers: HashTable<u32>,
     slots: Vec<Option<Slot<K, V>>>,
     free: Vec<u32>,
     /// Changed since the last checkpoint began.
@@ -46,7 +53,7 @@ where
     #[must_use]
     pub fn new(shard: fn(&K) -> u16) -> Self {
         Keyed {
-            numbers: FxHashMap::default(),
+            numbers: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
             changed: Vec::new(),
@@ -76,7 +83,14 @@ where
     where
         K: Borrow<Q>,
     {
-        self.numbers.get(key).copied()
+        self.numbers.find(hash(key), |number| self.is_of(*number, key)).copied()
+    }
+
+    fn is_of<Q: Eq + ?Sized>(&self, number: u32, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.key(number).is_some_and(|held| held.borrow() == key)
     }
 
     /// One past the greatest number, to go through all of them.
@@ -117,7 +131,7 @@ where
 
     /// Puts an entry in and gives its number. An entry that was there under the key is replaced.
     pub fn insert(&mut self, key: K, value: V) -> u32 {
-        if let Some(number) = self.numbers.get(&key).copied() {
+        if let Some(number) = self.number(&key) {
             if let Some(held) = self.get_mut(number) {
                 *held = value;
             }
@@ -131,12 +145,13 @@ where
     /// Puts an entry in that is as it was restored, under a key that is not there, and gives its number. The checkpoint
     /// that it comes from holds it, so it need not be saved before it changes.
     pub fn insert_restored(&mut self, key: K, value: V) -> u32 {
-        debug_assert!(!self.numbers.contains_key(&key), "an entry is restored once");
+        debug_assert!(self.number(&key).is_none(), "an entry is restored once");
         self.place(key, value, false)
     }
 
     fn place(&mut self, key: K, value: V, changed: bool) -> u32 {
-        let slot = Some(Slot { key: key.clone(), value, changed, saving: false });
+        let hash_of_key = hash(&key);
+        let slot = Some(Slot { key, value, changed, saving: false });
         let number = match self.free.pop() {
             Some(number) => {
                 self.slots[number as usize] = slot;
@@ -151,7 +166,9 @@ where
                 (self.slots.len() - 1) as u32
             }
         };
-        self.numbers.insert(key, number);
+        let slots = &self.slots;
+        let again = |number: &u32| slots[*number as usize].as_ref().map_or(0, |slot| hash(&slot.key));
+        self.numbers.insert_unique(hash_of_key, number, again);
         number
     }
 
@@ -160,7 +177,8 @@ where
     where
         K: Borrow<Q>,
     {
-        let number = self.numbers.remove(key)?;
+        let number = self.number(key)?;
+        self.numbers.find_entry(hash(key), |held| *held == number).ok()?.remove();
         let slot = self.slots[number as usize].take()?;
         if slot.saving {
             self.ahead.put((self.shard)(&slot.key), &slot.key, Some(&slot.value));
@@ -173,7 +191,7 @@ where
     /// See [`super::Durable::begin`].
     pub fn begin(&mut self) {
         for key in std::mem::take(&mut self.left) {
-            if !self.numbers.contains_key(&key) {
+            if self.number(&key).is_none() {
                 self.ahead.put::<K, V>((self.shard)(&key), &key, None);
             }
         }
@@ -243,6 +261,10 @@ where
     pub fn forget_restored(&mut self) {
         self.left.extend(std::mem::take(&mut self.restored).into_keys());
     }
+}
+
+fn hash<Q: Hash + ?Sized>(key: &Q) -> u64 {
+    FxBuildHasher.hash_one(key)
 }
 
 #[cfg(test)]
