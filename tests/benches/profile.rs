@@ -12,7 +12,7 @@ use std::{
 };
 
 use connectors::simulator::{Plan, Size};
-use tests::Site;
+use tests::{Site, until};
 
 use crate::{
     load,
@@ -30,6 +30,11 @@ pub async fn print() {
     let plan = Plan { hours: 6, ..Plan::of(Size::of_stations(120)) };
     load::simulated(&site, &plan, setting("NUANLIU_BENCH_WHOLE_PATH_MINUTES", 360), None).await;
     let process = site.start(&["run"]);
+    // Threads that come while `perf` attaches are not sampled: it begins once the workers are there.
+    until("readings flow", Duration::from_secs(60), async || {
+        metric(&site.metrics, "nuanliu_readings_total").await.is_some_and(|readings| readings > 0.0)
+    })
+    .await;
     let samples = site.path("perf.data");
     let mut perf = record(&samples, process.id());
     delivered(&site.metrics, Duration::from_secs(1800)).await;
