@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A bench panics when it cannot measure.
 
 mod connectors;
+mod core;
 mod latency;
 mod load;
 mod memory;
@@ -95,6 +96,7 @@ fn main() {
     measure("whole_path", &mut || runtime.block_on(whole_path::measure()));
     measure("malformed", &mut || runtime.block_on(whole_path::malformed()));
     measure("station_year", &mut || runtime.block_on(station_year::measure()));
+    measure("core", &mut || core::measure());
     measure("size", &mut || runtime.block_on(size::measure()));
     measure("latency", &mut || runtime.block_on(latency::measure()));
     measure("connectors_http", &mut || runtime.block_on(connectors::http()));

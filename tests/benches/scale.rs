@@ -32,7 +32,7 @@ fn table(figure: &dyn Fn(&str) -> Result<f64, String>) -> Result<Rows, String> {
     let broker = figure("whole_path_broker_cpu_s_per_million")?;
     let store = figure("whole_path_store_cpu_s_per_million")?;
     let all = ours + broker + store;
-    let two = figure("size_two_workers_ratio")?;
+    let two = figure("core_two_workers_ratio")?;
     let year = figure("station_year_cpu_s")? + (broker + store) * YEAR_READINGS / 1e6;
     let mb = figure("memory_1m_sensors_mb")?;
     // What the second worker does not bring is taken as work that only one can do.

@@ -73,7 +73,9 @@ pub struct Record<'a> {
 }
 
 impl RecordBatch {
-    fn new(topic: Topic, partition: i32) -> RecordBatch {
+    /// No records yet.
+    #[must_use]
+    pub fn new(topic: Topic, partition: i32) -> RecordBatch {
         RecordBatch { topic, partition, bytes: Vec::new(), records: Vec::new(), newest: None }
     }
 
@@ -87,7 +89,8 @@ impl RecordBatch {
         (self.bytes.len(), self.records.len())
     }
 
-    fn push(&mut self, record: Fetched<'_>) {
+    /// Adds a record behind the others.
+    pub fn push(&mut self, record: Fetched<'_>) {
         self.bytes.extend_from_slice(record.key);
         let key_end = self.bytes.len() as u32;
         let (appended_at, by_broker) = record.timestamp.unwrap_or_default();
