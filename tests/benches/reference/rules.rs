@@ -91,7 +91,7 @@ impl Series {
 }
 
 /// What a window says of one metric.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Tally {
     sum: f64,
     least: f64,
@@ -100,28 +100,69 @@ pub struct Tally {
     flagged: u32,
 }
 
-impl Tally {
-    pub const NONE: Tally =
-        Tally { sum: 0.0, least: f64::INFINITY, most: f64::NEG_INFINITY, good: 0, flagged: 0 };
+/// What a window says of every metric. A single value is its own least and greatest, so that a window with one report
+/// takes half of the memory's lines.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tallies {
+    /// Values that passed, and values with a mark.
+    counts: [(u32, u32); METRICS],
+    /// The value where there is one, else the sum.
+    sums: [f64; METRICS],
+    /// The least and the greatest, where there are two values and more.
+    spans: [(f64, f64); METRICS],
+}
+
+impl Tallies {
+    pub const NONE: Tallies =
+        Tallies { counts: [(0, 0); METRICS], sums: [0.0; METRICS], spans: [(0.0, 0.0); METRICS] };
+
+    /// Forgets everything.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.counts = [(0, 0); METRICS];
+    }
+
+    /// Reads a little of what a window with one report has.
+    #[inline]
+    pub fn touch(&self) -> i64 {
+        i64::from(self.counts[0].0)
+            ^ i64::from(self.counts[METRICS - 1].0)
+            ^ self.sums[METRICS - 1].to_bits() as i64
+    }
 
     #[inline]
-    pub fn add(&mut self, value: f64, failed: u32) {
-        self.flagged += u32::from(failed != 0);
-        if failed & (RANGE | RATE | FLAT) == 0 {
-            self.good += 1;
-            self.sum += value;
-            self.least = self.least.min(value);
-            self.most = self.most.max(value);
+    pub fn add(&mut self, metric: usize, value: f64, failed: u32) {
+        let (good, flagged) = &mut self.counts[metric];
+        *flagged += u32::from(failed != 0);
+        if failed & (RANGE | RATE | FLAT) != 0 {
+            return;
+        }
+        let (sum, span) = (&mut self.sums[metric], &mut self.spans[metric]);
+        *good += 1;
+        match *good {
+            1 => *sum = value,
+            2 => {
+                *span = (sum.min(value), sum.max(value));
+                *sum = 0.0 + *sum + value;
+            }
+            _ => {
+                *span = (span.0.min(value), span.1.max(value));
+                *sum += value;
+            }
         }
     }
 
-    /// How many values passed.
-    pub fn good(&self) -> u32 {
-        self.good
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.good + self.flagged == 0
+    /// What it says of one metric, if something was measured.
+    #[inline]
+    pub fn of(&self, metric: usize) -> Option<Tally> {
+        let ((good, flagged), sum) = (self.counts[metric], self.sums[metric]);
+        let (sum, (least, most)) = match good {
+            0 if flagged == 0 => return None,
+            0 => (0.0, (f64::INFINITY, f64::NEG_INFINITY)),
+            1 => (0.0 + sum, (sum, sum)),
+            _ => (sum, self.spans[metric]),
+        };
+        Some(Tally { sum, least, most, good, flagged })
     }
 }
 

@@ -14,7 +14,7 @@ use schemas::{Catalogue, Code, MetricId, Millis};
 use serde::{Deserialize, Serialize, Serializer};
 use smallvec::SmallVec;
 
-use super::rules::{METRICS, RULES, Row, Series, Tally, hash};
+use super::rules::{METRICS, RULES, Row, Series, Tallies, hash};
 
 const LATENESS: Millis = 60_000;
 const LOOKED_UP_AT_ONCE: usize = 32;
@@ -47,8 +47,7 @@ impl Facility {
     /// Reads a little of every window.
     #[inline]
     fn touch_windows(&self) -> i64 {
-        let tallies = self.windows.iter().flat_map(|window| &window.tallies);
-        tallies.fold(0, |all, tally| all ^ i64::from(tally.good()))
+        self.windows.iter().fold(0, |all, window| all ^ window.start ^ window.tallies.touch())
     }
 
     /// Where a window is, if it is open.
@@ -60,12 +59,12 @@ impl Facility {
     /// Opens a window and says where.
     fn open(&mut self, start: Millis) -> usize {
         let at = self.window(ENDED).unwrap_or_else(|| {
-            self.windows.push(Window { start, tallies: [Tally::NONE; METRICS] });
+            self.windows.push(Window { start, tallies: Tallies::NONE });
             self.windows.len() - 1
         });
         let window = &mut self.windows[at];
         window.start = start;
-        window.tallies.fill(Tally::NONE);
+        window.tallies.clear();
         at
     }
 }
@@ -74,7 +73,7 @@ impl Facility {
 struct Window {
     /// Or [`ENDED`].
     start: Millis,
-    tallies: [Tally; METRICS],
+    tallies: Tallies,
 }
 
 /// What stands for the start of a window that is not open.
@@ -133,10 +132,16 @@ impl Reference {
             if near.is_empty() {
                 return;
             }
-            let held = near.iter().filter_map(|(_, number)| self.facilities.get(*number));
-            hint::black_box(held.map(Facility::touch).fold(0, |all, one| all ^ one));
+            self.read_ahead(near.iter().map(|(_, number)| *number), Facility::touch);
             near.drain(..).for_each(|(report, number)| self.report(&report, number));
         }
+    }
+
+    /// Has the memory bring facilities that are needed next, all at once.
+    #[inline]
+    fn read_ahead(&self, numbers: impl Iterator<Item = u32>, touch: impl Fn(&Facility) -> i64) {
+        let held = numbers.filter_map(|number| self.facilities.get(number));
+        hint::black_box(held.map(touch).fold(0, |all, one| all ^ one));
     }
 
     #[inline]
@@ -160,7 +165,7 @@ impl Reference {
                 (0..4).for_each(|test| self.seen.failed[test] += u64::from(failed >> test & 1));
             }
             if let Some(window) = window {
-                state.windows[window].tallies[rule].add(value, failed);
+                state.windows[window].tallies.add(rule, value, failed);
             }
         }
     }
@@ -180,8 +185,7 @@ impl Reference {
                 break;
             }
             for near in entry.remove().chunks(LOOKED_UP_AT_ONCE) {
-                let held = near.iter().filter_map(|number| self.facilities.get(*number));
-                hint::black_box(held.map(Facility::touch_windows).fold(0, |all, one| all ^ one));
+                self.read_ahead(near.iter().copied(), Facility::touch_windows);
                 near.iter().for_each(|number| self.end(*number, start, &mut give));
             }
         }
@@ -194,8 +198,10 @@ impl Reference {
         let Some(state) = self.facilities.get_mut(number) else { return };
         let Some(at) = state.window(start) else { return };
         let window = &mut state.windows[at];
-        for (metric, tally) in (0..).zip(&window.tallies).filter(|(_, tally)| !tally.is_empty()) {
-            give(Row { hash: state.hash, metric, start, tally: *tally });
+        for metric in 0..METRICS {
+            if let Some(tally) = window.tallies.of(metric) {
+                give(Row { hash: state.hash, metric: metric as u32, start, tally });
+            }
         }
         window.start = ENDED;
     }
