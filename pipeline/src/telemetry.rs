@@ -73,6 +73,12 @@ metric! {
         vec![0.000_1, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]))
 }
 metric! {
+    /// What of that was work of its own, and not waiting for a core.
+    CHECKPOINT_WORK: Histogram = register_histogram!(histogram_opts!(
+        "nuanliu_checkpoint_work_seconds", "CPU time that saving a state took of an operator in one go",
+        vec![0.000_1, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]))
+}
+metric! {
     /// The epoch of the newest checkpoint that is complete.
     CHECKPOINT_EPOCH: IntGauge =
         register_int_gauge!("nuanliu_checkpoint_epoch", "Epoch of the newest checkpoint that is complete")

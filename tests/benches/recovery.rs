@@ -38,8 +38,9 @@ pub async fn measure() -> Vec<Figure> {
         let mut figure = |name, unit, value| figures.push(Figure::new(name, unit, vec![value]));
         figure(format!("recovery_{size}_sensors_s"), "s", found.seconds);
         figure(format!("checkpoint_{size}_sensors_mb"), "MB", found.megabytes);
-        for (share, bound) in PAUSES.iter().zip(found.pauses) {
-            figure(format!("checkpoint_pause_{size}_sensors_{share}_ms"), "ms", bound);
+        for (share, (pause, work)) in PAUSES.iter().zip(found.pauses.into_iter().zip(found.work)) {
+            figure(format!("checkpoint_pause_{size}_sensors_{share}_ms"), "ms", pause);
+            figure(format!("checkpoint_work_{size}_sensors_{share}_ms"), "CPU ms", work);
         }
     }
     figures
@@ -83,6 +84,8 @@ struct Recovery {
     megabytes: f64,
     /// Half of the pauses, 99 of a hundred, and all are at most so long, ms: bounds of buckets.
     pauses: [f64; 3],
+    /// The same of the CPU time that they took.
+    work: [f64; 3],
 }
 
 async fn recovery(stations: usize, minutes: usize) -> Recovery {
@@ -94,7 +97,7 @@ async fn recovery(stations: usize, minutes: usize) -> Recovery {
     delivered(&address, Duration::from_secs(1800)).await;
     let directory = site.path("state/checkpoints");
     let before = complete(&address, &directory).await;
-    let pauses = pauses(&address).await;
+    let (pauses, work) = (pauses(&address).await, work(&address).await);
     let series = metric(&address, "nuanliu_state_entries").await.unwrap();
     let memory = memory_mb(&process, "VmHWM");
     process.kill();
@@ -115,7 +118,7 @@ async fn recovery(stations: usize, minutes: usize) -> Recovery {
     drop(process);
     load::delete_topics(&site).await;
     drop_database(&site).await;
-    Recovery { seconds, megabytes: bytes as f64 / 1e6, pauses }
+    Recovery { seconds, megabytes: bytes as f64 / 1e6, pauses, work }
 }
 
 /// How much a checkpoint writes when 1, 10 and 100 of a hundred facilities have reported since the one before, over
@@ -174,15 +177,27 @@ fn newest(directory: &Path) -> f64 {
     epochs.fold(0.0, f64::max)
 }
 
-/// The bounds of the buckets that hold the median pause, the one of which 1 in 100 is longer, and the longest, ms.
+/// How long checkpoints held an operator by the clock, see [`spread`].
 pub async fn pauses(address: &str) -> [f64; 3] {
+    spread(address, "nuanliu_checkpoint_pause_seconds").await
+}
+
+/// What of it was work, and not waiting for a core.
+pub async fn work(address: &str) -> [f64; 3] {
+    spread(address, "nuanliu_checkpoint_work_seconds").await
+}
+
+/// The bounds of the buckets of a histogram that hold the median, the one of which 1 in 100 is longer, and the longest,
+/// ms.
+async fn spread(address: &str, name: &str) -> [f64; 3] {
     let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
     let mut buckets: Vec<(f64, f64)> = Vec::new();
-    for line in text.lines().filter_map(|l| l.strip_prefix("nuanliu_checkpoint_pause_seconds_bucket{le=\"")) {
+    let bucket = format!("{name}_bucket{{le=\"");
+    for line in text.lines().filter_map(|line| line.strip_prefix(&bucket)) {
         let (bound, count) = line.split_once("\"} ").unwrap();
         buckets.push((bound.parse().unwrap_or(f64::INFINITY), count.parse().unwrap()));
     }
-    eprintln!("pauses, cumulative by seconds: {buckets:?}");
+    eprintln!("{name}, cumulative: {buckets:?}");
     let all = buckets.last().map_or(0.0, |bucket| bucket.1);
     [0.5, 0.99, 1.0].map(|share| {
         buckets.iter().find(|bucket| bucket.1 >= share * all).map_or(0.0, |bucket| bucket.0 * 1e3)
