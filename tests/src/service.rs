@@ -47,11 +47,13 @@ impl Service {
 
     fn guarded(service: &'static str, variable: &str, password: Option<&'static str>) -> Service {
         let directory = TempDir::new().unwrap();
-        control(directory.path(), "up", service, password);
-        let env = fs::read_to_string(directory.path().join("env")).unwrap();
+        // Made first, so that what is started goes also when it is never ready.
+        let mut started = Service { directory, service, password, address: String::new() };
+        started.up();
+        let env = fs::read_to_string(started.directory.path().join("env")).unwrap();
         let line = env.lines().find_map(|line| line.strip_prefix(&format!("export {variable}=")));
-        let address = line.unwrap().trim_matches('\'').split("//").last().unwrap().to_owned();
-        Service { directory, service, password, address }
+        started.address = line.unwrap().trim_matches('\'').split("//").last().unwrap().to_owned();
+        started
     }
 
     /// Kills it with SIGKILL.
