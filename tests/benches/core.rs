@@ -24,7 +24,7 @@ use operators::{
 };
 use pipeline::{
     checkpoint::{self, Checkpoints, Identity, Opened, Start},
-    config::RuleSettings,
+    config::{PipelineSettings, RuleSettings},
     control::Control,
     flow::{
         alarms::AlarmTransitions,
@@ -59,9 +59,6 @@ use crate::{Figure, probe::cpu_seconds_of, runs, setting};
 const PARTITIONS: i32 = 12;
 /// About what an epoch of a backlog holds.
 const REPORTS_PER_EPOCH: usize = 40_000;
-/// As the product has it.
-const GROUP: u64 = 4;
-const IN_FLIGHT: u64 = 10;
 
 pub fn measure() -> Vec<Figure> {
     let plan = Plan { hours: 6, ..Plan::of(Size::of_stations(120)) };
@@ -157,6 +154,8 @@ fn run(input: &Arc<Records>, workers: usize) -> Outcome {
     let (begun, before) = (Instant::now(), cpu_seconds_of(std::process::id()));
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let (own, peers) = (worker.index(), worker.peers());
+        // As many as the product lets be under way of a backlog.
+        let in_flight = 2 * PipelineSettings::default().block_epochs + 2;
         let done = ProbeHandle::new();
         let (mut reports, mut ticks, mut registry) = worker.dataflow::<Epoch, _, _>(|scope| {
             let (reports, batches) = scope.new_input::<Vec<RecordBatch>>();
@@ -178,7 +177,7 @@ fn run(input: &Arc<Records>, workers: usize) -> Outcome {
             reports.advance_to(epoch + 1);
             ticks.advance_to(epoch + 1);
             registry.advance_to(epoch + 1);
-            worker.step_while(|| epoch > IN_FLIGHT && done.less_than(&(epoch - IN_FLIGHT)));
+            worker.step_while(|| epoch > in_flight && done.less_than(&(epoch - in_flight)));
         }
     })
     .unwrap();
@@ -202,6 +201,7 @@ fn build<'s>(
 ) -> StreamVec<'s, Epoch, Block> {
     let scope = batches.scope();
     let (kafka, rules) = (settings(), RuleSettings::default());
+    let group = PipelineSettings::default().block_epochs;
     let decoded = batches.decode(&Codec::single_object(), &kafka);
     let (profiles, conflicts) = registry.join_registry();
     let validate = Validate::new(&kafka.topic(Topic::Reports), rules.memory());
@@ -210,15 +210,15 @@ fn build<'s>(
     let alarmed = checked.clone().stage(Alarms::new(rules.alarms()), recovery).unwrap();
     let supply = Supply::new(SupplySettings::default());
     let diagnosed = windowed.clone().hours(checked.clone()).stage(supply, recovery).unwrap();
-    let revised = windowed.roll_up(GROUP);
+    let revised = windowed.roll_up(group);
     let alarms = alarmed.transitions().concat(diagnosed.transitions());
     let rejects = scope.concatenate([decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()]);
     scope.concatenate([
         alarms.exchange(|_| 0).blocks::<tables::Alarms>(1),
-        rejects.exchange(|_| 0).blocks::<tables::Rejects>(GROUP),
-        revised.kpis.blocks::<tables::Kpis>(GROUP),
-        revised.quality.blocks::<tables::Quality>(GROUP),
-        checked.blocks::<tables::Readings>(GROUP),
+        rejects.exchange(|_| 0).blocks::<tables::Rejects>(group),
+        revised.kpis.blocks::<tables::Kpis>(group),
+        revised.quality.blocks::<tables::Quality>(group),
+        checked.blocks::<tables::Readings>(group),
     ])
 }
 

@@ -25,7 +25,7 @@ use crate::{
     Figure,
     load::{self, Loader},
     probe::metric,
-    recovery::{PAUSES, pauses, work},
+    recovery::held,
     runs, setting,
     whole_path::drop_database,
 };
@@ -85,7 +85,7 @@ pub async fn measure() -> Vec<Figure> {
         worst.push(at(0.99));
     }
     load.stop();
-    let (pauses, work) = (pauses(&site.metrics).await, work(&site.metrics).await);
+    let held = held(&site.metrics, "under_load").await;
     drop(process);
     load::delete_topics(&site).await;
     drop_database(&site).await;
@@ -94,10 +94,7 @@ pub async fn measure() -> Vec<Figure> {
         Figure::new("alarm_latency_p50_ms", "ms", halves),
         Figure::new("alarm_latency_p99_ms", "ms", worst),
     ];
-    for (share, (pause, work)) in PAUSES.iter().zip(pauses.into_iter().zip(work)) {
-        figures.push(Figure::new(format!("checkpoint_pause_under_load_{share}_ms"), "ms", vec![pause]));
-        figures.push(Figure::new(format!("checkpoint_work_under_load_{share}_ms"), "CPU ms", vec![work]));
-    }
+    figures.extend(held);
     figures
 }
 

@@ -34,14 +34,11 @@ pub async fn measure() -> Vec<Figure> {
     let mut figures = Vec::new();
     let long = setting("NUANLIU_BENCH_LONG", 0) > 0;
     for (stations, minutes, size) in &SIZES[..if long { 4 } else { 3 }] {
-        let found = recovery(*stations, *minutes).await;
+        let found = recovery(*stations, *minutes, size).await;
         let mut figure = |name, unit, value| figures.push(Figure::new(name, unit, vec![value]));
         figure(format!("recovery_{size}_sensors_s"), "s", found.seconds);
         figure(format!("checkpoint_{size}_sensors_mb"), "MB", found.megabytes);
-        for (share, (pause, work)) in PAUSES.iter().zip(found.pauses.into_iter().zip(found.work)) {
-            figure(format!("checkpoint_pause_{size}_sensors_{share}_ms"), "ms", pause);
-            figure(format!("checkpoint_work_{size}_sensors_{share}_ms"), "CPU ms", work);
-        }
+        figures.extend(found.held);
     }
     figures
 }
@@ -73,22 +70,17 @@ pub async fn throughput() -> Vec<Figure> {
     ]
 }
 
-/// What pauses are told of, in the order of [`Recovery::pauses`].
-pub const PAUSES: [&str; 3] = ["p50", "p99", "max"];
-
 /// What one size comes to.
 struct Recovery {
     /// From the start after a SIGKILL to the first new epoch with every sink.
     seconds: f64,
     /// All files of the checkpoints.
     megabytes: f64,
-    /// Half of the pauses, 99 of a hundred, and all are at most so long, ms: bounds of buckets.
-    pauses: [f64; 3],
-    /// The same of the CPU time that they took.
-    work: [f64; 3],
+    /// See [`held`].
+    held: Vec<Figure>,
 }
 
-async fn recovery(stations: usize, minutes: usize) -> Recovery {
+async fn recovery(stations: usize, minutes: usize, size: &str) -> Recovery {
     let (site, address) = checkpointed("recovery", 4);
     site.nuanliu(&["migrate"]);
     let plan = Plan { hours: 1, ..Plan::of(Size::of_stations(stations)) };
@@ -97,7 +89,7 @@ async fn recovery(stations: usize, minutes: usize) -> Recovery {
     delivered(&address, Duration::from_secs(1800)).await;
     let directory = site.path("state/checkpoints");
     let before = complete(&address, &directory).await;
-    let (pauses, work) = (pauses(&address).await, work(&address).await);
+    let held = held(&address, &format!("{size}_sensors")).await;
     let series = metric(&address, "nuanliu_state_entries").await.unwrap();
     let memory = memory_mb(&process, "VmHWM");
     process.kill();
@@ -118,7 +110,7 @@ async fn recovery(stations: usize, minutes: usize) -> Recovery {
     drop(process);
     load::delete_topics(&site).await;
     drop_database(&site).await;
-    Recovery { seconds, megabytes: bytes as f64 / 1e6, pauses, work }
+    Recovery { seconds, megabytes: bytes as f64 / 1e6, held }
 }
 
 /// How much a checkpoint writes when 1, 10 and 100 of a hundred facilities have reported since the one before, over
@@ -177,20 +169,22 @@ fn newest(directory: &Path) -> f64 {
     epochs.fold(0.0, f64::max)
 }
 
-/// How long checkpoints held an operator by the clock, see [`spread`].
-pub async fn pauses(address: &str) -> [f64; 3] {
-    spread(address, "nuanliu_checkpoint_pause_seconds").await
-}
-
-/// What of it was work, and not waiting for a core.
-pub async fn work(address: &str) -> [f64; 3] {
-    spread(address, "nuanliu_checkpoint_work_seconds").await
+/// How long checkpoints held an operator in one go: by the clock, and what of it was work and not waiting for a core.
+pub async fn held(address: &str, when: &str) -> Vec<Figure> {
+    let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+    let figures = |(what, unit): (&str, &'static str)| {
+        let shares = ["p50", "p99", "max"]
+            .into_iter()
+            .zip(spread(&text, &format!("nuanliu_checkpoint_{what}_seconds")));
+        let name = |share| format!("checkpoint_{what}_{when}_{share}_ms");
+        shares.map(|(share, bound)| Figure::new(name(share), unit, vec![bound])).collect::<Vec<_>>()
+    };
+    [("pause", "ms"), ("work", "CPU ms")].into_iter().flat_map(figures).collect()
 }
 
 /// The bounds of the buckets of a histogram that hold the median, the one of which 1 in 100 is longer, and the longest,
 /// ms.
-async fn spread(address: &str, name: &str) -> [f64; 3] {
-    let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+fn spread(text: &str, name: &str) -> [f64; 3] {
     let mut buckets: Vec<(f64, f64)> = Vec::new();
     let bucket = format!("{name}_bucket{{le=\"");
     for line in text.lines().filter_map(|line| line.strip_prefix(&bucket)) {

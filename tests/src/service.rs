@@ -28,24 +28,20 @@ pub struct Service {
 impl Service {
     /// Starts Kafka on a free port.
     pub fn kafka() -> Service {
-        Service::of("kafka", "NUANLIU_KAFKA")
+        Service::of("kafka", "NUANLIU_KAFKA", None)
     }
 
     /// Starts Mosquitto on a free port.
     pub fn mosquitto() -> Service {
-        Service::of("mosquitto", "NUANLIU_MQTT")
+        Service::of("mosquitto", "NUANLIU_MQTT", None)
     }
 
     /// Starts ClickHouse on a free port, with one user and its password.
     pub fn store(password: &'static str) -> Service {
-        Service::guarded("clickhouse", "NUANLIU_CLICKHOUSE", Some(password))
+        Service::of("clickhouse", "NUANLIU_CLICKHOUSE", Some(password))
     }
 
-    fn of(service: &'static str, variable: &str) -> Service {
-        Service::guarded(service, variable, None)
-    }
-
-    fn guarded(service: &'static str, variable: &str, password: Option<&'static str>) -> Service {
+    fn of(service: &'static str, variable: &str, password: Option<&'static str>) -> Service {
         let directory = TempDir::new().unwrap();
         // Made first, so that what is started goes also when it is never ready.
         let mut started = Service { directory, service, password, address: String::new() };
@@ -74,7 +70,20 @@ impl Service {
     }
 
     fn control(&self, action: &str) {
-        control(self.directory.path(), action, self.service, self.password);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let tools =
+            std::env::var_os("NUANLIU_DEV_TOOLS").unwrap_or_else(|| root.join("target/dev/tools").into());
+        let output = Command::new(Path::new(&tools).join("venv/bin/python"))
+            .arg(root.join("deploy/dev/services.py"))
+            .args([action, self.service])
+            .env("NUANLIU_DEV_DIR", self.directory.path())
+            .env("NUANLIU_DEV_TOOLS", &tools)
+            .envs(self.password.into_iter().flat_map(|password| {
+                [("NUANLIU_DEV_CLICKHOUSE_USER", USER), ("CLICKHOUSE_PASSWORD", password)]
+            }))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Halts it: it accepts connections and answers nothing.
@@ -128,21 +137,4 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.control("down");
     }
-}
-
-fn control(directory: &Path, action: &str, service: &str, password: Option<&str>) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let tools = std::env::var_os("NUANLIU_DEV_TOOLS").unwrap_or_else(|| root.join("target/dev/tools").into());
-    let output =
-        Command::new(Path::new(&tools).join("venv/bin/python"))
-            .arg(root.join("deploy/dev/services.py"))
-            .args([action, service])
-            .env("NUANLIU_DEV_DIR", directory)
-            .env("NUANLIU_DEV_TOOLS", &tools)
-            .envs(password.into_iter().flat_map(|password| {
-                [("NUANLIU_DEV_CLICKHOUSE_USER", USER), ("CLICKHOUSE_PASSWORD", password)]
-            }))
-            .output()
-            .unwrap();
-    assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
 }

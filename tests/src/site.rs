@@ -49,38 +49,39 @@ pub fn service(variable: &str) -> String {
     })
 }
 
+fn shared_store() -> Settings {
+    Settings::at(&service("NUANLIU_CLICKHOUSE"))
+}
+
 impl Site {
     /// A site with further configuration: keys of `[pipeline]`, then, behind a line `---`, further sections.
     pub fn new(scenario: &str, extra: &str) -> Site {
         let name = unique(scenario);
-        Site::on(service("NUANLIU_KAFKA"), name.clone(), name, extra)
+        Site::on(service("NUANLIU_KAFKA"), name.clone(), name, shared_store(), extra)
     }
 
     /// As [`Site::new`] with a broker of its own.
     pub fn with_broker(broker: &crate::Service, scenario: &str, extra: &str) -> Site {
         let name = unique(scenario);
-        Site::on(broker.address.clone(), name.clone(), name, extra)
+        Site::on(broker.address.clone(), name.clone(), name, shared_store(), extra)
     }
 
     /// As [`Site::new`] with a ClickHouse of its own, whose user it knows.
     pub fn with_store(store: &crate::Service, scenario: &str, extra: &str) -> Site {
-        let store = store.clickhouse();
-        let site = Site { store, ..Site::new(scenario, extra) };
-        fs::write(site.config(), site.toml()).unwrap();
-        site
+        let name = unique(scenario);
+        Site::on(service("NUANLIU_KAFKA"), name.clone(), name, store.clickhouse(), extra)
     }
 
     /// A second site on the topics of this one, with a database, a pipeline and a state of its own.
     pub fn beside(&self, scenario: &str, extra: &str) -> Site {
-        Site::on(self.brokers.clone(), self.prefix.clone(), unique(scenario), extra)
+        Site::on(self.brokers.clone(), self.prefix.clone(), unique(scenario), self.store.clone(), extra)
     }
 
-    fn on(brokers: String, prefix: String, name: String, extra: &str) -> Site {
+    fn on(brokers: String, prefix: String, name: String, store: Settings, extra: &str) -> Site {
         // Both are held until both are known, so that they differ.
         let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [http, metrics] = listeners.map(|listener| listener.local_addr().unwrap().to_string());
         let directory = TempDir::new().unwrap();
-        let store = Settings::at(&service("NUANLIU_CLICKHOUSE"));
         let site = Site { prefix, name, directory, http, metrics, brokers, store, extra: extra.to_owned() };
         fs::write(site.config(), site.toml()).unwrap();
         site
