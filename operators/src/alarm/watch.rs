@@ -255,8 +255,7 @@ struct Found {
     steps: SmallVec<[Step; 4]>,
 }
 
-fn refold(settled: Fold, rule: &Rule, points: &Points) -> (Fold, Vec<Found>) {
-    let mut fold = settled;
+fn refold(mut fold: Fold, rule: &Rule, points: &Points) -> (Fold, Vec<Found>) {
     let mut found: Vec<Found> = Vec::new();
     if let Some(episode) = fold.told() {
         // What stood before the remembered readings; never told again, as it is what was told.
