@@ -190,7 +190,8 @@ impl Checkpoints {
     #[must_use]
     pub fn due(&self, epoch: Epoch) -> Option<Due> {
         let number = epoch + 1;
-        match (number.is_multiple_of(self.every), number.is_multiple_of(self.every * COMPLETE_EVERY)) {
+        let complete = self.every.saturating_mul(COMPLETE_EVERY);
+        match (number.is_multiple_of(self.every), number.is_multiple_of(complete)) {
             (false, _) => None,
             (true, complete) => Some(if complete { Due::ByAll } else { Due::Unless }),
         }
