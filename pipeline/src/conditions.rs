@@ -196,6 +196,37 @@ pub struct Sight<'a> {
     pub stopping: bool,
 }
 
+/// A look that comes later than this after the one before says that the process was not running in between.
+const STRIDE: Duration = Duration::from_secs(2);
+
+/// The time that conditions are judged by: it runs only while the process does. Whoever was stopped (SIGSTOP, a machine
+/// that was suspended) has heard nothing meanwhile, which says nothing about the brokers. Pure: time is an argument.
+#[derive(Debug)]
+struct Presence {
+    /// Between two looks at most so much is counted.
+    stride: Duration,
+    clock: Duration,
+    answered: Duration,
+}
+
+impl Presence {
+    /// A process that has just begun and looks about once in `beat`.
+    fn new(beat: Duration) -> Presence {
+        Presence { stride: STRIDE + beat, clock: Duration::ZERO, answered: Duration::ZERO }
+    }
+
+    /// Takes a look so long `after` the one before, when the last answer of the brokers has this `age`. Gives the time
+    /// since the start, and for how much of it the brokers have been silent.
+    fn look(&mut self, after: Duration, age: Duration) -> (Duration, Duration) {
+        let counted = after.min(self.stride);
+        self.clock += counted;
+        if age < after {
+            self.answered = self.clock.saturating_sub(age.min(counted));
+        }
+        (self.clock, self.clock.saturating_sub(self.answered))
+    }
+}
+
 /// How one topic has been moving.
 #[derive(Clone, Debug)]
 struct Flow {
@@ -369,17 +400,33 @@ pub struct Watch {
     sinks: Sinks,
     checkpoints: Checkpoints,
     state: PathBuf,
-    started: Instant,
+    presence: Presence,
+    looked: Instant,
     disk: Option<(Instant, Option<f64>)>,
     lost: Vec<(String, String)>,
 }
 
 impl Watch {
-    /// A watch over sinks, checkpoints and the disk of a state directory.
+    /// A watch over sinks, checkpoints and the disk of a state directory, with a look about once in `beat`.
     #[must_use]
-    pub fn new(limits: Limits, live: bool, sinks: Sinks, checkpoints: Checkpoints, state: PathBuf) -> Watch {
-        let conditions = Conditions::new(limits, live);
-        Watch { conditions, sinks, checkpoints, state, started: Instant::now(), disk: None, lost: Vec::new() }
+    pub fn new(
+        limits: Limits,
+        live: bool,
+        beat: Duration,
+        sinks: Sinks,
+        checkpoints: Checkpoints,
+        state: PathBuf,
+    ) -> Watch {
+        Watch {
+            conditions: Conditions::new(limits, live),
+            sinks,
+            checkpoints,
+            state,
+            presence: Presence::new(beat),
+            looked: Instant::now(),
+            disk: None,
+            lost: Vec::new(),
+        }
     }
 
     /// Notes input that is lost; it stays an alarm as long as this process runs.
@@ -397,18 +444,20 @@ impl Watch {
         clock: Option<String>,
         stopping: bool,
     ) -> Vec<Condition> {
+        let after = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
+        let (now, silent) = self.presence.look(after, seen.age);
         let sight = Sight {
             sinks: (self.sinks)(),
             checkpoint: (self.checkpoints)(),
             disk_free_percent: self.disk(),
             clock,
             lost: self.lost.clone(),
-            silent: seen.age,
+            silent,
             input: &seen.marks,
             previous,
             stopping,
         };
-        self.conditions.observe(self.started.elapsed(), &sight, active)
+        self.conditions.observe(now, &sight, active)
     }
 
     fn disk(&mut self) -> Option<f64> {

@@ -22,7 +22,7 @@ async fn report(site: &Site, stations: &[usize]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_set_is_an_alarm_and_nothing_else() {
-    let site = Site::new("clock_set", "epoch_ms = 50\n---\n[operations]\ndisk_free_percent = 0.0\n");
+    let site = Site::new("clock_set", "epoch_ms = 50\n");
     site.nuanliu(&["migrate"]);
     site.publish(&district::registry(2)).await;
     let clock = WallClock::right(site.directory.path());

@@ -22,11 +22,10 @@ use tests::{
 };
 
 /// Checkpoints are taken and removed all the time, and nothing is remembered so briefly that a repetition would be stored
-/// twice. What the machine itself does (a full disk) is not the campaign's.
+/// twice.
 const CONFIG: &str = "workers = 1\nclock = \"data\"\nepoch_ms = 100\nrecords_per_partition = 100\n---\n\
                       [rules]\nremember_hours = 48\nremember_reports = 2000\nlateness_hours = 48\n\
-                      [checkpoint]\nevery_epochs = 8\nkeep = 2\n\
-                      [operations]\ndisk_free_percent = 0.0\n";
+                      [checkpoint]\nevery_epochs = 8\nkeep = 2\n";
 /// Crashes on one set of topics.
 const CRASHES: usize = 50;
 /// Crashes of a cluster, and with checkpoints in a bucket.
@@ -87,7 +86,7 @@ async fn campaign(ground: Ground, seed: u64, crashes: usize, hours: u32) {
         _ => String::new(),
     };
     let exchange = if ground == Ground::Process { province::exchange(&TABLES) } else { String::new() };
-    let config = CONFIG.replace("[operations]", &format!("{place}{exchange}[operations]"));
+    let config = format!("{CONFIG}{place}{exchange}");
     let site = Site::new("crashes", &config);
     site.nuanliu(&["migrate"]);
     // A merge would hide that a block was stored twice.

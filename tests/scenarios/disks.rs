@@ -8,8 +8,7 @@ const SOON: Duration = Duration::from_secs(90);
 const STATIONS: usize = 2;
 const CHECKPOINT: &str = "nuanliu_checkpoint_epoch";
 const FAILURES: &str = "nuanliu_checkpoint_failures_total";
-const CONFIG: &str =
-    "epoch_ms = 50\n---\n[operations]\ndisk_free_percent = 0.0\n[checkpoint]\nevery_epochs = 8\n";
+const CONFIG: &str = "epoch_ms = 50\n---\n[checkpoint]\nevery_epochs = 8\n";
 
 /// A pipeline with a small disk, and how many readings it was given.
 struct Scene {

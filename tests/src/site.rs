@@ -17,6 +17,12 @@ use tempfile::TempDir;
 
 use crate::{Process, bindings, store::Store};
 
+/// Where the section begins that every configuration gets.
+const OPERATIONS: &str = "[operations]\n";
+/// What it says unless a scenario says otherwise: how full the disk of this machine is and that it stands still for a
+/// while are no matter of the tests.
+const CALM: [(&str, &str); 2] = [("disk_free_percent", "0.0"), ("source_seconds", "60")];
+
 /// One scenario's own place on the services of `make up`.
 pub struct Site {
     /// What the topics begin with.
@@ -112,6 +118,10 @@ impl Site {
         let user = [given("user", &self.store.user), given("password", &self.store.password)];
         let user: String = user.into_iter().flatten().collect();
         let (pipeline, rest) = extra.split_once("---\n").unwrap_or((extra, ""));
+        let calm = CALM.iter().filter(|(name, _)| !rest.contains(name));
+        let calm: String = calm.map(|(name, value)| format!("{name} = {value}\n")).collect();
+        let rest = if rest.contains(OPERATIONS) { rest.to_owned() } else { format!("{rest}\n{OPERATIONS}") };
+        let rest = rest.replace(OPERATIONS, &format!("{OPERATIONS}{calm}"));
         let state = self.path("state");
         format!(
             "[kafka]\nbrokers = {kafka:?}\nprefix = {prefix:?}\n\n\

@@ -241,6 +241,7 @@ fn watch(config: &Config, outlets: &Outlets, checkpoints: &Checkpoints) -> Watch
     Watch::new(
         config.operations.clone(),
         config.pipeline.clock == ClockSource::Wall,
+        Duration::from_millis(config.pipeline.epoch_ms),
         Arc::new(move || outlets.conditions()),
         Arc::new(move || checkpoints.problem()),
         config.pipeline.state.clone(),

@@ -143,6 +143,20 @@ fn while_the_brokers_are_away_the_source_is_down_and_not_silent() {
 }
 
 #[test]
+fn time_in_which_the_process_did_not_run_makes_nobody_silent() {
+    let seconds = Duration::from_secs;
+    let mut presence = Presence::new(Duration::ZERO);
+    let mut looks = |script: &[(u64, u64)]| {
+        let told = script.iter().map(|(after, age)| presence.look(seconds(*after), seconds(*age)));
+        told.map(|(now, silent)| (now.as_secs(), silent.as_secs())).collect::<Vec<_>>()
+    };
+    assert_eq!(looks(&[(1, 0), (1, 1), (1, 2), (1, 0)]), [(1, 0), (2, 1), (3, 2), (4, 0)]);
+    let stopped_for_an_hour = [(1, 1), (3_600, 3_601), (1, 3_602), (1, 0)];
+    assert_eq!(looks(&stopped_for_an_hour), [(5, 1), (7, 3), (8, 4), (9, 0)]);
+    assert_eq!(looks(&[(600, 599), (1, 600), (1, 0)]), [(11, 2), (12, 3), (13, 0)], "answered before");
+}
+
+#[test]
 fn a_disk_around_its_limit_does_not_flap() {
     let sight = |free| Sight { disk_free_percent: Some(free), ..Sight::default() };
     let frees = [

@@ -71,8 +71,9 @@ fn wire(
     let Opened { checkpoints, log, recorded, restored } = opened;
     let (limits, problems) = (Limits::default(), checkpoints.clone());
     let problem = Arc::new(move || problems.problem());
-    let watch = Watch::new(limits.clone(), false, Arc::new(Vec::new), problem, state.to_owned());
     let settings = pipeline::config::PipelineSettings::default();
+    let beat = Duration::from_millis(settings.epoch_ms);
+    let watch = Watch::new(limits.clone(), false, beat, Arc::new(Vec::new), problem, state.to_owned());
     let minter = Minter {
         previous: restored.as_ref().map(|restored| restored.binding.clone()),
         active: Vec::new(),
@@ -84,7 +85,7 @@ fn wire(
         limits,
         accept_loss: false,
         pace: Pace {
-            beat: Duration::from_millis(settings.epoch_ms),
+            beat,
             in_flight: settings.epochs_in_flight,
             group: settings.block_epochs,
             records_per_partition: settings.records_per_partition,
