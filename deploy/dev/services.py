@@ -34,7 +34,7 @@ DATA, LOGS, RUN = DIRECTORY / "data", DIRECTORY / "logs", DIRECTORY / "run"
 NAMES = ("kafka", "clickhouse", "mosquitto")
 KNOWN = (*NAMES, "s3")
 PORTS = ("kafka", "kafka_controller", "clickhouse", "mosquitto", "http", "s3")
-START_SECONDS = 90
+START_SECONDS = 240
 
 
 class Failed(Exception):
@@ -109,7 +109,10 @@ def status(names):
 
 def _kafka_command(state):
     data = DATA / "kafka"
-    properties = _fill(HERE / "kafka/server.properties", RUN / "kafka.properties", **state["ports"], data=data)
+    # After a crash the node is let in again once the session of its former life has ended.
+    session = 9_000 if (data / "meta.properties").exists() else 60_000
+    values = {**state["ports"], "data": data, "session": session}
+    properties = _fill(HERE / "kafka/server.properties", RUN / "kafka.properties", **values)
     java = [
         str(TOOLS / "java"),
         f"-Dlog4j2.configurationFile={HERE / 'kafka/log4j2.properties'}",

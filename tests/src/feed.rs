@@ -1,6 +1,6 @@
 //! What tests put onto the topics themselves, as the connectors would: for scenarios that are about the dataflow.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use connectors::{
     Outgoing, Publisher,
@@ -18,7 +18,9 @@ const BATCH: usize = 2_000;
 impl Site {
     /// A publisher on the site's topics.
     pub fn publisher(&self) -> Publisher {
-        Publisher::connect(&self.kafka(), Arc::new(Codec::single_object()), Limits::default()).unwrap()
+        // A busy machine or a broker that limps is no reason to fail.
+        let limits = Limits { delivery_timeout: Duration::from_secs(60), ..Limits::default() };
+        Publisher::connect(&self.kafka(), Arc::new(Codec::single_object()), limits).unwrap()
     }
 
     /// Publishes records in their order and returns once all of them are on the topics; gives the number of readings.

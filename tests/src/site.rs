@@ -120,7 +120,7 @@ impl Site {
         let (pipeline, rest) = extra.split_once("---\n").unwrap_or((extra, ""));
         let calm = CALM.iter().filter(|(name, _)| !rest.contains(name));
         let calm: String = calm.map(|(name, value)| format!("{name} = {value}\n")).collect();
-        let rest = if rest.contains(OPERATIONS) { rest.to_owned() } else { format!("{rest}\n{OPERATIONS}") };
+        let rest = if rest.contains(OPERATIONS) { rest.to_owned() } else { format!("{OPERATIONS}\n{rest}") };
         let rest = rest.replace(OPERATIONS, &format!("{OPERATIONS}{calm}"));
         let state = self.path("state");
         format!(
