@@ -7,6 +7,8 @@
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use serde::{Deserialize, Serialize};
 
+use super::sums::Sums;
+
 macro_rules! components {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// One sum. Times are ms; integrals over time are in thousandths of the unit, times seconds.
@@ -161,7 +163,7 @@ const _: () = assert!(COUNT <= 64);
 #[serde(try_from = "Written")]
 pub struct Facts {
     present: u64,
-    values: Vec<i64>,
+    values: Sums,
 }
 
 /// Facts as they are read, before it is certain that they are some.
@@ -169,7 +171,7 @@ pub struct Facts {
 #[serde(rename = "Facts")]
 struct Written {
     present: u64,
-    values: Vec<i64>,
+    values: Sums,
 }
 
 impl TryFrom<Written> for Facts {
@@ -180,7 +182,7 @@ impl TryFrom<Written> for Facts {
         if Component::ALL.len() < (64 - present.leading_zeros()) as usize {
             return Err("facts hold a component that this version does not know");
         }
-        if present.count_ones() as usize != values.len() || values.contains(&0) {
+        if present.count_ones() as usize != values.len() || values.iter().any(|sum| sum == 0) {
             return Err("facts do not hold the components they name");
         }
         Ok(Facts { present, values })
@@ -197,7 +199,7 @@ impl Facts {
     /// One sum; 0 when nothing contributed.
     #[must_use]
     pub fn get(&self, component: Component) -> i64 {
-        if self.present & bit(component) == 0 { 0 } else { self.values[self.place(component)] }
+        if self.present & bit(component) == 0 { 0 } else { self.values.get(self.place(component)) }
     }
 
     /// Adds to one sum. Sums saturate, which no city reaches.
@@ -206,16 +208,14 @@ impl Facts {
             let place = self.place(component);
             if self.present & bit(component) == 0 {
                 self.present |= bit(component);
-                // Little at a time: there are several facts per facility, which live for hours.
-                if self.values.len() == self.values.capacity() {
-                    self.values.reserve_exact(4);
-                }
                 self.values.insert(place, amount);
             } else {
-                self.values[place] = self.values[place].saturating_add(amount);
-                if self.values[place] == 0 {
-                    self.present &= !bit(component);
-                    self.values.remove(place);
+                match self.values.get(place).saturating_add(amount) {
+                    0 => {
+                        self.present &= !bit(component);
+                        self.values.remove(place);
+                    }
+                    sum => self.values.set(place, sum),
                 }
             }
         }
@@ -229,16 +229,12 @@ impl Facts {
     /// Adds all sums of other facts, `sign` times.
     pub fn add_all(&mut self, other: &Facts, sign: i64) {
         if self.present == other.present {
-            let mut emptied = false;
-            for (mine, theirs) in self.values.iter_mut().zip(&other.values) {
-                *mine += sign * theirs;
-                emptied |= *mine == 0;
-            }
-            if emptied {
+            self.values.add(&other.values, sign);
+            if self.values.iter().any(|sum| sum == 0) {
                 self.drop_zeros();
             }
         } else {
-            self.values.reserve_exact((other.present & !self.present).count_ones() as usize);
+            self.values.reserve((other.present & !self.present).count_ones() as usize);
             for (component, amount) in other.iter() {
                 self.add(component, sign * amount);
             }
@@ -259,10 +255,9 @@ impl Facts {
         if self.present & !mask.0 == 0 {
             return self.clone();
         }
-        let mut facts = Facts { present: self.present & mask.0, values: Vec::new() };
-        facts.values.reserve_exact(facts.present.count_ones() as usize);
-        facts.values.extend(self.iter().filter(|(c, _)| mask.has(*c)).map(|(_, amount)| amount));
-        facts
+        let present = self.present & mask.0;
+        let kept = self.iter().filter(|(component, _)| mask.has(*component)).map(|(_, sum)| sum);
+        Facts { present, values: Sums::gathered(present.count_ones() as usize, kept) }
     }
 
     /// The sums that are not zero, in the order of their number.
@@ -271,14 +266,14 @@ impl Facts {
         self.values.iter().map(move |amount| {
             let number = rest.trailing_zeros() as usize;
             rest &= rest - 1;
-            (Component::ALL[number], *amount)
+            (Component::ALL[number], amount)
         })
     }
 
     /// Bytes on the heap, for memory figures.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.values.capacity() * size_of::<i64>()
+        self.values.heap_bytes()
     }
 
     fn place(&self, component: Component) -> usize {
@@ -286,12 +281,11 @@ impl Facts {
     }
 
     fn drop_zeros(&mut self) {
-        let mut kept = 0;
-        for (component, amount) in self.iter() {
-            kept |= if amount == 0 { 0 } else { bit(component) };
+        let zeros: Vec<Component> = self.iter().filter(|(_, sum)| *sum == 0).map(|(c, _)| c).collect();
+        for component in zeros {
+            self.values.remove(self.place(component));
+            self.present &= !bit(component);
         }
-        self.values.retain(|amount| *amount != 0);
-        self.present = kept;
     }
 }
 
@@ -363,9 +357,8 @@ impl Monoid for Facts {
 
 impl Abelian for Facts {
     fn negate(&mut self) {
-        for amount in &mut self.values {
-            *amount = -*amount;
-        }
+        let taken = std::mem::take(self);
+        self.add_all(&taken, -1);
     }
 }
 

@@ -21,6 +21,7 @@ mod quantity;
 mod saved;
 mod segment;
 mod site;
+mod sums;
 mod tally;
 
 use std::cell::Cell;
