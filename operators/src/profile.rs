@@ -14,11 +14,12 @@ pub struct Profile {
     pub devices: SortedMap<Code, Device>,
     /// The scopes its data rolls up to, sorted: facilities above it that are scopes, its enterprise, its district
     /// and every district above, the topmost as city. The facility itself is among them when its kind is a scope.
-    pub scopes: Vec<Scope>,
+    /// Shared with the facilities that have the same.
+    pub scopes: Arc<[Scope]>,
     /// The thresholds that name the facility, its kind, its devices or their types, sorted by
     /// (metric, side, scope). Which one wins is decided per object by [`Profile::threshold_rank`].
-    /// Shared between all facilities that they concern.
-    pub thresholds: Vec<Arc<Threshold>>,
+    /// List and thresholds are shared between the facilities that they concern.
+    pub thresholds: Arc<[Arc<Threshold>]>,
     /// Households at or below it.
     pub households_below: u32,
     /// Heated area at or below it, m²: its own `heated_area` where it has one, else the sum of what lies below.

@@ -146,8 +146,8 @@ fn profile(facility: u8, variant: u8) -> Profile {
             attributes: [("offline_after".into(), silent.into())].into(),
         },
         devices: variant.is_multiple_of(2).then(|| (device.code.clone(), device)).into_iter().collect(),
-        scopes: Vec::new(),
-        thresholds,
+        scopes: Arc::default(),
+        thresholds: thresholds.into(),
         households_below: if variant.is_multiple_of(4) { 700 } else { 900 },
         area_below: 80_000.0,
     }

@@ -63,7 +63,7 @@ fn profile(thresholds: &[Threshold]) -> Profile {
             attributes: [].into(),
         },
         devices: [].into(),
-        scopes: Vec::new(),
+        scopes: Arc::default(),
         thresholds: thresholds.iter().cloned().map(Arc::new).collect(),
         households_below: 700,
         area_below: 80_000.0,

@@ -32,7 +32,7 @@ impl Rules {
     /// has no level, there is no rule.
     pub fn resolve(&mut self, profile: &Profile, device: &str) -> Vec<Rc<Rule>> {
         let mut winners: Vec<(u8, &Arc<Threshold>)> = Vec::new();
-        for threshold in &profile.thresholds {
+        for threshold in profile.thresholds.iter() {
             let Some(rank) = profile.threshold_rank(threshold, device) else { continue };
             let same = |other: &Threshold| other.metric == threshold.metric && other.side == threshold.side;
             match winners.iter_mut().find(|(_, other)| same(other)) {

@@ -27,8 +27,8 @@ pub fn profile(code: &str, design_load_kw: Option<f64>) -> ProfileChange {
     let profile = Profile {
         facility,
         devices: [].into(),
-        scopes: Vec::new(),
-        thresholds: Vec::new(),
+        scopes: Arc::default(),
+        thresholds: Arc::default(),
         households_below: 700,
         area_below: 80_000.0,
     };

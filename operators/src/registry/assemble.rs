@@ -1,13 +1,14 @@
 //! The profiles, put together piece by piece on the worker that holds the facility.
 //!
 //! State: the profile of every facility, shared with whoever received it; the thresholds by scope; devices whose facility
-//! is unknown. An entry leaves the state with its tombstone.
+//! is unknown. An entry leaves the state with its tombstone. Lists that profiles have in common are held once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::{
     Code, Device, Epoch, Facility, FacilityKind, MetricId, Scope, ScopeKind, Side, SortedMap, Threshold,
     registry_files::builtin_thresholds,
@@ -85,6 +86,32 @@ struct Profiles {
     rules: BTreeMap<Code, Rules>,
     /// Metric, side and scope of the registry's thresholds, to find them by key when they are removed.
     keys: BTreeMap<Code, (Code, MetricId, Side)>,
+    paths: Paths,
+    /// The thresholds of several scopes as one list, by those scopes; gone when any threshold changes.
+    lists: FxHashMap<Vec<Code>, Arc<[Arc<Threshold>]>>,
+}
+
+/// The lists of scopes that profiles have, each held once: the rooms of a building share theirs.
+#[derive(Default)]
+struct Paths {
+    held: FxHashSet<Arc<[Scope]>>,
+    /// With so many, those that no profile has any more are let go.
+    sweep: usize,
+}
+
+impl Paths {
+    fn hold(&mut self, path: Vec<Scope>) -> Arc<[Scope]> {
+        if let Some(held) = self.held.get(path.as_slice()) {
+            return Arc::clone(held);
+        }
+        if self.held.len() >= self.sweep {
+            self.held.retain(|held| Arc::strong_count(held) > 1);
+            self.sweep = 2 * self.held.len() + 1_024;
+        }
+        let held = Arc::from(path);
+        self.held.insert(Arc::clone(&held));
+        held
+    }
 }
 
 impl Profiles {
@@ -140,7 +167,9 @@ impl Profiles {
     /// Brings what is derived up to date and compares.
     fn change(&mut self, facility: Code, before: Option<&Arc<Profile>>) -> Option<ProfileChange> {
         if let Some(held) = self.held.get_mut(&facility) {
-            let thresholds = thresholds(&self.rules, &held.profile);
+            let thresholds = thresholds(&self.rules, &mut self.lists, &held.profile);
+            let mut path = held.profile.scopes.to_vec();
+            path.sort();
             let own = i64::from(held.profile.facility.kind == FacilityKind::Household);
             let below = held.area as f64 / 1000.0;
             let area = held.profile.facility.heated_area.filter(|area| area_units(Some(*area)).is_some());
@@ -148,8 +177,7 @@ impl Profiles {
             profile.thresholds = thresholds;
             profile.households_below = u32::try_from(held.households + own).unwrap_or(u32::MAX);
             profile.area_below = area.unwrap_or(below);
-            profile.scopes.sort();
-            profile.scopes.shrink_to_fit();
+            profile.scopes = self.paths.hold(path);
         }
         let profile = self.profile(&facility);
         if profile.as_ref() != before {
@@ -167,15 +195,15 @@ impl Profiles {
             (Some(held), Some(facility)) => {
                 let profile = Arc::make_mut(&mut held.profile);
                 let old = own_scope(&profile.facility);
-                profile.scopes.retain(|scope| Some(scope) != old.as_ref());
-                profile.scopes.extend(own_scope(&facility));
+                let others = profile.scopes.iter().filter(|scope| Some(*scope) != old.as_ref()).cloned();
+                profile.scopes = others.chain(own_scope(&facility)).collect();
                 profile.facility = facility;
             }
             (None, Some(facility)) => {
                 let profile = Profile {
                     devices: self.orphans.remove(&code).unwrap_or_default(),
                     scopes: own_scope(&facility).into_iter().collect(),
-                    thresholds: Vec::new(),
+                    thresholds: Arc::default(),
                     households_below: 0,
                     area_below: 0.0,
                     facility,
@@ -210,7 +238,7 @@ impl Profiles {
     fn join(&mut self, facility: &Code, joined: &Joined, holds: bool) {
         // The topology speaks only of registered facilities; what it takes back from one that goes, goes with it.
         let Some(held) = self.held.get_mut(facility) else { return };
-        let mut scopes: Vec<Scope> = match joined {
+        let scopes: Vec<Scope> = match joined {
             Joined::Below(sum, total) => {
                 let total = if holds { *total } else { 0 };
                 match sum {
@@ -231,15 +259,16 @@ impl Profiles {
             Joined::Enterprise(code) => vec![Scope { kind: ScopeKind::Enterprise, code: code.clone() }],
         };
         let profile = Arc::make_mut(&mut held.profile);
-        if holds {
-            profile.scopes.append(&mut scopes);
+        profile.scopes = if holds {
+            profile.scopes.iter().chain(&scopes).cloned().collect()
         } else {
-            profile.scopes.retain(|scope| !scopes.contains(scope));
-        }
+            profile.scopes.iter().filter(|scope| !scopes.contains(scope)).cloned().collect()
+        };
     }
 
     /// Takes in a threshold of the registry, or puts the built-in one back in its place.
     fn rule(&mut self, key: Code, threshold: Option<Box<Threshold>>, scopes: &mut BTreeSet<Code>) {
+        self.lists.clear();
         match threshold {
             Some(threshold) => {
                 let (scope, rule) = (threshold.scope.clone(), (threshold.metric, threshold.side));
@@ -287,10 +316,20 @@ fn scopes_of(profile: &Profile) -> impl Iterator<Item = &str> {
 }
 
 /// The thresholds that concern a facility or its devices, sorted by (metric, side, scope).
-fn thresholds(rules: &BTreeMap<Code, Rules>, profile: &Profile) -> Vec<Arc<Threshold>> {
-    let scopes: BTreeSet<&str> = scopes_of(profile).collect();
-    let mut found: Vec<&Arc<Threshold>> =
-        scopes.iter().filter_map(|scope| rules.get(*scope)).flat_map(BTreeMap::values).collect();
+fn thresholds(
+    rules: &BTreeMap<Code, Rules>,
+    lists: &mut FxHashMap<Vec<Code>, Arc<[Arc<Threshold>]>>,
+    profile: &Profile,
+) -> Arc<[Arc<Threshold>]> {
+    let named: BTreeSet<&Code> =
+        scopes_of(profile).filter_map(|scope| rules.get_key_value(scope)).map(|(scope, _)| scope).collect();
+    let named: Vec<Code> = named.into_iter().cloned().collect();
+    if let Some(known) = lists.get(&named) {
+        return Arc::clone(known);
+    }
+    let mut found: Vec<&Arc<Threshold>> = named.iter().flat_map(|scope| rules[scope].values()).collect();
     found.sort_by_key(|threshold| (threshold.metric, threshold.side, threshold.scope.clone()));
-    found.into_iter().cloned().collect()
+    let list: Arc<[Arc<Threshold>]> = found.into_iter().cloned().collect();
+    lists.insert(named, Arc::clone(&list));
+    list
 }

@@ -156,7 +156,7 @@ fn oracle(entries: &BTreeMap<Code, RegistryEntry>) -> BTreeMap<Code, Profile> {
             facility: facility.clone(),
             devices,
             scopes: scopes.into_iter().collect(),
-            thresholds,
+            thresholds: thresholds.into(),
             households_below: households + u32::from(facility.kind == FacilityKind::Household),
             area_below: facility.heated_area.unwrap_or(area),
         }

@@ -51,8 +51,8 @@ pub fn registered(facility: &str, device: &str) -> ProfileChange {
     let profile = Profile {
         facility: station,
         devices: [("D-1".into(), pump)].into(),
-        scopes: Vec::new(),
-        thresholds: Vec::new(),
+        scopes: Arc::default(),
+        thresholds: Arc::default(),
         households_below: 0,
         area_below: 0.0,
     };

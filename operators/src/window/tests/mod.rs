@@ -43,8 +43,8 @@ fn facility(code: &str, kind: FacilityKind, area: f64, scopes: Vec<Scope>) -> Pr
             attributes: [("interval".into(), "60".into())].into(),
         },
         devices: [].into(),
-        scopes,
-        thresholds: Vec::new(),
+        scopes: scopes.into(),
+        thresholds: Arc::default(),
         households_below: 0,
         area_below: area,
     }
