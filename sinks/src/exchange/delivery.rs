@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::{
     Shared,
     client::{Answer, Client},
-    ledger::{Event, Outcome, Row, RowId},
+    ledger::{Event, Outcome, Row, RowId, is_replaced},
     windows::Windows,
 };
 use crate::{
@@ -170,6 +170,10 @@ impl Delivery {
                 return Ok(Step::Idle);
             }
             self.note(&rows, Outcome::Attempted, "", "", now)?;
+            // A disk may be slow, and a process that was halted wakes up anywhere.
+            if !self.may_send() {
+                return Ok(Step::Idle);
+            }
             let contents: Vec<&Row> = rows.iter().map(|row| &row.content).collect();
             let mut answer = self.client.push(&table.group, &table.table, &contents, now).await;
             if matches!(answer, Answer::Clock { .. }) && !clock_set {
@@ -294,9 +298,9 @@ impl Delivery {
         now: Millis,
     ) -> Result<(), Error> {
         let rows: Vec<(RowId, u64)> = rows.iter().map(|sent| (sent.row.clone(), sent.noted)).collect();
-        self.shared.ledger().outcome(&rows, outcome, code, detail, now).map_err(|e| Error::Stop {
-            sink: super::NAME,
-            detail: format!("ledger: {e}; free or mend the disk"),
+        self.shared.ledger().outcome(&rows, outcome, code, detail, now).map_err(|error| {
+            let advice = if is_replaced(&error) { "" } else { "; free or mend the disk" };
+            Error::Stop { sink: super::NAME, detail: format!("ledger: {error}{advice}") }
         })
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Enters: rows to deliver and outcomes of attempts. Leaves: the rows still owed, in order. Guarantees: a row is durable
 //! before [`Ledger::note`] returns; a row that was delivered with the same content is not owed again; a torn last line
-//! is cut off, any other damage stops; what a process writes after another has opened the ledger is not read.
+//! is cut off, any other damage stops; once another process has opened the ledger, nothing that is written here is read
+//! any more, and nothing of it is acknowledged. So whoever takes over knows of every attempt: one that was noted before it
+//! opened the ledger it finds there, and one that comes after is not made.
 //!
 //! A file `ledger-<number>.log` holds one line per fact: a CRC-32 in hexadecimal, a space, and JSON. Every opening begins a
 //! file of the next number with what the one before held. Versions before numbers had `ledger.log`.
@@ -290,8 +292,22 @@ impl Ledger {
             let _ = self.file.set_len(before);
             return Err(error);
         }
+        self.must_be_newest()?;
         lines.into_iter().for_each(|line| self.apply(line));
         Ok(())
+    }
+
+    /// Asked after writing: another process claims its file before it reads this one, so that it finds what was written
+    /// here, or its file is found.
+    fn must_be_newest(&self) -> io::Result<()> {
+        let newest = self.path.parent().map_or_else(|| Ok(Vec::new()), files)?.pop();
+        match newest {
+            Some((_, newest)) if newest != self.path => {
+                let what = format!("{}: another process has opened this ledger", newest.display());
+                Err(io::Error::new(io::ErrorKind::AlreadyExists, what))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Notes rows that are owed from now on; rows whose content is what it was before are passed over. With them stands
@@ -432,6 +448,7 @@ impl Ledger {
     /// # Errors
     /// When the new file cannot be written; the old one then stays.
     pub fn compact(&mut self, before: Millis) -> io::Result<bool> {
+        self.must_be_newest()?;
         let settled = |entry: &Entry| {
             matches!(entry.event.outcome, Outcome::Delivered | Outcome::Refused) && entry.event.at < before
         };
@@ -463,6 +480,12 @@ impl Ledger {
         self.lines = lines;
         Ok(true)
     }
+}
+
+/// Whether what failed did so because another process has opened the ledger.
+#[must_use]
+pub fn is_replaced(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AlreadyExists
 }
 
 /// The ledgers of a directory by number.

@@ -244,6 +244,9 @@ impl Sink for Exchange {
                 self.shared.wake.notify_one();
                 Ok(())
             }
+            Ok(Err(error)) if ledger::is_replaced(&error) => {
+                Err(Error::Stop { sink: NAME, detail: error.to_string() })
+            }
             Ok(Err(error)) => Err(retry(format!("ledger: {error}"))),
             Err(error) => Err(retry(format!("ledger: {error}"))),
         }

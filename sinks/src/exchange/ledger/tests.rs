@@ -113,6 +113,23 @@ fn damage_elsewhere_stops_with_advice() {
 }
 
 #[test]
+fn a_replaced_process_attempts_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut zombie = three(directory.path());
+    let mut ledger = Ledger::open(directory.path()).unwrap();
+    let replaced = zombie.outcome(&sent(&zombie, &["a"]), Outcome::Attempted, "", "", 20).unwrap_err();
+    assert!(is_replaced(&replaced) && replaced.to_string().contains("another process"), "{replaced}");
+    assert!(is_replaced(&zombie.note(vec![(id("d"), content(1))], None, 20).unwrap_err()));
+    assert!(is_replaced(&zombie.compact(Millis::MAX).unwrap_err()));
+    ledger.outcome(&sent(&ledger, &["a"]), Outcome::Attempted, "", "", 30).unwrap();
+    // Also by one that has claimed its file and not begun it.
+    fs::write(directory.path().join("ledger-000009.log"), "").unwrap();
+    assert!(is_replaced(
+        &ledger.outcome(&sent(&ledger, &["b"]), Outcome::Attempted, "", "", 30).unwrap_err()
+    ));
+}
+
+#[test]
 fn what_a_replaced_process_writes_is_not_read() {
     let directory = tempfile::tempdir().unwrap();
     let mut zombie = three(directory.path());
@@ -120,9 +137,7 @@ fn what_a_replaced_process_writes_is_not_read() {
     let under_way = sent(&zombie, &["c", "a"]);
     let mut ledger = Ledger::open(directory.path()).unwrap();
     ledger.note(vec![(id("a"), content(2))], None, 30).unwrap();
-    zombie.outcome(&under_way, Outcome::Delivered, "0", "", 40).unwrap();
-    zombie.mirrored(usize::MAX);
-    assert!(zombie.compact(Millis::MAX).unwrap());
+    zombie.outcome(&under_way, Outcome::Delivered, "0", "", 40).unwrap_err();
     drop((zombie, ledger));
     let ledger = Ledger::open(directory.path()).unwrap();
     assert_eq!(owed(&ledger), ["c", "b", "a"]);
