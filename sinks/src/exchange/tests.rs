@@ -598,3 +598,19 @@ fn settings_are_checked_by_name() {
             .contains("hash")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_process_sends_nothing_that_its_successor_would_send_again() {
+    let scene = scene().await;
+    let (exchange, delivery) = scene.open();
+    exchange.note(&registry(vec![station("ST-1", "一号站")]), NOW).unwrap();
+    // The successor opens the ledger while the lease of the first one still runs.
+    let (_, successor) = scene.open();
+    let stopped = delivery.step(NOW).await.unwrap_err();
+    assert!(stopped.to_string().contains("another process has opened this ledger"), "{stopped}");
+    assert_eq!(scene.store.pushes.load(Ordering::Relaxed), 0);
+    let noted = exchange.write(Arc::new(registry(vec![station("ST-2", "二号站")]))).await;
+    assert!(matches!(&noted, Err(Error::Stop { .. })), "{noted:?}");
+    assert_eq!(drain(&successor, NOW).await, Step::Idle);
+    assert_eq!(scene.store.pushes.load(Ordering::Relaxed), 2, "each of the two rows of a station once");
+}
