@@ -57,11 +57,33 @@ pub fn consumer(settings: &KafkaSettings, group: &str) -> Result<BaseConsumer, E
         .map_err(|error| Error::Kafka { what: "creating a consumer".to_owned(), error })
 }
 
-/// The present watermarks of every partition of every input topic, sorted by topic and partition.
+/// The present watermarks of every partition of every input topic, sorted by topic and partition. Waits for leaders that
+/// are being chosen.
 ///
 /// # Errors
 /// When the brokers do not answer, or a topic does not exist.
 pub fn watermarks(consumer: &BaseConsumer, settings: &KafkaSettings) -> Result<Vec<Watermark>, Error> {
+    let begun = Instant::now();
+    loop {
+        match ask_for_all(consumer, settings) {
+            Err(Error::Kafka { error, .. }) if lacks_leader(&error) && begun.elapsed() < ANSWER_WITHIN => {
+                thread::sleep(RETRY_PAUSE);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Whether a partition has no leader for a moment, as when its topic was just made or a broker left.
+fn lacks_leader(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        FencedLeaderEpoch, LeaderNotAvailable, NotLeaderForPartition, UnknownLeaderEpoch,
+    };
+    let passing = [FencedLeaderEpoch, LeaderNotAvailable, NotLeaderForPartition, UnknownLeaderEpoch];
+    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
+}
+
+fn ask_for_all(consumer: &BaseConsumer, settings: &KafkaSettings) -> Result<Vec<Watermark>, Error> {
     let mut marks = Vec::new();
     for &topic in INPUTS {
         let name = settings.topic(topic);
@@ -225,4 +247,19 @@ fn adopt(marks: &mut Vec<Watermark>, fresh: Vec<Watermark>) {
         }
     }
     marks.sort_by_key(|mark| (mark.topic, mark.partition));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case::a_topic_was_just_made(RDKafkaErrorCode::NotLeaderForPartition, true)]
+    #[case::its_leader_changed(RDKafkaErrorCode::FencedLeaderEpoch, true)]
+    #[case::nobody_answers(RDKafkaErrorCode::OperationTimedOut, false)]
+    #[case::it_is_not_there(RDKafkaErrorCode::UnknownTopicOrPartition, false)]
+    fn only_a_leader_is_waited_for(#[case] code: RDKafkaErrorCode, #[case] waits: bool) {
+        assert_eq!(lacks_leader(&KafkaError::MetadataFetch(code)), waits);
+        assert_eq!(lacks_leader(&KafkaError::OffsetFetch(code)), waits);
+    }
 }
