@@ -136,7 +136,8 @@ async fn a_broker_that_dies_halts_and_comes_back_costs_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_broker_costs_time_and_nothing_else() {
     let broker = Service::kafka();
-    let site = Site::with_broker(&broker, "slow_broker", "epoch_ms = 50\n");
+    let site =
+        Site::with_broker(&broker, "slow_broker", "epoch_ms = 50\n---\n[operations]\nsource_seconds = 15\n");
     let (mut process, mut accepted) = begin(&site).await;
     let working = async {
         for number in 1..=6 {
