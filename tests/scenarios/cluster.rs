@@ -31,7 +31,7 @@ async fn two_processes_are_one_dataflow_and_end_together() {
     let plan = Plan { hours: 30, faults_per_kind: 1, intervals, ..Plan::of(size) };
     let sent = site.simulate(&plan, plan_faults(&plan)).await;
 
-    for (dies, share) in [(1, 0.25), (0, 0.55)] {
+    for (dies, share) in [(1, 0.15), (0, 0.35)] {
         let mut processes = start(&site);
         until("readings arrive", Duration::from_secs(120), async || {
             processes.iter_mut().for_each(Process::must_run);

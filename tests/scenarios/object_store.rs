@@ -58,11 +58,11 @@ async fn a_killed_pipeline_goes_on_from_a_bucket() {
     site.nuanliu(&["migrate"]);
     let size = Size { plants: 1, branches: 1, boiler_houses: 0, stations: 3, rooms: 4, clean_devices: 4 };
     let intervals = Intervals { clean_device: 5, ..Intervals::default() };
-    let plan = Plan { hours: 12, faults_per_kind: 1, intervals, ..Plan::of(size) };
+    let plan = Plan { hours: 24, faults_per_kind: 1, intervals, ..Plan::of(size) };
     let sent = site.simulate(&plan, plan_faults(&plan)).await;
 
     let mut known: Vec<String> = Vec::new();
-    for share in [0.3, 0.6] {
+    for share in [0.15, 0.3] {
         let mut process = site.start(&["run"]);
         until("readings and checkpoints arrive", SOON, async || {
             process.must_run();
