@@ -287,12 +287,11 @@ impl Ledger {
         }
         let before = self.file.metadata()?.len();
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
+        if let Err(error) = written.and_then(|()| self.must_be_newest()) {
             // What was not acknowledged must not be found by the next reader.
             let _ = self.file.set_len(before);
             return Err(error);
         }
-        self.must_be_newest()?;
         lines.into_iter().for_each(|line| self.apply(line));
         Ok(())
     }
