@@ -229,6 +229,6 @@ mod tests {
     fn what_fits_takes_half() {
         let narrow = Sums::from(vec![i64::from(i32::MAX), i64::from(i32::MIN), 7]);
         assert_eq!(narrow.heap_bytes(), 12);
-        assert_eq!(Sums::from(vec![i64::from(i32::MAX) + 1, 7]).heap_bytes() % 8, 0);
+        assert!(matches!(Sums::from(vec![i64::from(i32::MAX) + 1, 7]), Sums::Wide(_)));
     }
 }
