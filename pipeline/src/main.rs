@@ -6,6 +6,7 @@
 use clap::Parser;
 use pipeline::command::{self, CommandLine};
 
+/// Its settings are in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
