@@ -1,9 +1,15 @@
 //! What an object remembers of one metric: values, marks and limits.
 
 use schemas::MetricId;
-use serde::{Deserialize, Serialize};
 
-use super::{mark::Mark, neighbours::State, ring::Ring, rule::Rule, saved::SavedColumn, values::Values};
+use super::{
+    mark::Mark,
+    neighbours::State,
+    ring::Ring,
+    rule::{self, Rule},
+    saved::{SavedColumn, SavedStates},
+    values::Values,
+};
 
 /// One metric's cells, one per row of its object; a cell is empty when the row's report did not have the metric. Which
 /// cell is of which row is said by the ring of the object's rows: as it is, for [`Column::insert`] as it was before.
@@ -13,15 +19,22 @@ pub struct Column {
     pub metric: MetricId,
     /// Which of the object's [`States`] is its own; `None` for a metric without tests of neighbours.
     pub states: Option<u16>,
-    /// The range that the registry gives for the object, where it gives one.
-    pub range: Option<Box<(f64, f64)>>,
     values: Values,
-    /// No cells while every remembered mark is clean, which is the rule.
+    /// What most columns do not have.
+    rare: Option<Box<Rare>>,
+}
+
+/// What a column has beside its values when something is special about it.
+#[derive(Debug, Default, PartialEq)]
+struct Rare {
+    /// The range that the registry gives for the object.
+    range: Option<(f64, f64)>,
+    /// No cells while every remembered mark is clean.
     marks: Box<[Mark]>,
 }
 
 /// Where the tests of neighbours stand.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct States {
     /// What the forgotten readings leave behind.
     pub floor: State,
@@ -31,14 +44,26 @@ pub struct States {
 
 impl States {
     /// Before the first reading.
-    pub const NEW: States = States { floor: State::Empty, tail: State::Empty };
+    pub const NEW: States = States { floor: State::EMPTY, tail: State::EMPTY };
+
+    /// What was restored, for a metric as this version's catalogue has it.
+    #[must_use]
+    pub fn restored(saved: SavedStates, counter: bool) -> States {
+        States { floor: State::restored(saved.floor, counter), tail: State::restored(saved.tail, counter) }
+    }
+
+    /// How they are saved.
+    #[must_use]
+    pub fn saved(self, counter: bool) -> SavedStates {
+        SavedStates { floor: self.floor.saved(counter), tail: self.tail.saved(counter) }
+    }
 }
 
 impl Column {
     /// A column of empty cells.
     #[must_use]
     pub fn new(metric: MetricId, states: Option<u16>, ring: Ring) -> Column {
-        Column { metric, states, range: None, values: Values::new(ring), marks: Box::default() }
+        Column { metric, states, values: Values::new(ring), rare: None }
     }
 
     /// A column that was restored, as this version's catalogue has its metric; its range follows from the registry.
@@ -54,22 +79,52 @@ impl Column {
         if decimals != rule.scale {
             values = values.rescaled(ring, decimals, rule.scale);
         }
-        let clean = restored.marks.is_empty();
-        let marks = if clean { Box::default() } else { ring.fill(Mark::CLEAN, restored.marks) };
-        Column { values, marks, ..Column::new(metric, states, Ring::default()) }
+        let mut column = Column { values, ..Column::new(metric, states, Ring::default()) };
+        if !restored.marks.is_empty() {
+            column.rare().marks = ring.fill(Mark::CLEAN, restored.marks);
+        }
+        column
     }
 
     /// How it is saved.
     #[must_use]
     pub fn saved(&self, states: &[States], ring: Ring) -> SavedColumn {
-        let marked = if self.marks.is_empty() { Ring::default() } else { ring };
+        let counter = rule::is_counter(self.metric.metric());
+        let marked = if self.marks().is_empty() { Ring::default() } else { ring };
         SavedColumn {
             metric: self.metric.code().into(),
             decimals: self.metric.metric().decimals,
-            states: self.states.map(|at| Box::new(states[usize::from(at)])),
+            states: self.states.map(|at| Box::new(states[usize::from(at)].saved(counter))),
             values: self.values.saved(ring),
-            marks: marked.cells().map(|cell| self.marks[cell]).collect(),
+            marks: marked.cells().map(|cell| self.marks()[cell]).collect(),
         }
+    }
+
+    /// The range that the registry gives for the object, where it gives one.
+    #[inline]
+    #[must_use]
+    pub fn range(&self) -> Option<(f64, f64)> {
+        self.rare.as_ref()?.range
+    }
+
+    /// Takes the range that the registry gives.
+    pub fn limit(&mut self, range: Option<(f64, f64)>) {
+        if range.is_some() || self.rare.is_some() {
+            self.rare().range = range;
+            self.forget_rare();
+        }
+    }
+
+    fn marks(&self) -> &[Mark] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.marks)
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn forget_rare(&mut self) {
+        self.rare = self.rare.take().filter(|rare| **rare != Rare::default());
     }
 
     /// The value in a row.
@@ -83,7 +138,10 @@ impl Column {
     #[inline]
     #[must_use]
     pub fn mark(&self, ring: Ring, row: usize) -> Mark {
-        if self.marks.is_empty() { Mark::CLEAN } else { self.marks[ring.cell(row)] }
+        match self.marks() {
+            [] => Mark::CLEAN,
+            marks => marks[ring.cell(row)],
+        }
     }
 
     /// The value in a row, unless it is impossible.
@@ -103,16 +161,17 @@ impl Column {
     /// Writes a mark into a row.
     #[inline]
     pub fn set_mark(&mut self, ring: Ring, row: usize, mark: Mark) {
-        if !self.marks.is_empty() || mark != Mark::CLEAN {
+        if !self.marks().is_empty() || mark != Mark::CLEAN {
             self.write_mark(ring, row, mark);
         }
     }
 
     fn write_mark(&mut self, ring: Ring, row: usize, mark: Mark) {
-        if self.marks.is_empty() {
-            self.marks = ring.fill(Mark::CLEAN, []);
+        let marks = &mut self.rare().marks;
+        if marks.is_empty() {
+            *marks = ring.fill(Mark::CLEAN, []);
         }
-        let before = std::mem::replace(&mut self.marks[ring.cell(row)], mark);
+        let before = std::mem::replace(&mut marks[ring.cell(row)], mark);
         if before != Mark::CLEAN {
             self.forget_clean_marks(ring);
         }
@@ -139,15 +198,15 @@ impl Column {
     #[inline]
     pub fn insert(&mut self, ring: Ring, row: usize) {
         self.values.insert(ring, row);
-        if !self.marks.is_empty() {
-            ring.insert(&mut self.marks, row, Mark::CLEAN);
+        if let Some(rare) = self.rare.as_mut().filter(|rare| !rare.marks.is_empty()) {
+            ring.insert(&mut rare.marks, row, Mark::CLEAN);
         }
     }
 
     /// Removes the first cell; `ring` is what is left.
     #[inline]
     pub fn remove_first(&mut self, first: usize, ring: Ring) {
-        if !self.marks.is_empty() && self.marks[first] != Mark::CLEAN {
+        if self.marks().get(first).is_some_and(|mark| *mark != Mark::CLEAN) {
             self.forget_clean_marks(ring);
         }
     }
@@ -155,18 +214,26 @@ impl Column {
     /// Removes every cell and gives back the space.
     pub fn remove_all(&mut self) {
         self.values = Values::new(Ring::default());
-        self.marks = Box::default();
+        self.forget_marks();
     }
 
     fn forget_clean_marks(&mut self, ring: Ring) {
-        if ring.cells().all(|cell| self.marks[cell] == Mark::CLEAN) {
-            self.marks = Box::default();
+        let marks = self.marks();
+        if ring.cells().all(|cell| marks[cell] == Mark::CLEAN) {
+            self.forget_marks();
+        }
+    }
+
+    fn forget_marks(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.marks = Box::default();
+            self.forget_rare();
         }
     }
 
     #[cfg(test)]
     pub fn heap_bytes(&self) -> usize {
-        let range = self.range.as_deref().map_or(0, size_of_val);
-        range + self.values.heap_bytes() + size_of_val(&self.marks[..])
+        let rare = self.rare.as_deref().map_or(0, size_of_val);
+        rare + self.values.heap_bytes() + size_of_val(self.marks())
     }
 }

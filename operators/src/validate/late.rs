@@ -43,7 +43,7 @@ impl Series {
             }
             let column = self.column(hint, reading.metric, profile, work.rules);
             let rule = &work.rules[usize::from(reading.metric.0)];
-            let own = arrival.and(rule.own(reading, self.columns[column].range.as_deref().copied()));
+            let own = arrival.and(rule.own(reading, self.columns[column].range()));
             match self.known(column, report.observed_at, rule) {
                 Some((_, value)) if value == reading.value => {
                     repeated += 1;

@@ -9,11 +9,11 @@
 //! what is left when impossible values are taken out, with times to the millisecond.
 
 use schemas::{Millis, QualityTest, time};
-use serde::{Deserialize, Serialize};
 
 use super::{
     mark::{Gravity, Mark},
     rule::{Flat, Rule},
+    saved::SavedState,
 };
 
 /// A value at a time.
@@ -24,27 +24,60 @@ pub const RESET_SHARE: f64 = 0.01;
 /// A counter that counts on for this long at a lower level is believed again.
 pub const RESTART_AFTER: Millis = time::DAY;
 
-/// What the readings so far leave behind for the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum State {
-    /// Nothing was read yet.
-    Empty,
-    /// A quantity that goes up and down.
-    Gauge {
-        /// The last reading.
-        last: Point,
-        /// Since when the value has not changed.
-        since: Millis,
-        /// Least and greatest value since then.
-        span: (f64, f64),
-    },
-    /// A counter.
-    Counter {
-        /// The last reading that was believed.
-        high: Point,
-        /// Where the counter has stood since it fell, and its last value there.
-        fallen: Option<(Point, f64)>,
-    },
+/// What the readings so far leave behind for the next one. `NaN`, which no value is, stands where there is nothing: a city
+/// has two of these for every series.
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    /// The last reading, of a counter the last that was believed; `NaN` before the first.
+    last: Point,
+    /// Since when the value has not changed; of a counter since when it stands where it fell to.
+    since: Millis,
+    /// Least and greatest value since then; of a counter the value it fell to and its last one there, `NaN` when it has
+    /// not fallen.
+    span: (f64, f64),
+}
+
+impl State {
+    /// Before the first reading.
+    pub const EMPTY: State = State { last: (0, f64::NAN), since: 0, span: (f64::NAN, f64::NAN) };
+
+    /// What was restored. The state of a counter says nothing of a quantity that goes up and down, nor the other way
+    /// round, where a metric has become the other.
+    #[must_use]
+    pub fn restored(saved: SavedState, counter: bool) -> State {
+        match saved {
+            SavedState::Gauge { last, since, span } if !counter => State { last, since, span },
+            SavedState::Counter { high, fallen: Some(((since, bottom), before)) } if counter => {
+                State { last: high, since, span: (bottom, before) }
+            }
+            SavedState::Counter { high, fallen: None } if counter => State::believed(high),
+            _ => State::EMPTY,
+        }
+    }
+
+    /// How it is saved.
+    #[must_use]
+    pub fn saved(self, counter: bool) -> SavedState {
+        match (self.is_empty(), counter) {
+            (true, _) => SavedState::Empty,
+            (false, true) => SavedState::Counter { high: self.last, fallen: self.fallen() },
+            (false, false) => SavedState::Gauge { last: self.last, since: self.since, span: self.span },
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.last.1.is_nan()
+    }
+
+    /// A counter that has just been believed.
+    fn believed(high: Point) -> State {
+        State { last: high, ..State::EMPTY }
+    }
+
+    /// Where a counter has stood since it fell, and its last value there.
+    fn fallen(&self) -> Option<(Point, f64)> {
+        (!self.span.0.is_nan()).then_some(((self.since, self.span.0), self.span.1))
+    }
 }
 
 /// Judges one reading and takes it into the state. `next` is the reading after it, if there is one yet.
@@ -55,10 +88,11 @@ pub fn step(state: &mut State, rule: &Rule, point: Point, next: Option<Point>) -
 
 fn step_gauge(state: &mut State, rule: &Rule, point: Point, next: Option<Point>) -> Mark {
     let (at, value) = point;
-    let State::Gauge { last, since, span } = *state else {
-        *state = State::Gauge { last: point, since: at, span: (value, value) };
+    if state.is_empty() {
+        *state = State { last: point, since: at, span: (value, value) };
         return Mark::CLEAN;
-    };
+    }
+    let State { last, since, span } = *state;
     let mut mark = rate_of_change(rule, last, point);
     if let (Some(limit), Some(next)) = (rule.spike, next) {
         mark = mark.and(spike(limit, last.1, value, next.1));
@@ -70,7 +104,7 @@ fn step_gauge(state: &mut State, rule: &Rule, point: Point, next: Option<Point>)
     if let Some(flat) = rule.flat {
         mark = mark.and(flat_line(flat, at - since));
     }
-    *state = State::Gauge { last: point, since, span };
+    *state = State { last: point, since, span };
     mark
 }
 
@@ -119,36 +153,69 @@ fn flat_line(flat: Flat, unchanged: Millis) -> Mark {
 ///   day where it fell to is another meter.
 fn step_counter(state: &mut State, rule: &Rule, point: Point, next: Option<Point>) -> Mark {
     let (at, value) = point;
-    let State::Counter { high, fallen } = *state else {
-        *state = State::Counter { high: point, fallen: None };
+    if state.is_empty() {
+        *state = State::believed(point);
         return Mark::CLEAN;
-    };
+    }
+    let high = state.last;
     if value >= high.1 {
         if next.is_some_and(|(_, after)| after < value && after >= high.1) {
             return Mark::CLEAN.with(QualityTest::Spike, Gravity::Fail);
         }
-        *state = State::Counter { high: point, fallen: None };
+        *state = State::believed(point);
         return rate_of_change(rule, high, point);
     }
     let counts_on = next.is_some_and(|(later, after)| {
         after > value && after < high.1 && plausible(rule, after - value, later - at)
     });
-    let (bottom, before) = fallen.unwrap_or((point, value));
+    let (bottom, before) = state.fallen().unwrap_or((point, value));
     let bottom = if value >= before { bottom } else { point };
     let reset = value <= high.1 * RESET_SHARE && counts_on;
     if reset || at - bottom.0 >= RESTART_AFTER && value > bottom.1 {
-        *state = State::Counter { high: point, fallen: None };
+        *state = State::believed(point);
         Mark::CLEAN.with(QualityTest::CounterReset, Gravity::Noted)
     } else {
-        *state = State::Counter { high, fallen: Some((bottom, value)) };
+        *state = State { last: high, since: bottom.0, span: (bottom.1, value) };
         Mark::CLEAN.with(QualityTest::CounterFall, Gravity::Fail)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::validate::tests::id;
+
+    fn states() -> impl Strategy<Value = SavedState> {
+        let value = || prop_oneof![Just(-0.0), Just(0.0), -1e300..1e300, -50.0..50.0];
+        let point = move || (any::<Millis>(), value());
+        prop_oneof![
+            Just(SavedState::Empty),
+            (point(), any::<Millis>(), (value(), value()))
+                .prop_map(|(last, since, span)| SavedState::Gauge { last, since, span }),
+            (point(), prop::option::of((point(), value())))
+                .prop_map(|(high, fallen)| SavedState::Counter { high, fallen }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_state_is_restored_as_it_was_saved(saved in states()) {
+            let counter = matches!(saved, SavedState::Counter { .. });
+            // As text, since -0.0 equals 0.0.
+            let told = |saved: SavedState| format!("{saved:?}");
+            prop_assert_eq!(told(State::restored(saved, counter).saved(counter)), told(saved));
+            prop_assert!(State::restored(saved, !counter).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_state_takes_forty_bytes() {
+        assert_eq!(size_of::<State>(), 40);
+    }
 
     /// One letter per reading: `.` good, `n` noted, `s` suspect, `f` failed; then the tests that spoke, in order.
     fn judged(code: &str, minutes: i64, values: &[f64]) -> (String, Vec<&'static str>) {
@@ -158,7 +225,7 @@ mod tests {
             .enumerate()
             .map(|(n, value)| (n as Millis * minutes * time::MINUTE, *value))
             .collect();
-        let mut state = State::Empty;
+        let mut state = State::EMPTY;
         let (mut letters, mut tests) = (String::new(), Vec::new());
         for (n, point) in points.iter().enumerate() {
             let mark = step(&mut state, &rule, *point, points.get(n + 1).copied());

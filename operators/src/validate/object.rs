@@ -15,7 +15,7 @@ use super::{
     neighbours::{Point, step},
     rows::{Row, Rows},
     rule::{self, Rule},
-    saved::SavedSeries,
+    saved::{SavedSeries, SavedStates},
     work::Work,
 };
 use crate::{
@@ -94,10 +94,10 @@ impl Series {
     }
 
     /// Adds the states of a column whose metric has tests of neighbours, and says where they are.
-    fn begin_states(&mut self, rule: &Rule, known: Option<States>) -> Option<u16> {
+    fn begin_states(&mut self, rule: &Rule, known: Option<SavedStates>) -> Option<u16> {
         rule.compares().then(|| {
             self.states.reserve_exact(1);
-            self.states.push(known.unwrap_or(States::NEW));
+            self.states.push(known.map_or(States::NEW, |saved| States::restored(saved, rule.counter)));
             (self.states.len() - 1) as u16
         })
     }
@@ -126,7 +126,7 @@ impl Series {
         self.arrives_within =
             within.map_or(rule::ARRIVES_WITHIN, |seconds| (seconds * SECOND as f64) as Millis);
         for column in &mut self.columns {
-            column.range = device_range(profile, &self.object.device, column.metric);
+            column.limit(device_range(profile, &self.object.device, column.metric));
         }
     }
 
@@ -163,7 +163,7 @@ impl Series {
                 work.reject_twice(report, reading);
                 continue;
             }
-            let own = arrival.and(rule.own(reading, self.columns[index].range.as_deref().copied()));
+            let own = arrival.and(rule.own(reading, self.columns[index].range()));
             let mark = if rule.compares() && !own.impossible() {
                 let (mark, remark) = self.append(index, rule, (report.observed_at, reading.value));
                 remarks.extend(remark.map(|row| (row, index)));
@@ -209,7 +209,7 @@ impl Series {
             }
             let index = self.column(hint, reading.metric, profile, work.rules);
             let rule = &work.rules[usize::from(reading.metric.0)];
-            let own = arrival.and(rule.own(reading, self.columns[index].range.as_deref().copied()));
+            let own = arrival.and(rule.own(reading, self.columns[index].range()));
             work.reports.add(check(reading.metric, reading.value, own, Change::New));
         }
         work.emit(&self.object, (report.observed_at, report.received_at));
@@ -247,7 +247,7 @@ impl Series {
         self.columns.iter().position(|column| column.metric == metric).unwrap_or_else(|| {
             let states = self.begin_states(&rules[usize::from(metric.0)], None);
             let mut column = Column::new(metric, states, self.rows.ring());
-            column.range = device_range(profile, &self.object.device, metric);
+            column.limit(device_range(profile, &self.object.device, metric));
             self.columns.reserve_exact(1);
             self.columns.push(column);
             self.columns.len() - 1
@@ -315,9 +315,9 @@ pub(super) fn check(metric: MetricId, value: f64, mark: Mark, change: Change) ->
 }
 
 /// The range that the registry gives for a metric of an object: attributes `{metric}_min` and `{metric}_max`.
-fn device_range(profile: &Profile, device: &str, metric: MetricId) -> Option<Box<(f64, f64)>> {
+fn device_range(profile: &Profile, device: &str, metric: MetricId) -> Option<(f64, f64)> {
     let limit = |side: &str| profile.number(device, &format!("{}_{side}", metric.code()));
     let (least, greatest) = (limit("min"), limit("max"));
     (least.is_some() || greatest.is_some())
-        .then(|| Box::new((least.unwrap_or(f64::NEG_INFINITY), greatest.unwrap_or(f64::INFINITY))))
+        .then(|| (least.unwrap_or(f64::NEG_INFINITY), greatest.unwrap_or(f64::INFINITY)))
 }

@@ -59,7 +59,7 @@ impl Rule {
         Rule {
             range: (metric.min, metric.max),
             state: metric.kind == MetricKind::State,
-            counter: metric.kind == MetricKind::Counter,
+            counter: is_counter(metric),
             scale: 10f64.powi(i32::from(metric.decimals)),
             spike: metric.spike,
             max_rate: metric.max_rate,
@@ -92,6 +92,12 @@ impl Rule {
         }
         mark
     }
+}
+
+/// Whether a metric counts up until it is reset.
+#[must_use]
+pub fn is_counter(metric: &Metric) -> bool {
+    metric.kind == MetricKind::Counter
 }
 
 /// What a report's times say about all of its readings.

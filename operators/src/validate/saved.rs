@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     Validate,
-    column::States,
     mark::Mark,
+    neighbours::Point,
     object::Series,
     rows::{Near, Row},
 };
@@ -127,9 +127,39 @@ pub struct SavedColumn {
     pub(super) metric: Code,
     /// The decimals that its packed values count.
     pub(super) decimals: u8,
-    pub(super) states: Option<Box<States>>,
+    pub(super) states: Option<Box<SavedStates>>,
     pub(super) values: SavedValues,
     pub(super) marks: Vec<Mark>,
+}
+
+/// Where the tests of neighbours stand, before the remembered readings and before the newest of them.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct SavedStates {
+    pub(super) floor: SavedState,
+    pub(super) tail: SavedState,
+}
+
+/// What the readings of a metric leave behind for the next one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum SavedState {
+    /// Nothing was read yet.
+    Empty,
+    /// A quantity that goes up and down.
+    Gauge {
+        /// The last reading.
+        last: Point,
+        /// Since when the value has not changed.
+        since: Millis,
+        /// Least and greatest value since then.
+        span: (f64, f64),
+    },
+    /// A counter.
+    Counter {
+        /// The last reading that was believed.
+        high: Point,
+        /// Where the counter has stood since it fell, and its last value there.
+        fallen: Option<(Point, f64)>,
+    },
 }
 
 /// The values of a metric, in the order of the rows.

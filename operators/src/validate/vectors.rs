@@ -25,7 +25,7 @@ fn numbers(list: &str) -> Vec<f64> {
 }
 
 fn marks(rule: &Rule, points: &[Point]) -> Vec<Mark> {
-    let mut state = State::Empty;
+    let mut state = State::EMPTY;
     let next = |n: usize| points.get(n + 1).copied();
     points.iter().enumerate().map(|(n, point)| step(&mut state, rule, *point, next(n))).collect()
 }
