@@ -508,6 +508,36 @@ async fn mqtt_acknowledges_after_delivery_and_on_the_connection_that_brought_the
     running.abort();
 }
 
+/// A broker that is killed forgets what it had not saved, though it has told the devices that it has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt_stores_what_it_has_taken_though_the_connection_is_lost() {
+    const MESSAGES: u8 = 100;
+    let (cluster, kafka, intake) = switchable().await;
+    let broker = FakeBroker::new().await;
+    let settings =
+        mqtt::Settings { broker: broker.url(), version: "3.1.1".to_owned(), ..mqtt::Settings::default() };
+    let running = tokio::spawn(mqtt::Connector::new(settings, intake).unwrap().run(pending()));
+    let mut session = broker.session(0).await;
+    for number in 1..=MESSAGES {
+        // Half of them while nothing can be stored.
+        if number == MESSAGES / 2 {
+            cluster.broker_down(1).unwrap();
+        }
+        let at = THEN + i64::from(number) * 1_000;
+        publish(&mut session, number, &report("ST-1", at, &json!({ "voltage": 220 })).to_string()).await;
+    }
+    // The last ones and the end of the connection arrive together.
+    drop(session);
+    cluster.broker_up(1).unwrap();
+    let _next = broker.session(1).await;
+    assert_eq!(
+        reports(&kafka).len(),
+        usize::from(MESSAGES),
+        "everything is stored before the next connection"
+    );
+    running.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mqtt_stops_reading_while_kafka_does_not_confirm_and_acknowledges_in_order() {
     const MESSAGES: u16 = 2_500;

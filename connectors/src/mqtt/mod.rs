@@ -2,8 +2,8 @@
 //!
 //! Enters: messages of a broker, MQTT 5 or 3.1.1, QoS 1, shared subscriptions, TLS. Leaves: reports and rejects on
 //! Kafka. Guarantees: a message is acknowledged only after Kafka's delivery report of everything in it, and only on the
-//! connection that brought it; what is not acknowledged the broker sends again. An unreadable payload becomes a reject
-//! with its bytes and is acknowledged then.
+//! connection that brought it; what is not acknowledged the broker sends again; what was taken is stored also when the
+//! connection is lost before. An unreadable payload becomes a reject with its bytes and is acknowledged then.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,6 +19,7 @@ mod session;
 pub use profile::{Format, Profile, Profiles};
 
 use link::Address;
+use session::End;
 
 /// The `[mqtt]` section.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -192,11 +193,9 @@ impl Connector {
                 () = &mut shutdown => return Ok(()),
                 () = self.ready() => {}
             }
-            let outcome = session::serve(&self.shared, &mut shutdown, &connected, &mut backoff).await;
-            connected.set(0);
-            match outcome {
-                Ok(()) => return Ok(()),
-                Err(detail) => tracing::warn!(broker, detail, "mqtt connection ended"),
+            match session::serve(&self.shared, &mut shutdown, &connected, &mut backoff).await {
+                End::Shutdown => return Ok(()),
+                End::Lost => {}
             }
             telemetry().mqtt_reconnects.with_label_values(&[&broker]).inc();
             tokio::select! {

@@ -2,8 +2,8 @@
 //!
 //! Enters: messages. Leaves: groups of them on Kafka, acknowledgements. Guarantees: messages are handed to Kafka in the
 //! order in which they came, and acknowledged in that order once Kafka has confirmed them; no more wait than the settings
-//! allow, then nothing is read from the broker; what Kafka does not confirm is tried again as long as the connection
-//! lasts, afterwards the broker sends it again.
+//! allow, then nothing is read from the broker; what Kafka does not confirm is tried again, also when the connection is
+//! lost meanwhile: a broker that was killed may not have it any more.
 
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -38,38 +38,53 @@ const GROUP: usize = 256;
 const FINISHING: Duration = Duration::from_secs(15);
 const PARTING: Duration = Duration::from_secs(2);
 
-/// Serves one connection; `Ok` after a shutdown.
-///
-/// # Errors
-/// Why the connection has ended.
+/// How a connection has ended.
+pub enum End {
+    /// By itself: another is made.
+    Lost,
+    /// With the process.
+    Shutdown,
+}
+
+/// Serves one connection.
 pub async fn serve(
     shared: &Arc<Shared>,
     shutdown: &mut Pin<&mut impl Future<Output = ()>>,
     connected: &IntGauge,
     backoff: &mut Backoff,
-) -> Result<(), String> {
+) -> End {
     let (sender, receiver) = link::open(&shared.options);
     let mut session = Session { shared: Arc::clone(shared), sender, waiting: Waiting::default() };
     let mut arrived = Vec::new();
     let mut next = std::pin::pin!(receiver.next());
-    loop {
+    let lost = loop {
         tokio::select! {
             biased;
-            () = &mut *shutdown => break,
+            () = &mut *shutdown => break None,
             acks = session.waiting.first() => session.acknowledge(acks),
             (receiver, event) = &mut next, if arrived.len() < GROUP && session.has_room() => {
                 next.set(receiver.next());
-                match event? {
-                    Event::Message { topic, payload, ack } => {
-                        session.waiting.add(payload.len());
-                        arrived.push(Message::new(topic, payload, ack));
-                    }
-                    other => session.on(other, connected, backoff)?,
+                match event.and_then(|event| session.on(event, connected, backoff)) {
+                    Ok(message) => arrived.extend(message),
+                    Err(detail) => break Some(detail),
                 }
             }
             // Nothing more is there at this moment.
             () = std::future::ready(()), if !arrived.is_empty() => session.take(std::mem::take(&mut arrived)),
         }
+    };
+    connected.set(0);
+    if let Some(detail) = lost {
+        tracing::warn!(broker = %shared.options.address, detail, "mqtt connection ended");
+        session.take(arrived);
+        let mut end = End::Lost;
+        let deadline = async {
+            shutdown.await;
+            end = End::Shutdown;
+            tokio::time::sleep(FINISHING).await;
+        };
+        session.store_until(deadline).await;
+        return end;
     }
     // What was begun is finished. Messages that were not begun are left to the broker, as those that arrive meanwhile.
     let deadline = tokio::time::sleep(FINISHING);
@@ -83,7 +98,10 @@ pub async fn serve(
             acks = session.waiting.first() => session.acknowledge(acks),
             (receiver, event) = &mut next => match event {
                 Ok(_) => next.set(receiver.next()),
-                Err(_) => return Ok(()),
+                Err(_) => {
+                    session.store_until(deadline).await;
+                    return End::Shutdown;
+                }
             },
         }
     }
@@ -95,7 +113,7 @@ pub async fn serve(
         };
         let _ = tokio::time::timeout(PARTING, parting).await;
     }
-    Ok(())
+    End::Shutdown
 }
 
 struct Session {
@@ -105,7 +123,13 @@ struct Session {
 }
 
 impl Session {
-    fn on(&mut self, event: Event, connected: &IntGauge, backoff: &mut Backoff) -> Result<(), String> {
+    /// Takes in what has happened; gives the message, if it is one.
+    fn on(
+        &mut self,
+        event: Event,
+        connected: &IntGauge,
+        backoff: &mut Backoff,
+    ) -> Result<Option<Message>, String> {
         let broker = self.shared.options.address.to_string();
         match event {
             Event::Connected { session_present } => {
@@ -125,9 +149,13 @@ impl Session {
             Event::Subscribed { refused } => {
                 return Err(format!("the broker refuses to subscribe {}", refused.join(", ")));
             }
-            Event::Message { .. } | Event::Other => {}
+            Event::Message { topic, payload, ack } => {
+                self.waiting.add(payload.len());
+                return Ok(Some(Message::new(topic, payload, ack)));
+            }
+            Event::Other => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether another message of any size may be taken.
@@ -143,6 +171,21 @@ impl Session {
         let started = start(&shared, &messages);
         let task = tokio::spawn(async move { store(&shared, messages, started).await });
         self.waiting.groups.push_back(Group { task, size });
+    }
+
+    /// Waits until Kafka has everything that a lost connection has brought: nobody can be told, and a broker that was killed
+    /// may not have it any more.
+    async fn store_until(mut self, deadline: impl Future<Output = ()>) {
+        let stored = async {
+            while self.waiting.begun() {
+                self.waiting.first().await;
+                self.waiting.remove_first();
+            }
+        };
+        tokio::select! {
+            () = stored => {}
+            () = deadline => tracing::warn!("messages of a lost connection were not stored in time"),
+        }
     }
 
     /// Acknowledges what the first group has come to, which no longer waits.
@@ -208,7 +251,7 @@ impl Waiting {
 }
 
 impl Drop for Waiting {
-    /// Without the connection nobody can be told: the broker will send the messages again.
+    /// What is not stored by now is left to the broker, which will send it again.
     fn drop(&mut self) {
         self.groups.iter().for_each(|group| group.task.abort());
     }
