@@ -21,6 +21,9 @@ use crate::{
     whole_path::{USUAL, drop_database},
 };
 
+/// What several stages go through: a sample there is of the stage that is within, where there is one.
+const COMMON: [&str; 3] = ["operators::flow", "operators::stage", "operators::durable"];
+
 /// Rows of a table; the rest is one row.
 const ROWS: usize = 30;
 
@@ -73,7 +76,8 @@ impl Sample {
             return self.thread.clone();
         }
         let flow = self.frames.iter().rev().find_map(|frame| path_of(frame, &["pipeline::flow"]));
-        let stage = self.frames.iter().rev().find_map(|frame| path_of(frame, &["operators"]));
+        let stages = || self.frames.iter().rev().filter_map(|frame| path_of(frame, &["operators"]));
+        let stage = stages().find(|stage| !COMMON.contains(&stage.as_str())).or_else(|| stages().next());
         let operator = match (flow, stage) {
             // One shell runs several stages.
             (Some(flow), Some(stage)) if flow.ends_with("::stages") => stage,
