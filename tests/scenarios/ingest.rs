@@ -518,11 +518,8 @@ async fn mqtt_stores_what_it_has_taken_though_the_connection_is_lost() {
         mqtt::Settings { broker: broker.url(), version: "3.1.1".to_owned(), ..mqtt::Settings::default() };
     let running = tokio::spawn(mqtt::Connector::new(settings, intake).unwrap().run(pending()));
     let mut session = broker.session(0).await;
+    cluster.broker_down(1).unwrap();
     for number in 1..=MESSAGES {
-        // Half of them while nothing can be stored.
-        if number == MESSAGES / 2 {
-            cluster.broker_down(1).unwrap();
-        }
         let at = THEN + i64::from(number) * 1_000;
         publish(&mut session, number, &report("ST-1", at, &json!({ "voltage": 220 })).to_string()).await;
     }

@@ -88,8 +88,9 @@ enum Source {
 /// The greatest packet that MQTT has. Payloads have a limit of their own, which makes them rejects; a packet refused
 /// here would be sent again for ever.
 const MAX_PACKET: u32 = 268_435_455;
-/// How many packets are read at one go; the library's greatest.
-const READ_AT_ONCE: usize = 128;
+/// Packets that the library hands over at one go. Of several it would keep those that came just before the end of the
+/// connection to itself; a broker that was killed may not have them any more.
+const READ_AT_ONCE: usize = 1;
 
 /// Prepares a connection; it is made by the first call of [`Receiver::next`].
 pub fn open(options: &Options) -> (Sender, Receiver) {
