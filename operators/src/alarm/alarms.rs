@@ -10,9 +10,8 @@ use super::{
     communication::{self, Contact, Deadlines},
     object::{ObjectState, ToldOfSeries},
     position::{Place, Places},
-    rule::Rule,
     saved::SavedObject,
-    threshold::Rules,
+    threshold::{RuleList, Rules},
     transition::sort,
     watch::{Cause, Told},
 };
@@ -180,7 +179,7 @@ impl Alarms {
             let limit = communication::limit(profile, &device);
             let contact = (limit, communication::level(profile, &device));
             let mut state = saved.resume(Rc::clone(&object), &rules, place.clone(), contact);
-            let (judged_by, at) = ((&rules[..], place), (clock, self.settings.horizon));
+            let (judged_by, at) = ((&rules, place), (clock, self.settings.horizon));
             let changed = enforce(&mut state, judged_by, profile, at, &mut self.told, &mut self.silence);
             let number = match changed {
                 true => self.objects.insert(object, state),
@@ -203,7 +202,7 @@ impl Alarms {
             object.contact.repeat(clock, &mut self.silence);
         }
         let rules = self.rules.resolve(profile, &object.object.device);
-        let judged_by = (&rules[..], self.places.of(profile, &object.object.device));
+        let judged_by = (&rules, self.places.of(profile, &object.object.device));
         let at = (clock, self.settings.horizon);
         enforce(object, judged_by, profile, at, &mut self.told, &mut self.silence);
         self.await_arrival(number);
@@ -303,7 +302,7 @@ impl Alarms {
 /// those before.
 fn enforce(
     object: &mut ObjectState,
-    (rules, place): (&[Rc<Rule>], Option<Place>),
+    (rules, place): (&RuleList, Option<Place>),
     profile: &Profile,
     (clock, horizon): (Millis, Millis),
     told: &mut Vec<ToldOfSeries>,

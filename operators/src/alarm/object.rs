@@ -13,6 +13,7 @@ use super::{
     position::{self, Place},
     rule::Rule,
     series::{Series, Taken},
+    threshold::RuleList,
     transition::{Concern, describe_readings},
     watch::{Cause, Told},
 };
@@ -33,10 +34,14 @@ pub struct ObjectState {
     pub contact: Contact,
     /// Whether a series is to be revised before the epoch ends.
     pub dirty: bool,
-    /// One bit per watched metric (modulo 128), so that most readings need no search.
+    /// One bit per metric that has a series (modulo 128), so that most readings need no search.
     pub(super) watched: u128,
+    /// The same for metrics that have rules and no series.
+    pub(super) awaited: u128,
+    /// The rules in force, without that of its place.
+    pub(super) rules: RuleList,
     pub(super) place: Option<Box<Place>>,
-    /// The watched series by metric; first the one of distances, which has none.
+    /// The series that were ever seen and watched, by metric; first the one of distances, which has none.
     pub(super) series: Vec<(Option<MetricId>, Series)>,
 }
 
@@ -44,7 +49,16 @@ impl ObjectState {
     /// An object that reported for the first time.
     #[must_use]
     pub fn new(object: Rc<Object>, contact: Contact) -> ObjectState {
-        ObjectState { object, contact, dirty: false, watched: 0, place: None, series: Vec::new() }
+        ObjectState {
+            object,
+            contact,
+            dirty: false,
+            watched: 0,
+            awaited: 0,
+            rules: RuleList::default(),
+            place: None,
+            series: Vec::new(),
+        }
     }
 
     /// Readings remembered, and the bytes that they and their series take.
@@ -56,40 +70,71 @@ impl ObjectState {
     /// Puts the rules of the profile in force.
     pub fn watch(
         &mut self,
-        rules: &[Rc<Rule>],
+        rules: &RuleList,
         place: Option<Place>,
         clock: Millis,
         told: &mut Vec<ToldOfSeries>,
     ) {
-        for rule in rules {
-            let decimals = rule.metric.map_or(0, |metric| metric.metric().decimals);
-            if let Err(index) = self.series.binary_search_by_key(&rule.metric, |(m, _)| *m) {
-                self.series.reserve_exact(1);
-                self.series.insert(index, (rule.metric, Series::new(decimals)));
-            }
-        }
-        self.watched = 0;
+        self.rules = Rc::clone(rules);
         let moved = self.place.as_deref() != place.as_ref();
         let mut own = Vec::new();
         for (index, (metric, series)) in self.series.iter_mut().enumerate() {
             let place_rule = place.as_ref().map(|place| &place.rule);
-            let wanted: SmallVec<[Rc<Rule>; 2]> =
-                place_rule.into_iter().chain(rules).filter(|rule| rule.metric == *metric).cloned().collect();
+            let wanted = wanted(place_rule.into_iter().chain(rules.iter()), *metric);
             if metric.is_none() && moved {
                 series.restart(clock, Cause::Registry, &mut own);
             }
             self.dirty |= series.watch(&wanted, clock, &mut own);
             told.extend(own.drain(..).map(|(watch, t)| (index, watch, t)));
-            self.watched |= metric.map_or(0, bit);
         }
+        self.mark();
         if moved {
             self.place = place.map(Box::new);
+        }
+    }
+
+    /// Says which metrics have series and which only rules.
+    fn mark(&mut self) {
+        let bits = |metrics: &mut dyn Iterator<Item = Option<MetricId>>| {
+            metrics.flatten().fold(0, |bits, metric| bits | bit(metric))
+        };
+        self.watched = bits(&mut self.series.iter().map(|(metric, _)| *metric));
+        let awaited = |rule: &&Rc<Rule>| self.find(rule.metric).is_err();
+        self.awaited = bits(&mut self.rules.iter().filter(awaited).map(|rule| rule.metric));
+    }
+
+    fn find(&self, metric: Option<MetricId>) -> Result<usize, usize> {
+        self.series.binary_search_by_key(&metric, |(metric, _)| *metric)
+    }
+
+    /// Begins the series of metrics that are watched and usable for the first time.
+    fn begin(&mut self, report: CheckedReport<'_>) {
+        let (usable, before) =
+            (report.readings.iter().filter(|reading| reading.flag.usable()), self.series.len());
+        for reading in usable.filter(|reading| self.awaited & bit(reading.metric) != 0) {
+            let metric = Some(reading.metric);
+            let (Err(place), wanted) = (self.find(metric), wanted(self.rules.iter(), metric)) else {
+                continue;
+            };
+            if !wanted.is_empty() {
+                let mut series = Series::new(reading.metric.metric().decimals);
+                series.watch(&wanted, report.observed_at, &mut Vec::new());
+                self.series.reserve_exact(1);
+                self.series.insert(place, (metric, series));
+            }
+        }
+        if self.series.len() > before {
+            self.mark();
         }
     }
 
     /// Takes the readings of a report. Returns how many came too late to count.
     pub fn read(&mut self, report: CheckedReport<'_>, horizon: Millis, told: &mut Vec<ToldOfSeries>) -> u64 {
         let mut too_late = 0;
+        // Before anything is told, as what is told names the place of its series.
+        if report.readings.iter().any(|reading| self.awaited & bit(reading.metric) != 0) {
+            self.begin(report);
+        }
         if let Some((distance, cause)) = self.distance(report) {
             let taken = self.take(0, report.observed_at, distance, cause, horizon, told);
             too_late += u64::from(taken == Taken::TooLate);
@@ -98,9 +143,7 @@ impl ObjectState {
             if self.watched & bit(reading.metric) == 0 {
                 continue;
             }
-            let Ok(index) = self.series.binary_search_by_key(&Some(reading.metric), |(m, _)| *m) else {
-                continue;
-            };
+            let Ok(index) = self.find(Some(reading.metric)) else { continue };
             let value = reading.flag.usable().then_some(reading.value);
             let taken = self.take(index, report.observed_at, value, cause(reading), horizon, told);
             too_late += u64::from(taken == Taken::TooLate);
@@ -213,6 +256,14 @@ impl ObjectState {
         });
         concern.transition(told, &evidence)
     }
+}
+
+/// The rules about a metric.
+fn wanted<'a>(
+    rules: impl Iterator<Item = &'a Rc<Rule>>,
+    metric: Option<MetricId>,
+) -> SmallVec<[Rc<Rule>; 2]> {
+    rules.filter(|rule| rule.metric == metric).cloned().collect()
 }
 
 fn bit(metric: MetricId) -> u128 {

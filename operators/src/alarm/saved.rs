@@ -52,7 +52,9 @@ impl SavedObject {
             };
             (metric, series.resume(rule_of))
         };
-        let series = self.series.into_iter().map(series).collect();
+        // One that never took a reading begins with its first.
+        let begun = self.series.into_iter().filter(|(_, series)| series.newest() > Millis::MIN);
+        let series = begun.map(series).collect();
         let contact = self.contact.resume(limit, level);
         ObjectState { series, place: place.map(Box::new), ..ObjectState::new(object, contact) }
     }
@@ -134,6 +136,10 @@ const IN_FORCE: u8 = 1;
 const LOW: u8 = 2;
 
 impl SavedSeries {
+    fn newest(&self) -> Millis {
+        last(&self.points).wrapping_add(self.ahead)
+    }
+
     /// The series again. `rule_of` gives its rule of a side: the one in force, and where none is, one that has the name
     /// of the one that was ([`Rule::out_of_force`]).
     #[must_use]
@@ -147,7 +153,7 @@ impl SavedSeries {
             }
         };
         Series {
-            newest: last(&self.points).wrapping_add(self.ahead),
+            newest: self.newest(),
             points: self.points,
             revision: None,
             watches: self.watches.into_iter().map(watch).collect(),

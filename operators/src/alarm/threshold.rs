@@ -3,9 +3,13 @@
 //! Enters: a profile. Leaves: the rules for one of its objects.
 //! Guarantees: the most specific threshold of each (metric, side) wins, whatever their order.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    hash::{Hash, Hasher},
+    rc::Rc,
+    sync::Arc,
+};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::{Code, MetricId, Side, Threshold};
 
 use super::rule::Rule;
@@ -18,11 +22,41 @@ struct Held {
     rule: Rc<Rule>,
 }
 
-/// The rules in force, each held once however many objects it applies to.
+/// The rules that apply to an object, sorted by (metric, side); the same list for all objects to which they apply.
+pub type RuleList = Rc<[Rc<Rule>]>;
+
+/// The rules in force, each held once however many objects it applies to, and so are their lists.
 #[derive(Debug, Default)]
 pub struct Rules {
     /// The newest rule of each threshold; replaced when the threshold changes, so it is bounded by the registry.
     known: FxHashMap<(Code, MetricId, Side), Held>,
+    lists: FxHashSet<Listed>,
+    /// With so many lists, those that no object has any more are let go.
+    sweep: usize,
+}
+
+/// A list, known by the rules themselves: they live as long as it does.
+#[derive(Debug)]
+struct Listed(RuleList);
+
+impl Listed {
+    fn rules(&self) -> impl Iterator<Item = *const Rule> {
+        self.0.iter().map(Rc::as_ptr)
+    }
+}
+
+impl PartialEq for Listed {
+    fn eq(&self, other: &Listed) -> bool {
+        self.rules().eq(other.rules())
+    }
+}
+
+impl Eq for Listed {}
+
+impl Hash for Listed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.rules().for_each(|rule| rule.hash(state));
+    }
 }
 
 impl Rules {
@@ -30,7 +64,7 @@ impl Rules {
     ///
     /// The most specific threshold wins (device, facility, device type, facility kind); when that one is disabled or
     /// has no level, there is no rule.
-    pub fn resolve(&mut self, profile: &Profile, device: &str) -> Vec<Rc<Rule>> {
+    pub fn resolve(&mut self, profile: &Profile, device: &str) -> RuleList {
         let mut winners: Vec<(u8, &Arc<Threshold>)> = Vec::new();
         for threshold in profile.thresholds.iter() {
             let Some(rank) = profile.threshold_rank(threshold, device) else { continue };
@@ -43,7 +77,21 @@ impl Rules {
         }
         winners.retain(|(_, t)| t.enabled && [t.level1, t.level2, t.level3].iter().any(Option::is_some));
         winners.sort_by_key(|(_, t)| (t.metric, t.side));
-        winners.into_iter().map(|(_, threshold)| self.hold(threshold)).collect()
+        let list = winners.into_iter().map(|(_, threshold)| self.hold(threshold)).collect();
+        self.share(Listed(list))
+    }
+
+    fn share(&mut self, list: Listed) -> RuleList {
+        if let Some(known) = self.lists.get(&list) {
+            return Rc::clone(&known.0);
+        }
+        if self.lists.len() >= self.sweep {
+            self.lists.retain(|list| Rc::strong_count(&list.0) > 1);
+            self.sweep = 2 * self.lists.len() + 1_024;
+        }
+        let shared = Rc::clone(&list.0);
+        self.lists.insert(list);
+        shared
     }
 
     fn hold(&mut self, threshold: &Arc<Threshold>) -> Rc<Rule> {
