@@ -17,6 +17,7 @@
 
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::points::Point;
 
@@ -46,11 +47,16 @@ fn unzigzag(n: u64) -> i64 {
     (n >> 1) as i64 ^ -((n & 1) as i64)
 }
 
-/// Makes room a quarter at a time: a million series must not carry half of their bytes empty.
-pub(super) fn grow(bytes: &mut Vec<u8>) {
-    if bytes.capacity() - bytes.len() < 24 {
-        bytes.reserve_exact((bytes.len() / 4).max(40));
+/// Appends the record of `point` to those of its series, and gives the state after it. Room is made a quarter at a time:
+/// a million series must not carry half of their bytes empty.
+pub(super) fn append(bytes: &mut Vec<u8>, state: State, point: Point, decimals: u8) -> State {
+    let mut record = SmallVec::<[u8; 24]>::new();
+    let state = encode(&mut record, state, point, decimals);
+    if bytes.capacity() - bytes.len() < record.len() {
+        bytes.reserve_exact((bytes.len() / 4).max(16).max(record.len()));
     }
+    bytes.extend_from_slice(&record);
+    state
 }
 
 /// Appends the record of `point`, and gives the state after it.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use schemas::Millis;
 
-use super::packing::{State, decode, encode, grow, scale};
+use super::packing::{State, append, decode, encode, scale};
 
 /// One point of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,8 +139,7 @@ impl Points {
             self.count = 1;
             None
         } else if at > self.last.at {
-            grow(&mut self.bytes);
-            self.last = encode(&mut self.bytes, self.last, Point { at, value }, self.decimals);
+            self.last = append(&mut self.bytes, self.last, Point { at, value }, self.decimals);
             self.last_value = value;
             self.count += 1;
             None
@@ -227,7 +226,7 @@ impl Points {
                 self.last = before.state;
                 self.last_value = before.point.value;
                 if let Some(point) = put {
-                    self.last = encode(&mut self.bytes, self.last, point, self.decimals);
+                    self.last = append(&mut self.bytes, self.last, point, self.decimals);
                     self.last_value = point.value;
                 }
             }
@@ -449,6 +448,8 @@ mod tests {
             points.upsert(minute * 60_000, 45.0 + ((minute * 7) % 11) as f64 / 10.0);
         }
         assert!(points.bytes.len() <= 366, "{} bytes for 360 temperatures", points.bytes.len());
+        let room = points.bytes.capacity() - points.bytes.len();
+        assert!(room <= points.bytes.len() / 4 + 16, "room for {room} bytes more");
         let mut jittered = Points::new(3);
         for minute in 0..360i64 {
             jittered.upsert(minute * 60_000 + (minute * 37) % 900, minute as f64 * 0.317);
