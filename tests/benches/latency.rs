@@ -1,4 +1,5 @@
-//! From a report to its alarm on the topic, under the load of Changchun and with checkpoints every ten seconds.
+//! From a report to its alarm on the topic, under the load of Changchun and with checkpoints every ten seconds; and the CPU
+//! that a city takes which reports as it happens, where windows are told again with every second's readings.
 //!
 //! The load is simulated once, before the measurement, and then sent minute after minute with new times by one thread: it
 //! takes some percent of a core, so that what is measured is the product.
@@ -19,12 +20,12 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 use schemas::{AlarmTransition, Millis, Report, Topic, avro::Codec, time::MINUTE};
-use tests::{Site, until};
+use tests::{Process, Site, until};
 
 use crate::{
     Figure,
     load::{self, Loader},
-    probe::metric,
+    probe::{cpu_seconds, metric, service_cpu_seconds},
     recovery::held,
     runs, setting,
     whole_path::drop_database,
@@ -37,6 +38,9 @@ const BETWEEN: Duration = Duration::from_millis(100);
 const MINUTES: usize = 2;
 /// How long the broker may take to say where a topic ends.
 const ASKED: Duration = Duration::from_secs(10);
+/// What a million readings take that come as they are measured: of the product, the broker and the store.
+const LIVE: [&str; 3] =
+    ["live_cpu_s_per_million", "live_broker_cpu_s_per_million", "live_store_cpu_s_per_million"];
 /// What is sent at a time.
 const SLICE: Duration = Duration::from_millis(10);
 
@@ -67,11 +71,16 @@ pub async fn measure() -> Vec<Figure> {
     })
     .await;
     let (mut rates, mut halves, mut worst) = (Vec::new(), Vec::new(), Vec::new());
+    let mut costs = LIVE.map(|name| (name, Vec::new()));
     for run in 0..runs() {
+        let before = cpu(&process);
         let (from, begun) = (metric(&site.metrics, "nuanliu_readings_total").await.unwrap(), Instant::now());
         let mut delays = probe(&site, run * PROBES).await;
         let readings = metric(&site.metrics, "nuanliu_readings_total").await.unwrap() - from;
         rates.push(readings / begun.elapsed().as_secs_f64());
+        for (((_, costs), after), before) in costs.iter_mut().zip(cpu(&process)).zip(before) {
+            costs.push((after - before) / readings * 1e6);
+        }
         delays.sort_by(f64::total_cmp);
         let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
         eprintln!(
@@ -94,6 +103,7 @@ pub async fn measure() -> Vec<Figure> {
         Figure::new("alarm_latency_p50_ms", "ms", halves),
         Figure::new("alarm_latency_p99_ms", "ms", worst),
     ];
+    figures.extend(costs.map(|(name, costs)| Figure::new(name, "CPU s", costs)));
     figures.extend(held);
     figures
 }
@@ -146,6 +156,11 @@ fn send_due(loader: &mut Loader, minutes: &mut [Vec<Report>], begun: Millis, sen
         }
         *sent = (minute + 1, 0);
     }
+}
+
+/// CPU seconds so far: of the product, the broker and the store.
+fn cpu(process: &Process) -> [f64; 3] {
+    [cpu_seconds(process), service_cpu_seconds("kafka"), service_cpu_seconds("clickhouse")]
 }
 
 /// Sends state faults of different stations over HTTP, one by one, and waits for each alarm on the topic.
