@@ -114,7 +114,8 @@ struct Running {
     previous: Option<Binding>,
     /// Conditions that hold according to the bindings so far.
     active: Vec<Condition>,
-    beat: Instant,
+    /// When an epoch was last begun; the first waits for nothing.
+    beat: Option<Instant>,
     /// When the conditions were last looked at.
     looked: Instant,
     started: Instant,
@@ -134,7 +135,7 @@ impl Running {
             minter,
             previous,
             active,
-            beat: now,
+            beat: None,
             looked: now,
             started: now,
             wall: None,
@@ -151,6 +152,7 @@ impl Running {
     fn step(&mut self, delivered: &ProbeHandle<Epoch>) -> Step {
         let epoch = self.next();
         let Pace { beat, in_flight, group, .. } = self.minter.pace;
+        let since_beat = self.beat.map_or(Duration::MAX, |beat| beat.elapsed());
         let behind = |epochs: u64| epoch > epochs && delivered.less_than(&(epoch - epochs));
         if self.minter.control.finished() {
             return Step::Done;
@@ -173,7 +175,7 @@ impl Running {
         let caught_up = self.previous.as_ref().is_none_or(|b| b.ranges.iter().all(idle));
         // Epochs of a backlog are large: few of them may wait for the sinks. A change of conditions is let through.
         if !caught_up && behind(in_flight.min(2 * group + 2)) && !draining {
-            if self.beat.elapsed() < beat || self.looked.elapsed() < beat {
+            if since_beat < beat || self.looked.elapsed() < beat {
                 return Step::Wait(Duration::from_millis(1));
             }
             let changed = self.changed_conditions();
@@ -183,8 +185,8 @@ impl Running {
             return self.mint(0, Some(changed));
         }
         let due = if caught_up || behind(group + 2) { beat } else { Duration::ZERO };
-        if !draining && self.beat.elapsed() < due {
-            return Step::Wait(if caught_up { due - self.beat.elapsed() } else { Duration::from_millis(1) });
+        if !draining && since_beat < due {
+            return Step::Wait(if caught_up { due - since_beat } else { Duration::from_millis(1) });
         }
         self.mint(if draining { 0 } else { self.records_per_partition() }, None)
     }
@@ -197,7 +199,7 @@ impl Running {
     }
 
     fn mint(&mut self, records_per_partition: i64, changed: Option<Vec<Condition>>) -> Step {
-        self.beat = Instant::now();
+        self.beat = Some(Instant::now());
         let seen = self.minter.watermarks.seen();
         match self.step_over_gaps(&seen.marks) {
             Ok(true) => {}
