@@ -86,6 +86,23 @@ where
         self.numbers.find(hash(key), |number| self.is_of(*number, key)).copied()
     }
 
+    /// The numbers of many keys, in their order. The waits for memory overlap, which come one after the other when keys
+    /// are looked up one by one.
+    pub fn numbers<'k, Q>(&self, keys: impl Iterator<Item = &'k Q> + Clone, numbers: &mut Vec<Option<u32>>)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized + 'k,
+    {
+        numbers.clear();
+        // Without a look at the slots: what is found by a part of the hash is nearly always the key's.
+        numbers.extend(keys.clone().map(|key| self.numbers.find(hash(key), |_| true).copied()));
+        for (number, key) in numbers.iter_mut().zip(keys) {
+            if number.is_some_and(|number| !self.is_of(number, key)) {
+                *number = self.number(key);
+            }
+        }
+    }
+
     fn is_of<Q: Eq + ?Sized>(&self, number: u32, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -361,5 +378,20 @@ mod tests {
             }
             finish(&mut map, &mut under_way, &mut chains, &at_begin);
         }
+    }
+
+    /// So many that parts of their hashes are equal.
+    #[test]
+    fn keys_are_found_together_as_they_are_one_by_one() {
+        let mut map: Keyed<u32, ()> = Keyed::new(|_| 0);
+        for key in 0..50_000 {
+            map.insert(key * 3, ());
+        }
+        (0..50_000).step_by(7).for_each(|key| map.remove(&(key * 3)).unwrap());
+        let keys: Vec<u32> = (0..150_000).collect();
+        let mut together = vec![Some(1)];
+        map.numbers(keys.iter(), &mut together);
+        assert_eq!(together, keys.iter().map(|key| map.number(key)).collect::<Vec<_>>());
+        assert_eq!(together.iter().flatten().count(), map.len());
     }
 }

@@ -123,17 +123,21 @@ impl Reference {
     /// Takes in reports. Their facilities are looked up some at a time, so that the waits for memory overlap.
     pub fn reports(&mut self, reports: &Observations) {
         let mut reports = reports.iter();
-        let mut near: Vec<(Observation<'_>, u32)> = Vec::with_capacity(LOOKED_UP_AT_ONCE);
+        let mut near: Vec<Observation<'_>> = Vec::with_capacity(LOOKED_UP_AT_ONCE);
+        let mut numbers = Vec::with_capacity(LOOKED_UP_AT_ONCE);
         loop {
-            for report in reports.by_ref().take(LOOKED_UP_AT_ONCE) {
-                let number = self.facilities.number(report.facility);
-                near.push((report, number.unwrap_or_else(|| self.add(report.facility))));
-            }
+            near.extend(reports.by_ref().take(LOOKED_UP_AT_ONCE));
             if near.is_empty() {
                 return;
             }
-            self.read_ahead(near.iter().map(|(_, number)| *number), Facility::touch);
-            near.drain(..).for_each(|(report, number)| self.report(&report, number));
+            self.facilities.numbers(near.iter().map(|report| report.facility), &mut numbers);
+            self.read_ahead(numbers.iter().flatten().copied(), Facility::touch);
+            for (report, number) in near.drain(..).zip(&numbers) {
+                // One that is not known may have come twice among these.
+                let number = number.or_else(|| self.facilities.number(report.facility));
+                let number = number.unwrap_or_else(|| self.add(report.facility));
+                self.report(&report, number);
+            }
         }
     }
 
