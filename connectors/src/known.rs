@@ -78,15 +78,14 @@ impl KnownFacilities {
     /// [`Error::Kafka`] when the consumer cannot be created.
     pub fn follow(kafka: &KafkaSettings, codec: Arc<Codec>) -> Result<(KnownFacilities, Following), Error> {
         let mut config = ClientConfig::new();
-        config
-            .set("group.id", format!("{}-connectors", kafka.prefix))
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .set("isolation.level", "read_committed")
-            .set("fetch.queue.backoff.ms", "1");
+        config.set("group.id", format!("{}-connectors", kafka.prefix)).set("fetch.queue.backoff.ms", "1");
         for (name, value) in kafka.client_properties() {
             config.set(name, value);
         }
+        config
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed");
         let consumer: BaseConsumer = config
             .create()
             .map_err(|source| Error::Kafka { action: "create the registry's consumer".to_owned(), source })?;

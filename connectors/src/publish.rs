@@ -304,11 +304,8 @@ fn producer_properties(kafka: &KafkaSettings, limits: Limits) -> ClientConfig {
     let mut config = ClientConfig::new();
     let timeout = limits.delivery_timeout.as_millis().to_string();
     config
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
         .set("linger.ms", "5")
-        .set("message.timeout.ms", &timeout)
         // Admission is decided by `Limits`; these only have to be wider, so that no batch is cut in two.
         .set("queue.buffering.max.messages", "10000000")
         .set("queue.buffering.max.kbytes", (limits.pending_bytes / 1024 * 4).max(262_144).to_string())
@@ -317,5 +314,27 @@ fn producer_properties(kafka: &KafkaSettings, limits: Limits) -> ClientConfig {
     for (name, value) in kafka.client_properties() {
         config.set(name, value);
     }
+    // What devices are told depends on these.
+    config.set("acks", "all").set("enable.idempotence", "true").set("message.timeout.ms", &timeout);
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_may_tune_a_producer_and_not_change_what_an_answer_promises() {
+        let kafka = serde_json::json!({
+            "brokers": "one:9092",
+            "properties": { "linger.ms": "70", "acks": "0", "message.timeout.ms": "1" },
+        });
+        let limits = Limits::default();
+        let config = producer_properties(&serde_json::from_value(kafka).unwrap(), limits);
+        assert_eq!(config.get("linger.ms"), Some("70"));
+        assert_eq!(config.get("compression.type"), Some("lz4"));
+        assert_eq!(config.get("acks"), Some("all"));
+        let timeout = limits.delivery_timeout.as_millis().to_string();
+        assert_eq!(config.get("message.timeout.ms"), Some(timeout.as_str()));
+    }
 }

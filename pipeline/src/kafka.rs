@@ -38,7 +38,18 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// # Errors
 /// When a property is not known to the client.
 pub fn consumer(settings: &KafkaSettings, group: &str) -> Result<BaseConsumer, Error> {
+    let consumer = consumer_properties(settings, group).create();
+    consumer.map_err(|error| Error::Kafka { what: "creating a consumer".to_owned(), error })
+}
+
+/// Our tuning, then what the user says, then what the guarantees rest on.
+fn consumer_properties(settings: &KafkaSettings, group: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
+    config
+        // With librdkafka's default of one second a full queue makes reading eight times slower.
+        .set("fetch.queue.backoff.ms", "5")
+        .set("queued.min.messages", "20000")
+        .set("fetch.wait.max.ms", "50");
     for (key, value) in settings.client_properties() {
         config.set(key, value);
     }
@@ -48,13 +59,8 @@ pub fn consumer(settings: &KafkaSettings, group: &str) -> Result<BaseConsumer, E
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
-        .set("isolation.level", "read_committed")
-        // With librdkafka's default of one second a full queue makes reading eight times slower.
-        .set("fetch.queue.backoff.ms", "5")
-        .set("queued.min.messages", "20000")
-        .set("fetch.wait.max.ms", "50")
-        .create()
-        .map_err(|error| Error::Kafka { what: "creating a consumer".to_owned(), error })
+        .set("isolation.level", "read_committed");
+    config
 }
 
 /// The present watermarks of every partition of every input topic, sorted by topic and partition. Waits for leaders that
@@ -252,6 +258,19 @@ fn adopt(marks: &mut Vec<Watermark>, fresh: Vec<Watermark>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_user_may_tune_a_consumer_and_not_change_what_it_reads() {
+        let settings = serde_json::json!({
+            "brokers": "one:9092",
+            "properties": { "fetch.wait.max.ms": "70", "isolation.level": "read_uncommitted" },
+        });
+        let config = consumer_properties(&serde_json::from_value(settings).unwrap(), "group");
+        assert_eq!(config.get("bootstrap.servers"), Some("one:9092"));
+        assert_eq!(config.get("fetch.wait.max.ms"), Some("70"));
+        assert_eq!(config.get("fetch.queue.backoff.ms"), Some("5"));
+        assert_eq!(config.get("isolation.level"), Some("read_committed"));
+    }
 
     #[rstest::rstest]
     #[case::a_topic_was_just_made(RDKafkaErrorCode::NotLeaderForPartition, true)]

@@ -75,7 +75,8 @@ pub struct KafkaSettings {
     /// URL of a schema registry: values then carry Confluent framing, else Avro single-object encoding.
     #[serde(default)]
     pub schema_registry: Option<String>,
-    /// Further librdkafka properties, such as `security.protocol`.
+    /// Further librdkafka properties, such as `security.protocol`. They win over our tuning, not over what the guarantees
+    /// rest on, such as `acks`.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }

@@ -70,7 +70,7 @@ impl Kafka {
         kpis: bool,
         partitions: &[(Topic, i32)],
     ) -> Result<(Kafka, Epoch), Error> {
-        let consumer: BaseConsumer = client(settings)
+        let consumer: BaseConsumer = configured(ClientConfig::new(), settings)
             .set("group.id", pipeline)
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
@@ -301,8 +301,8 @@ impl Sending<'_> {
     }
 }
 
-fn client(settings: &KafkaSettings) -> ClientConfig {
-    let mut config = ClientConfig::new();
+/// With the properties that the user has set.
+fn configured(mut config: ClientConfig, settings: &KafkaSettings) -> ClientConfig {
     for (key, value) in settings.client_properties() {
         config.set(key, value);
     }
@@ -311,12 +311,14 @@ fn client(settings: &KafkaSettings) -> ClientConfig {
 
 /// A producer under the transactional id of a pipeline; fences those before it.
 fn producer(settings: &KafkaSettings, pipeline: &str) -> Result<BaseProducer, Error> {
-    let producer: BaseProducer = client(settings)
-        .set("transactional.id", format!("{}.{pipeline}", settings.prefix))
-        .set("acks", "all")
+    let mut config = ClientConfig::new();
+    config
         .set("compression.type", "lz4")
         // What is said in one go travels in one batch. An epoch waits for its last batch, so not for long.
-        .set("linger.ms", "2")
+        .set("linger.ms", "2");
+    let producer: BaseProducer = configured(config, settings)
+        .set("transactional.id", format!("{}.{pipeline}", settings.prefix))
+        .set("acks", "all")
         // A record that fails fails the transaction: nobody asks about the others one by one.
         .set("delivery.report.only.error", "true")
         .create()
