@@ -194,7 +194,9 @@ fn home(range: &Range) -> usize {
 struct Reader {
     settings: KafkaSettings,
     group: String,
-    /// One for the partitions that were there at first, and one each time some were added.
+    /// For the partitions that were there at first and again each time some were added: one for reports, one for what is
+    /// quiet. A consumer asks a broker one thing at a time, and while the queues of busy partitions are full it asks for
+    /// the quiet ones alone: that question, kept open by the broker, would let the busy ones run dry.
     consumers: Vec<Arc<BaseConsumer>>,
     partitions: Vec<PartitionReader>,
 }
@@ -217,7 +219,7 @@ struct PartitionReader {
 }
 
 impl Reader {
-    /// Begins with the ranges of partitions that are not read yet.
+    /// Begins with the ranges of partitions that are not read yet, on a consumer of their own.
     fn add(&mut self, ranges: &[&Range]) -> Result<(), Error> {
         let consumer = Arc::new(kafka::consumer(&self.settings, &self.group)?);
         let mut list = TopicPartitionList::new();
@@ -254,8 +256,10 @@ impl Reader {
     fn release(&mut self, ranges: &[&Range], mut give: impl FnMut(RecordBatch)) -> Result<bool, Error> {
         let known = |range: &&Range| self.partitions.iter().any(|partition| partition.reads(range));
         let unknown: Vec<&Range> = ranges.iter().copied().filter(|range| !known(range)).collect();
-        if !unknown.is_empty() {
-            self.add(&unknown)?;
+        let (busy, quiet): (Vec<&Range>, _) =
+            unknown.into_iter().partition(|range| range.topic == Topic::Reports);
+        for added in [busy, quiet].iter().filter(|added| !added.is_empty()) {
+            self.add(added)?;
         }
         // Serves the clients' own events; records come through the partitions' queues.
         for consumer in &self.consumers {
