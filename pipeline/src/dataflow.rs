@@ -126,6 +126,7 @@ pub fn build(
 
     let stored_blocks = [&alarms, &rejects, &kpis, &registry].map(Clone::clone);
     let to_store = scope.concatenate(stored_blocks).concat(readings).concat(quality);
+    let to_store = to_store.exchange(|block| u64::from(block.bucket));
     let said_blocks = [alarms.clone(), rejects, kpis.clone(), beats];
     let to_kafka = scope.concatenate(said_blocks).exchange(|_| 0);
     let to_province = scope.concatenate([alarms, kpis, registry]).exchange(|_| 0);

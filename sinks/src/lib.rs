@@ -11,6 +11,7 @@ pub mod kafka;
 pub mod lease;
 pub mod memory;
 pub mod numbered;
+pub mod order;
 pub mod outbox;
 mod readings;
 pub mod runner;
@@ -95,7 +96,7 @@ pub struct QualityRow {
 pub struct Block {
     /// The last epoch it covers; the column `epoch` of its rows.
     pub epoch: Epoch,
-    /// Bucket within the epoch; the number of buckets does not depend on the number of workers.
+    /// Which of the table's blocks of this epoch it is; how many there are does not depend on the number of workers.
     pub bucket: u16,
     /// The rows.
     pub rows: Rows,

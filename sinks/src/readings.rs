@@ -3,6 +3,8 @@
 //! Enters: readings in the order of the table's key, object by object. Leaves: the same as columns. Guarantees: columns
 //! of equal length; the names of an object stand once and not with every reading.
 
+use std::ops::Range;
+
 use schemas::{Code, Flag, MetricId, Millis, Reading, TestSet};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +76,32 @@ impl ReadingColumns {
         self.values.extend(readings.iter().map(|reading| reading.value));
         self.flags.extend(readings.iter().map(|reading| reading.flag));
         self.failed.extend(readings.iter().map(|reading| reading.failed));
+    }
+
+    /// The readings of both, which have no object in common.
+    #[must_use]
+    pub fn united(&self, others: &ReadingColumns) -> ReadingColumns {
+        let mut runs: Vec<(&ObjectRun, &ReadingColumns, Range<usize>)> = Vec::new();
+        for columns in [self, others] {
+            let mut start = 0;
+            for run in &columns.objects {
+                runs.push((run, columns, start..start + run.rows));
+                start += run.rows;
+            }
+        }
+        // Two runs that are in order each.
+        runs.sort_by_key(|(run, ..)| (&run.facility, &run.device));
+        let mut united = ReadingColumns::with_capacity(runs.len(), self.len() + others.len());
+        for (run, from, rows) in runs {
+            united.objects.push(run.clone());
+            united.metrics.extend_from_slice(&from.metrics[rows.clone()]);
+            united.observed_at.extend_from_slice(&from.observed_at[rows.clone()]);
+            united.received_at.extend_from_slice(&from.received_at[rows.clone()]);
+            united.values.extend_from_slice(&from.values[rows.clone()]);
+            united.flags.extend_from_slice(&from.flags[rows.clone()]);
+            united.failed.extend_from_slice(&from.failed[rows]);
+        }
+        united
     }
 
     /// The number of rows.

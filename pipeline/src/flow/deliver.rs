@@ -17,7 +17,10 @@ use timely::{
     scheduling::SyncActivator,
 };
 
-use super::{block::group_end, clock::Tick};
+use super::{
+    block::{group_end, unite},
+    clock::Tick,
+};
 
 /// Blocks of one epoch on their way to a sink.
 pub struct Delivery {
@@ -138,7 +141,7 @@ impl<F: Fn(Delivery)> Counter<F> {
         while let Some(entry) = self.gathering.first_entry().filter(|entry| ready(entry.key())) {
             let (epoch, (capability, mut blocks)) = entry.remove_entry();
             // They come from all workers, in any order, and a topic keeps the order in which it is written.
-            blocks.sort_by_key(Block::place);
+            unite(&mut blocks);
             self.held.insert(epoch, capability);
             (self.send)(Delivery {
                 epoch,

@@ -1,6 +1,6 @@
 //! readings: what was checked in a group of epochs becomes the columns of the table `readings`.
 //!
-//! Enters: the epochs of a worker, shared with the other stages. Leaves: columns by bucket, in the order of the table's
+//! Enters: the epochs of a worker, shared with the other stages. Leaves: columns by block, in the order of the table's
 //! key, with the last state of each key. Guarantees: reports are put in order, not readings: the names of an object are
 //! compared once per group, and its readings by number.
 
@@ -11,7 +11,10 @@ use rustc_hash::FxHashMap;
 use schemas::{Flag, MetricId};
 use sinks::{Measured, ReadingColumns, Rows};
 
-use super::{block::Table, bucket, validate::SharedEpoch};
+use super::{
+    block::{Table, block_of},
+    validate::SharedEpoch,
+};
 use crate::telemetry;
 
 /// `readings`: every marked reading.
@@ -29,14 +32,14 @@ impl Table for Readings {
     fn close(epochs: Vec<SharedEpoch>) -> Vec<(u64, Rows)> {
         let mut order = Order::default();
         let mut blocks = Vec::new();
-        for objects in by_object(&epochs).chunk_by_mut(|a, b| a.bucket == b.bucket) {
+        for objects in by_object(&epochs).chunk_by_mut(|a, b| a.block == b.block) {
             let readings = objects.iter().map(|object| object.readings).sum();
             let mut columns = ReadingColumns::with_capacity(objects.len(), readings);
             for Reported { object, reports, .. } in objects.iter_mut() {
                 columns.push(&object.facility, &object.device, order.sorted(reports));
             }
             count(columns.flags());
-            blocks.push((objects[0].bucket, Rows::Readings(columns)));
+            blocks.push((objects[0].block, Rows::Readings(columns)));
         }
         blocks
     }
@@ -44,13 +47,13 @@ impl Table for Readings {
 
 /// What an object reported, in the order in which it was accepted.
 struct Reported<'a> {
-    bucket: u64,
+    block: u64,
     object: &'a Object,
     reports: Vec<CheckedReport<'a>>,
     readings: usize,
 }
 
-/// The reports of all epochs by object, sorted by (bucket, facility, device).
+/// The reports of all epochs by object, sorted by (block, facility, device).
 fn by_object(epochs: &[SharedEpoch]) -> Vec<Reported<'_>> {
     // An object is the same value for all its reports, unless it left the registry and came back: names decide.
     let mut numbers: FxHashMap<*const Object, usize> = FxHashMap::default();
@@ -60,14 +63,14 @@ fn by_object(epochs: &[SharedEpoch]) -> Vec<Reported<'_>> {
     {
         let number = *numbers.entry(Rc::as_ptr(report.object)).or_insert(objects.len());
         if number == objects.len() {
-            let (bucket, object) = (bucket(&report.object.facility), &**report.object);
-            objects.push(Reported { bucket, object, reports: Vec::new(), readings: 0 });
+            let (block, object) = (block_of(&report.object.facility), &**report.object);
+            objects.push(Reported { block, object, reports: Vec::new(), readings: 0 });
         }
         objects[number].reports.push(report);
         objects[number].readings += report.readings.len();
     }
     // Stable: what came before an object left stands before what came after it was back.
-    objects.sort_by(|a, b| (a.bucket, a.object).cmp(&(b.bucket, b.object)));
+    objects.sort_by(|a, b| (a.block, a.object).cmp(&(b.block, b.object)));
     objects.dedup_by(|again, before| {
         let same = again.object == before.object;
         if same {
@@ -138,11 +141,12 @@ fn count(flags: &[Flag]) {
 
 #[cfg(test)]
 mod tests {
-    use operators::{Change, Checked, CheckedEpoch};
+    use operators::{Change, Checked, CheckedEpoch, durable::shard};
     use proptest::prelude::*;
     use schemas::{Code, Millis, Reading, TestSet};
+    use sinks::Block;
 
-    use super::*;
+    use super::{super::block::unite, *};
 
     /// A row per reading, sorted by names, as one would write it who has time.
     fn by_rows(epochs: &[SharedEpoch]) -> Vec<(u64, Vec<Reading>)> {
@@ -159,19 +163,19 @@ mod tests {
                     flag: checked.flag,
                     failed: checked.failed,
                 };
-                rows.push((bucket(&reading.facility), reading));
+                rows.push((block_of(&reading.facility), reading));
             }
         }
-        let key = |(bucket, r): &(u64, Reading)| {
-            (*bucket, r.facility.clone(), r.device.clone(), r.metric, r.observed_at)
+        let key = |(block, r): &(u64, Reading)| {
+            (*block, r.facility.clone(), r.device.clone(), r.metric, r.observed_at)
         };
         rows.sort_by_key(key);
         // Of equal keys the last.
         rows.reverse();
         rows.dedup_by_key(|row| key(row));
         rows.reverse();
-        let buckets = rows.chunk_by(|(a, _), (b, _)| a == b);
-        buckets.map(|rows| (rows[0].0, rows.iter().map(|(_, row)| row.clone()).collect())).collect()
+        let blocks = rows.chunk_by(|(a, _), (b, _)| a == b);
+        blocks.map(|rows| (rows[0].0, rows.iter().map(|(_, row)| row.clone()).collect())).collect()
     }
 
     /// A reading of a metric with a value that tells it from all others, since only the order is looked at.
@@ -215,31 +219,52 @@ mod tests {
         epochs
     }
 
+    /// What each of three workers has of the epochs, by facility.
+    fn parted(epochs: &[SharedEpoch]) -> [Vec<SharedEpoch>; 3] {
+        [0, 1, 2].map(|worker| {
+            let mine = |report: &CheckedReport<'_>| shard(&report.object.facility) % 3 == worker;
+            let part = |epoch: &SharedEpoch| {
+                let mut part = CheckedEpoch::default();
+                epoch.reports.iter().filter(mine).for_each(|report| part.reports.push(report));
+                Rc::new(part)
+            };
+            epochs.iter().map(part).collect()
+        })
+    }
+
+    fn blocks(epochs: &[SharedEpoch]) -> Vec<Block> {
+        let closed = Readings::close(epochs.to_vec()).into_iter();
+        closed.map(|(block, rows)| Block { epoch: 7, bucket: block as u16, rows }).collect()
+    }
+
+    fn drawn() -> impl Strategy<Value = Vec<Vec<Drawn>>> {
+        let report = (0..80_usize, -3..4_i64, any::<bool>(), prop::collection::vec(0..6_u16, 0..6));
+        prop::collection::vec(prop::collection::vec(report, 0..60), 0..5)
+    }
+
     proptest! {
         #[test]
-        fn the_columns_are_the_sorted_rows(
-            drawn in prop::collection::vec(
-                prop::collection::vec(
-                    (
-                        0..80_usize,
-                        -3..4_i64,
-                        any::<bool>(),
-                        prop::collection::vec(0..6_u16, 0..6),
-                    ),
-                    0..60,
-                ),
-                0..5,
-            ),
-        ) {
+        fn the_columns_are_the_sorted_rows(drawn in drawn()) {
             let epochs = epochs(&drawn);
             let told: Vec<_> = Readings::close(epochs.clone())
                 .into_iter()
-                .map(|(bucket, rows)| match rows {
-                    Rows::Readings(columns) => (bucket, columns.rows().collect::<Vec<_>>()),
+                .map(|(block, rows)| match rows {
+                    Rows::Readings(columns) => (block, columns.rows().collect::<Vec<_>>()),
                     other => panic!("{other:?}"),
                 })
                 .collect();
             prop_assert_eq!(told, by_rows(&epochs));
+        }
+
+        /// However many workers there are, and whichever is first.
+        #[test]
+        fn the_parts_of_workers_unite_to_the_blocks_of_one(drawn in drawn(), first in 0..3_usize) {
+            let epochs = epochs(&drawn);
+            let mut parts = parted(&epochs).map(|part| blocks(&part));
+            parts.rotate_left(first);
+            let mut united = parts.concat();
+            unite(&mut united);
+            prop_assert_eq!(united, blocks(&epochs));
         }
     }
 }

@@ -4,8 +4,7 @@ use schemas::{AlarmTransition, KpiRow, RegistryKey, Reject};
 use sinks::{QualityRow, Rows};
 
 use super::{
-    block::{Buckets, Table},
-    bucket,
+    block::{Numbered, Table, block_of},
     decode::RegistryRecord,
 };
 use crate::telemetry;
@@ -24,23 +23,16 @@ pub struct Kpis;
 
 impl Table for Kpis {
     type Item = KpiRow;
-    type Gathered = Buckets<KpiRow>;
+    type Gathered = Numbered<KpiRow>;
     const NAME: &'static str = "block kpis";
 
     fn gather(gathered: &mut Self::Gathered, row: KpiRow) {
-        gathered.put(bucket(&row.scope.code), row);
+        gathered.put(block_of(&row.scope.code), row);
     }
 
     fn close(gathered: Self::Gathered) -> Vec<(u64, Rows)> {
         gathered.close(|mut rows| {
-            rows.sort_by(|a, b| {
-                (&a.kpi, &a.scope, a.period, a.window_start).cmp(&(
-                    &b.kpi,
-                    &b.scope,
-                    b.period,
-                    b.window_start,
-                ))
-            });
+            rows.sort_by(sinks::order::kpis);
             Rows::Kpis(rows)
         })
     }
@@ -51,29 +43,27 @@ pub struct Quality;
 
 impl Table for Quality {
     type Item = QualityRow;
-    type Gathered = Buckets<QualityRow>;
+    type Gathered = Numbered<QualityRow>;
     const NAME: &'static str = "block quality";
 
     fn gather(gathered: &mut Self::Gathered, row: QualityRow) {
-        gathered.put(bucket(&row.scope.code), row);
+        gathered.put(block_of(&row.scope.code), row);
     }
 
     fn close(gathered: Self::Gathered) -> Vec<(u64, Rows)> {
         gathered.close(|mut rows| {
-            rows.sort_by(|a, b| {
-                (&a.scope, a.period, a.window_start).cmp(&(&b.scope, b.period, b.window_start))
-            });
+            rows.sort_by(sinks::order::quality);
             Rows::Quality(rows)
         })
     }
 }
 
-/// `alarms` and `alarm_events`: all on one worker, in one bucket, so that an epoch's transitions have one order.
+/// `alarms` and `alarm_events`: all on one worker, in one block, so that an epoch's transitions have one order.
 pub struct Alarms;
 
 impl Table for Alarms {
     type Item = AlarmTransition;
-    type Gathered = Buckets<AlarmTransition>;
+    type Gathered = Numbered<AlarmTransition>;
     const NAME: &'static str = "block alarms";
 
     fn gather(gathered: &mut Self::Gathered, row: AlarmTransition) {
@@ -96,7 +86,7 @@ pub struct Rejects;
 
 impl Table for Rejects {
     type Item = Reject;
-    type Gathered = Buckets<Reject>;
+    type Gathered = Numbered<Reject>;
     const NAME: &'static str = "block rejects";
 
     fn gather(gathered: &mut Self::Gathered, row: Reject) {
@@ -117,7 +107,7 @@ pub struct Registry;
 
 impl Table for Registry {
     type Item = RegistryRecord;
-    type Gathered = Buckets<RegistryRecord>;
+    type Gathered = Numbered<RegistryRecord>;
     const NAME: &'static str = "block registry";
 
     fn gather(gathered: &mut Self::Gathered, record: RegistryRecord) {
