@@ -5,6 +5,7 @@
 //! its input, and does not depend on the number of workers.
 
 pub mod alarm;
+pub mod capacity;
 pub mod decode;
 pub mod durable;
 pub mod flow;

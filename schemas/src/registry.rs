@@ -204,6 +204,10 @@ pub mod attribute {
     pub const STANDARD_TEMP: &str = "standard_temp";
     /// Design heat load, kW.
     pub const DESIGN_LOAD: &str = "design_load";
+    /// Installed heat capacity of a source, MW.
+    pub const CAPACITY: &str = "capacity";
+    /// Rating of the transformer, kVA.
+    pub const TRANSFORMER_CAPACITY: &str = "transformer_capacity";
 
     /// The attribute as a number, where it is one.
     #[must_use]

@@ -34,7 +34,7 @@ mod rows;
 mod rule;
 mod saved;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod values;
 #[cfg(test)]
 mod vectors;
