@@ -82,14 +82,17 @@ tests! {
     FlatLine => "flat_line";
     /// Arrived later than allowed.
     Timeliness => "timeliness";
-    /// A counter fell without a reset.
+    /// A counter fell and has not counted on there.
     CounterFall => "counter_fall";
-    /// A counter restarted from zero.
+    /// The first reading of a counter that was reset or replaced, once what follows has confirmed it.
     CounterReset => "counter_reset";
     /// The same object sent a different value for the same time; this is the latest.
     Corrected => "corrected";
     /// The observation lies ahead of its arrival: the device's clock is fast.
     ClockAhead => "clock_ahead";
+    /// A counter rose further than the object can carry, and what follows has not confirmed it: garbage, another
+    /// meter or another unit.
+    CounterJump => "counter_jump";
 }
 
 /// A set of quality tests.

@@ -10,6 +10,7 @@ use super::{
     saved::{SavedColumn, SavedStates},
     values::Values,
 };
+use crate::capacity::RiseLimit;
 
 /// One metric's cells, one per row of its object; a cell is empty when the row's report did not have the metric. Which
 /// cell is of which row is said by the ring of the object's rows: as it is, for [`Column::insert`] as it was before.
@@ -29,6 +30,8 @@ pub struct Column {
 struct Rare {
     /// The range that the registry gives for the object.
     range: Option<(f64, f64)>,
+    /// How far the object's counter can rise, where that is not the catalogue's limit.
+    rise: Option<RiseLimit>,
     /// No cells while every remembered mark is clean.
     marks: Box<[Mark]>,
 }
@@ -107,10 +110,18 @@ impl Column {
         self.rare.as_ref()?.range
     }
 
-    /// Takes the range that the registry gives.
-    pub fn limit(&mut self, range: Option<(f64, f64)>) {
-        if range.is_some() || self.rare.is_some() {
-            self.rare().range = range;
+    /// How far the object's counter can rise.
+    #[inline]
+    #[must_use]
+    pub fn rise(&self, rule: &Rule) -> RiseLimit {
+        self.rare.as_ref().and_then(|rare| rare.rise).unwrap_or(rule.rise)
+    }
+
+    /// Takes the limits that the registry gives.
+    pub fn limit(&mut self, range: Option<(f64, f64)>, rise: Option<RiseLimit>) {
+        if range.is_some() || rise.is_some() || self.rare.is_some() {
+            let rare = self.rare();
+            (rare.range, rare.rise) = (range, rise);
             self.forget_rare();
         }
     }

@@ -11,8 +11,9 @@ use schemas::{Millis, QualityTest};
 use smallvec::SmallVec;
 
 use super::{
+    counter,
     mark::{Gravity, Mark},
-    neighbours::{Point, step},
+    neighbours::{Point, State, step},
     object::{Remark, Series, check},
     rows::Row,
     rule::{self, Rule},
@@ -123,19 +124,34 @@ impl Series {
     fn fold(&mut self, index: usize, rule: &Rule, remarks: &mut SmallVec<[Remark; 4]>) {
         let (column, ring) = (&mut self.columns[index], self.rows.ring());
         let Some(states) = column.states.map(|at| &mut self.states[usize::from(at)]) else { return };
+        let limit = column.rise(rule);
+        let mut marks: SmallVec<[(usize, Mark); 64]> = SmallVec::new();
+        let mut judge = |state: &mut State, (row, point): (usize, Point), next: Option<Point>| {
+            let verdict = step(state, rule, limit, point, next);
+            let since = verdict.believed_since.unwrap_or(Millis::MAX);
+            for (row, mark) in marks.iter_mut().rev() {
+                let at = self.rows.at(*row).observed;
+                if at < since {
+                    break;
+                }
+                *mark = counter::believed(at, since);
+            }
+            marks.push((row, verdict.mark));
+        };
         let mut state = states.floor;
         let mut waiting: Option<(usize, Point)> = None;
         for row in 0..self.rows.len() {
             let Some(value) = column.neighbour(ring, row, rule) else { continue };
             let point = (self.rows.at(row).observed, value);
-            if let Some((before, earlier)) = waiting.replace((row, point)) {
-                let mark = step(&mut state, rule, earlier, Some(point));
-                remarks.extend(column.settle(ring, before, mark).then_some((before, index)));
+            if let Some(before) = waiting.replace((row, point)) {
+                judge(&mut state, before, Some(point));
             }
         }
         states.tail = state;
-        if let Some((row, point)) = waiting {
-            let mark = step(&mut state, rule, point, None);
+        if let Some(newest) = waiting {
+            judge(&mut state, newest, None);
+        }
+        for (row, mark) in marks {
             remarks.extend(column.settle(ring, row, mark).then_some((row, index)));
         }
     }

@@ -31,6 +31,7 @@ const NEIGHBOUR: u16 = bit(QualityTest::Spike)
     | bit(QualityTest::FlatLine)
     | bit(QualityTest::CounterFall)
     | bit(QualityTest::CounterReset)
+    | bit(QualityTest::CounterJump)
     | NEIGHBOUR_SUSPECT
     | NEIGHBOUR_FAIL;
 const _: () = assert!(QualityTest::ALL.len() <= 12, "the tests no longer fit beside the four gravity bits");

@@ -7,8 +7,9 @@
 //! do not depend on the order of arrival.
 //!
 //! What each test makes of the flag: range fails (outside the catalogue) or suspects (outside the device's); spike
-//! and flat line suspect, then fail; rate of change and a clock that runs ahead suspect; a counter's fall fails. A
-//! normalised form, a late arrival, a counter's reset and a correction are noted and leave the reading usable.
+//! and flat line suspect, then fail; rate of change, a counter's jump and a clock that runs ahead suspect; a counter's
+//! fall fails. A normalised form, a late arrival, a counter's reset and a correction are noted and leave the reading
+//! usable.
 //!
 //! Memory: each object remembers its last [`Memory::reports`] reports, no further back than [`Memory::lateness`]
 //! before its newest; what falls out leaves only the state of the tests behind, and its marks are final. A neighbour
@@ -19,6 +20,7 @@
 //! remembered outlives the process ([`crate::durable`]).
 
 mod column;
+mod counter;
 mod late;
 mod mark;
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! The tests that compare a reading with those around it: spike, rate of change, flat line, counter.
+//! The tests that compare a reading with those around it: spike, rate of change, flat line; those of counters are in
+//! [`super::counter`].
 //!
 //! Enters: one series in the order of its times, without impossible values (they are no neighbours). Leaves: one
-//! mark per reading. Guarantees: a mark is a function of the readings up to the next one, in time; `step` folds
+//! verdict per reading. Guarantees: a mark is a function of the readings up to the next one, in time; `step` folds
 //! them from left to right with one reading of look-ahead, so an unfinished mark is judged again when the next
-//! reading arrives.
+//! reading arrives. Readings of a counter that stand apart are believed together, by the one that confirms them.
 //!
 //! The definitions are those of `ioos_qc` (spike by the differential method, rate of change, flat line), applied to
 //! what is left when impossible values are taken out, with times to the millisecond.
@@ -11,46 +12,59 @@
 use schemas::{Millis, QualityTest, time};
 
 use super::{
+    counter,
     mark::{Gravity, Mark},
     rule::{Flat, Rule},
     saved::SavedState,
 };
+use crate::capacity::RiseLimit;
 
 /// A value at a time.
 pub type Point = (Millis, f64);
 
-/// A counter that fell to at most this share of what it had may have been reset.
-pub const RESET_SHARE: f64 = 0.01;
-/// A counter that counts on for this long at a lower level is believed again.
-pub const RESTART_AFTER: Millis = time::DAY;
-
-/// What the readings so far leave behind for the next one. `NaN`, which no value is, stands where there is nothing: a city
-/// has two of these for every series.
+/// What the readings so far leave behind for the next one. `NaN`, which no value is, stands where there is nothing. Both
+/// kinds of quantities share the fields: a city has two of these for every series.
 #[derive(Clone, Copy, Debug)]
 pub struct State {
     /// The last reading, of a counter the last that was believed; `NaN` before the first.
-    last: Point,
-    /// Since when the value has not changed; of a counter since when it stands where it fell to.
-    since: Millis,
-    /// Least and greatest value since then; of a counter the value it fell to and its last one there, `NaN` when it has
-    /// not fallen.
-    span: (f64, f64),
+    pub(super) last: Point,
+    /// Since when the value has not changed; of a counter since when it stands apart from what is believed.
+    pub(super) since: Millis,
+    /// Least value since then; of a counter its last one apart, `NaN` when it does not stand apart.
+    pub(super) value: f64,
+    /// Greatest value since then, as bits; of a counter what [`super::counter`] packs.
+    pub(super) packed: u64,
+}
+
+/// What a test of neighbours says of a reading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// Of the reading itself.
+    pub mark: Mark,
+    /// The readings of a counter since then, which stood apart, are believed with this one.
+    pub believed_since: Option<Millis>,
+}
+
+impl Verdict {
+    /// A verdict that changes no other.
+    #[must_use]
+    pub fn of(mark: Mark) -> Verdict {
+        Verdict { mark, believed_since: None }
+    }
 }
 
 impl State {
     /// Before the first reading.
-    pub const EMPTY: State = State { last: (0, f64::NAN), since: 0, span: (f64::NAN, f64::NAN) };
+    pub const EMPTY: State = State { last: (0, f64::NAN), since: 0, value: f64::NAN, packed: 0 };
 
     /// What was restored. The state of a counter says nothing of a quantity that goes up and down, nor the other way
     /// round, where a metric has become the other.
     #[must_use]
     pub fn restored(saved: SavedState, counter: bool) -> State {
         match saved {
-            SavedState::Gauge { last, since, span } if !counter => State { last, since, span },
-            SavedState::Counter { high, fallen: Some(((since, bottom), before)) } if counter => {
-                State { last: high, since, span: (bottom, before) }
-            }
-            SavedState::Counter { high, fallen: None } if counter => State::believed(high),
+            SavedState::Gauge { last, since, span } if !counter => State::steady(last, since, span),
+            SavedState::Counter { believed, apart } if counter => State::counter(believed, apart),
+            SavedState::FormerCounter { believed, .. } if counter => State::counter(believed, None),
             _ => State::EMPTY,
         }
     }
@@ -60,39 +74,42 @@ impl State {
     pub fn saved(self, counter: bool) -> SavedState {
         match (self.is_empty(), counter) {
             (true, _) => SavedState::Empty,
-            (false, true) => SavedState::Counter { high: self.last, fallen: self.fallen() },
-            (false, false) => SavedState::Gauge { last: self.last, since: self.since, span: self.span },
+            (false, true) => SavedState::Counter { believed: self.last, apart: self.apart() },
+            (false, false) => SavedState::Gauge { last: self.last, since: self.since, span: self.span() },
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.last.1.is_nan()
     }
 
-    /// A counter that has just been believed.
-    fn believed(high: Point) -> State {
-        State { last: high, ..State::EMPTY }
+    fn steady(last: Point, since: Millis, span: (f64, f64)) -> State {
+        State { last, since, value: span.0, packed: span.1.to_bits() }
     }
 
-    /// Where a counter has stood since it fell, and its last value there.
-    fn fallen(&self) -> Option<(Point, f64)> {
-        (!self.span.0.is_nan()).then_some(((self.since, self.span.0), self.span.1))
+    fn span(&self) -> (f64, f64) {
+        (self.value, f64::from_bits(self.packed))
     }
 }
 
-/// Judges one reading and takes it into the state. `next` is the reading after it, if there is one yet.
+/// Judges one reading and takes it into the state. `next` is the reading after it, if there is one yet; `limit` is how far
+/// the object's counter can rise.
 #[must_use]
-pub fn step(state: &mut State, rule: &Rule, point: Point, next: Option<Point>) -> Mark {
-    if rule.counter { step_counter(state, rule, point, next) } else { step_gauge(state, rule, point, next) }
+pub fn step(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, next: Option<Point>) -> Verdict {
+    if rule.counter {
+        counter::step(state, limit, point, next)
+    } else {
+        Verdict::of(step_gauge(state, rule, point, next))
+    }
 }
 
 fn step_gauge(state: &mut State, rule: &Rule, point: Point, next: Option<Point>) -> Mark {
     let (at, value) = point;
     if state.is_empty() {
-        *state = State { last: point, since: at, span: (value, value) };
+        *state = State::steady(point, at, (value, value));
         return Mark::CLEAN;
     }
-    let State { last, since, span } = *state;
+    let (last, since, span) = (state.last, state.since, state.span());
     let mut mark = rate_of_change(rule, last, point);
     if let (Some(limit), Some(next)) = (rule.spike, next) {
         mark = mark.and(spike(limit, last.1, value, next.1));
@@ -104,7 +121,7 @@ fn step_gauge(state: &mut State, rule: &Rule, point: Point, next: Option<Point>)
     if let Some(flat) = rule.flat {
         mark = mark.and(flat_line(flat, at - since));
     }
-    *state = State { last: point, since, span };
+    *state = State::steady(point, since, span);
     mark
 }
 
@@ -146,56 +163,32 @@ fn flat_line(flat: Flat, unchanged: Millis) -> Mark {
     }
 }
 
-/// A counter is compared with the last reading that was believed:
-/// - above it, it is believed; a jump is a rate of change, and when the next reading falls back between, a spike;
-/// - below it, it fell, and fails until it is above again;
-/// - except that near zero, and counting on with the next reading, it was reset; and that whatever counts on for a
-///   day where it fell to is another meter.
-fn step_counter(state: &mut State, rule: &Rule, point: Point, next: Option<Point>) -> Mark {
-    let (at, value) = point;
-    if state.is_empty() {
-        *state = State::believed(point);
-        return Mark::CLEAN;
-    }
-    let high = state.last;
-    if value >= high.1 {
-        if next.is_some_and(|(_, after)| after < value && after >= high.1) {
-            return Mark::CLEAN.with(QualityTest::Spike, Gravity::Fail);
-        }
-        *state = State::believed(point);
-        return rate_of_change(rule, high, point);
-    }
-    let counts_on = next.is_some_and(|(later, after)| {
-        after > value && after < high.1 && plausible(rule, after - value, later - at)
-    });
-    let (bottom, before) = state.fallen().unwrap_or((point, value));
-    let bottom = if value >= before { bottom } else { point };
-    let reset = value <= high.1 * RESET_SHARE && counts_on;
-    if reset || at - bottom.0 >= RESTART_AFTER && value > bottom.1 {
-        *state = State::believed(point);
-        Mark::CLEAN.with(QualityTest::CounterReset, Gravity::Noted)
-    } else {
-        *state = State { last: high, since: bottom.0, span: (bottom.1, value) };
-        Mark::CLEAN.with(QualityTest::CounterFall, Gravity::Fail)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::validate::tests::id;
+    use crate::validate::{counter::Apart, tests::id};
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![Just(-0.0), Just(0.0), -1e300..1e300, -50.0..50.0]
+    }
+
+    fn apart() -> impl Strategy<Value = Apart> {
+        (any::<i32>(), any::<u32>(), value(), any::<u32>()).prop_map(|(since, offset, value, rises)| {
+            let since = Millis::from(since);
+            Apart { since, last: (since + Millis::from(offset), value), rises }
+        })
+    }
 
     fn states() -> impl Strategy<Value = SavedState> {
-        let value = || prop_oneof![Just(-0.0), Just(0.0), -1e300..1e300, -50.0..50.0];
         let point = move || (any::<Millis>(), value());
         prop_oneof![
             Just(SavedState::Empty),
             (point(), any::<Millis>(), (value(), value()))
                 .prop_map(|(last, since, span)| SavedState::Gauge { last, since, span }),
-            (point(), prop::option::of((point(), value())))
-                .prop_map(|(high, fallen)| SavedState::Counter { high, fallen }),
+            (point(), prop::option::of(apart()))
+                .prop_map(|(believed, apart)| SavedState::Counter { believed, apart }),
         ]
     }
 
@@ -228,7 +221,7 @@ mod tests {
         let mut state = State::EMPTY;
         let (mut letters, mut tests) = (String::new(), Vec::new());
         for (n, point) in points.iter().enumerate() {
-            let mark = step(&mut state, &rule, *point, points.get(n + 1).copied());
+            let mark = step(&mut state, &rule, RiseLimit::NONE, *point, points.get(n + 1).copied()).mark;
             letters.push(match mark.flag().number() {
                 3 => 's',
                 4 => 'f',
@@ -239,30 +232,6 @@ mod tests {
         }
         tests.dedup();
         (letters, tests)
-    }
-
-    #[rstest::rstest]
-    #[case::steady(1, &[1000.0, 1000.5, 1000.5, 1001.0], "....", &[])]
-    #[case::fast(1, &[1000.0, 1061.0, 1062.0], ".s.", &["rate_of_change"])]
-    #[case::not_fast_after_a_silence(60, &[1000.0, 4600.0], "..", &[])]
-    #[case::spike(1, &[1000.0, 5000.0, 1000.5, 1001.0], ".f..", &["spike"])]
-    #[case::zero_between(1, &[1000.0, 0.0, 1001.0], ".f.", &["counter_fall"])]
-    #[case::zeros_between(1, &[1000.0, 0.0, 0.0, 0.0, 1001.0], ".fff.", &["counter_fall"])]
-    #[case::reset(1, &[1000.0, 0.2, 0.7, 1.1], ".n..", &["counter_reset"])]
-    #[case::reset_that_rests(1, &[1000.0, 0.0, 0.0, 0.4, 0.9], ".fn..", &["counter_fall", "counter_reset"])]
-    #[case::fall(1, &[1000.0, 700.0, 701.0, 702.0], ".fff", &["counter_fall"])]
-    #[case::fall_and_recovery(1, &[1000.0, 700.0, 1000.0, 1000.5], ".f..", &["counter_fall"])]
-    #[case::unfinished_fall(1, &[1000.0, 0.2], ".f", &["counter_fall"])]
-    #[case::another_meter(360, &[1000.0, 700.0, 701.0, 702.0, 703.0, 704.0, 705.0], ".ffffn.",
-        &["counter_fall", "counter_reset"])]
-    #[case::a_fault_that_stays_is_no_meter(720, &[1000.0, 700.0, 700.0, 700.0, 700.0], ".ffff", &["counter_fall"])]
-    fn counters(
-        #[case] minutes: i64,
-        #[case] values: &[f64],
-        #[case] letters: &str,
-        #[case] tests: &[&'static str],
-    ) {
-        assert_eq!(judged("heat_total", minutes, values), (letters.to_owned(), tests.to_vec()));
     }
 
     #[rstest::rstest]

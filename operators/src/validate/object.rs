@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::{
     Memory,
     column::{Column, States},
+    counter,
     mark::Mark,
     neighbours::{Point, step},
     rows::{Row, Rows},
@@ -19,6 +20,7 @@ use super::{
     work::Work,
 };
 use crate::{
+    capacity::RiseLimit,
     flow::{Change, Checked, Object, Observation},
     profile::Profile,
 };
@@ -126,7 +128,7 @@ impl Series {
         self.arrives_within =
             within.map_or(rule::ARRIVES_WITHIN, |seconds| (seconds * SECOND as f64) as Millis);
         for column in &mut self.columns {
-            column.limit(device_range(profile, &self.object.device, column.metric));
+            limit(column, profile, &self.object.device);
         }
     }
 
@@ -165,9 +167,7 @@ impl Series {
             }
             let own = arrival.and(rule.own(reading, self.columns[index].range()));
             let mark = if rule.compares() && !own.impossible() {
-                let (mark, remark) = self.append(index, rule, (report.observed_at, reading.value));
-                remarks.extend(remark.map(|row| (row, index)));
-                own.and(mark)
+                own.and(self.append(index, rule, (report.observed_at, reading.value), &mut remarks))
             } else {
                 own
             };
@@ -178,24 +178,46 @@ impl Series {
         self.emit_remarks(remarks, work);
     }
 
-    /// Judges the newest reading of a series, and the one before it again now that it has a neighbour. Answers with
-    /// the mark and the row whose mark was revised.
-    fn append(&mut self, index: usize, rule: &Rule, point: Point) -> (Mark, Option<usize>) {
+    /// Judges the newest reading of a series, and those before it again whose marks depend on it: the one before, which
+    /// now has a neighbour, and those of a counter that are believed with it. Lists the marks that were revised.
+    fn append(
+        &mut self,
+        index: usize,
+        rule: &Rule,
+        point: Point,
+        remarks: &mut SmallVec<[Remark; 4]>,
+    ) -> Mark {
         let (column, ring) = (&mut self.columns[index], self.rows.ring());
         let Some(states) = column.states.map(|at| &mut self.states[usize::from(at)]) else {
-            return (Mark::CLEAN, None);
+            return Mark::CLEAN;
         };
+        let limit = column.rise(rule);
         let rows = (0..ring.rows() - 1).rev();
         let before = rows.into_iter().find_map(|row| Some((row, column.neighbour(ring, row, rule)?)));
-        let again = before.map(|(row, value)| {
+        if let Some((row, value)) = before {
             let earlier = (self.rows.at(row).observed, value);
-            (row, step(&mut states.tail, rule, earlier, Some(point)))
-        });
+            let again = step(&mut states.tail, rule, limit, earlier, Some(point));
+            remarks.extend(column.settle(ring, row, again.mark).then_some((row, index)));
+        }
         // The state stays before the newest reading, which is taken into it when the next arrives.
         let mut ahead = states.tail;
-        let mark = step(&mut ahead, rule, point, None);
-        let revised = again.filter(|(row, mark)| column.settle(ring, *row, *mark));
-        (mark, revised.map(|(row, _)| row))
+        let verdict = step(&mut ahead, rule, limit, point, None);
+        if let Some(since) = verdict.believed_since {
+            self.believe(index, rule, since, remarks);
+        }
+        verdict.mark
+    }
+
+    /// Believes the readings of a counter since a time, but for the newest report's.
+    fn believe(&mut self, index: usize, rule: &Rule, since: Millis, remarks: &mut SmallVec<[Remark; 4]>) {
+        let (column, ring) = (&mut self.columns[index], self.rows.ring());
+        let rows = (0..ring.rows() - 1).rev().take_while(|row| self.rows.at(*row).observed >= since);
+        for row in rows {
+            if column.neighbour(ring, row, rule).is_some() {
+                let mark = counter::believed(self.rows.at(row).observed, since);
+                remarks.extend(column.settle(ring, row, mark).then_some((row, index)));
+            }
+        }
     }
 
     /// A report from before the memory: its readings are judged by themselves. Whether it was received before cannot
@@ -247,7 +269,7 @@ impl Series {
         self.columns.iter().position(|column| column.metric == metric).unwrap_or_else(|| {
             let states = self.begin_states(&rules[usize::from(metric.0)], None);
             let mut column = Column::new(metric, states, self.rows.ring());
-            column.limit(device_range(profile, &self.object.device, metric));
+            limit(&mut column, profile, &self.object.device);
             self.columns.reserve_exact(1);
             self.columns.push(column);
             self.columns.len() - 1
@@ -290,7 +312,8 @@ impl Series {
                 let states = &mut self.states[usize::from(states)];
                 let next = (1..ring.rows())
                     .find_map(|row| Some((self.rows.at(row).observed, column.neighbour(ring, row, rule)?)));
-                let _final = step(&mut states.floor, rule, (first.observed, value), next);
+                let point = (first.observed, value);
+                let _final = step(&mut states.floor, rule, column.rise(rule), point, next);
                 if next.is_none() {
                     states.tail = states.floor;
                 }
@@ -312,6 +335,14 @@ impl Series {
 
 pub(super) fn check(metric: MetricId, value: f64, mark: Mark, change: Change) -> Checked {
     Checked { metric, value, flag: mark.flag(), failed: mark.failed(), change }
+}
+
+/// Gives a column the limits of its object.
+fn limit(column: &mut Column, profile: &Profile, device: &str) {
+    let metric = column.metric.metric();
+    let rise = rule::is_counter(metric).then(|| RiseLimit::of(profile, device, metric));
+    let rise = rise.filter(|rise| *rise != RiseLimit::of_catalogue(metric));
+    column.limit(device_range(profile, device, column.metric), rise);
 }
 
 /// The range that the registry gives for a metric of an object: attributes `{metric}_min` and `{metric}_max`.

@@ -91,40 +91,49 @@ fn gauge(code: &str, series: &[(i64, f64)]) -> Vec<Verdict> {
     verdicts
 }
 
+/// Cuts the series into what is believed and stretches that stand apart, each a list of readings that follow one another.
 fn counter(code: &str, series: &[(i64, f64)]) -> Vec<Verdict> {
     let rate = id(code).metric().max_rate.unwrap();
-    let mut verdicts = Vec::new();
-    let mut believed = 0;
-    let mut i = 1;
-    while i < series.len() {
-        let ((t, v), (t0, high)) = (series[i], series[believed]);
-        let next = series.get(i + 1).copied();
-        if v >= high {
-            if next.is_some_and(|(_, after)| (high..v).contains(&after)) {
-                verdicts.push((t, "spike", Flag::Fail));
-            } else {
-                if v - high > rate * (t - t0) as f64 {
-                    verdicts.push((t, "rate_of_change", Flag::Suspect));
-                }
-                believed = i;
-            }
+    let follows =
+        |(t0, v0): (i64, f64), (t1, v1): (i64, f64)| v1 >= v0 && v1 - v0 - 1.0 <= rate * (t1 - t0) as f64;
+    let is_unit = |ratio: f64| {
+        let units = [3.6, 4.1868, 238.846, 277.778, 1000.0];
+        units.iter().any(|unit| (ratio / unit - 1.0).abs() < 0.002)
+    };
+    let mut verdicts = BTreeMap::<i64, (&'static str, Flag)>::new();
+    let mut rest = series.iter().copied().enumerate();
+    let Some((_, mut believed)) = rest.next() else { return Vec::new() };
+    let mut apart: Vec<(i64, f64)> = Vec::new();
+    let mut another_unit = false;
+    for (i, reading) in rest {
+        let next = series.get(i + 1).filter(|next| next.1 < reading.1 && follows(believed, **next));
+        let goes_on = apart.last().is_some_and(|last| follows(*last, reading));
+        let rises = apart.iter().chain([&reading]).collect::<Vec<_>>();
+        let rises = rises.windows(2).filter(|pair| pair[0].1 < pair[1].1).count();
+        let long = apart.first().is_some_and(|first| reading.0 - first.0 >= 30);
+        if goes_on && rises >= 3 && long && !another_unit && !follows(believed, reading) {
+            verdicts.retain(|minute, _| apart.iter().all(|(other, _)| other != minute));
+            verdicts.insert(apart[0].0, ("counter_reset", Flag::Good));
+            (believed, apart) = (reading, Vec::new());
+        } else if reading.1 > believed.1 && next.is_some() {
+            verdicts.insert(reading.0, ("spike", Flag::Fail));
+            apart.clear();
+        } else if follows(believed, reading) {
+            believed = reading;
+            apart.clear();
         } else {
-            let counts_on =
-                next.is_some_and(|(t1, v1)| v < v1 && v1 < high && v1 - v <= rate * (t1 - t) as f64);
-            // Back to where it last fell, among the readings below what was believed.
-            let fell = (believed + 1..=i).rev();
-            let fell = fell.take_while(|&j| j == i || series[j].1 < high && series[j].1 <= series[j + 1].1);
-            let bottom = series[fell.last().unwrap()];
-            if v <= high / 100.0 && counts_on || t - bottom.0 >= 24 * 60 && v > bottom.1 {
-                verdicts.push((t, "counter_reset", Flag::Good));
-                believed = i;
-            } else {
-                verdicts.push((t, "counter_fall", Flag::Fail));
+            if !goes_on {
+                apart.clear();
+                let ratio = (reading.1 / believed.1).abs();
+                another_unit = is_unit(ratio) || is_unit(1.0 / ratio);
             }
+            apart.push(reading);
+            let below = reading.1 < believed.1;
+            let verdict = if below { ("counter_fall", Flag::Fail) } else { ("counter_jump", Flag::Suspect) };
+            verdicts.insert(reading.0, verdict);
         }
-        i += 1;
     }
-    verdicts
+    verdicts.into_iter().map(|(minute, (test, flag))| (minute, test, flag)).collect()
 }
 
 /// What the stage finally says when the deliveries come in this order, `per_epoch` at a time, and how many readings
@@ -203,6 +212,57 @@ fn deliveries(code: &'static str, spread: u32) -> impl Strategy<Value = Vec<Deli
     })
 }
 
+/// A counter whose meter is replaced, whose unit is switched, or which says garbage for some polls.
+fn faulty_counter() -> impl Strategy<Value = Vec<Delivery>> {
+    let fault = prop_oneof![
+        Just((1.0, 51_000.0)),
+        Just((1.0, -900.0)),
+        Just((0.0, 7.0)),
+        Just((1000.0, 0.0)),
+        Just((3.6, 0.0)),
+        Just((1.0, 200.0)),
+    ];
+    let faults = prop::collection::vec((fault, 0usize..100, 1usize..60), 0..3);
+    (prop::collection::vec((1i64..12, 0u8..6), 20..100), faults).prop_map(|(steps, faults)| {
+        let mut minute = 0;
+        let mut level = 1_000.0;
+        let mut all: Vec<Delivery> = Vec::new();
+        for (gap, rise) in steps {
+            minute += gap;
+            level += f64::from(rise) / 10.0;
+            all.push((minute, 0, level));
+        }
+        for ((factor, shift), from, length) in faults {
+            all.iter_mut().skip(from).take(length).for_each(|(.., value)| *value = *value * factor + shift);
+        }
+        all
+    })
+}
+
+/// The same in blocks that come newest first, some of them again behind all others, as gateways send them.
+fn in_blocks(deliveries: impl Strategy<Value = Vec<Delivery>>) -> impl Strategy<Value = Vec<Delivery>> {
+    (deliveries, prop::collection::vec((1usize..40, any::<bool>(), any::<bool>()), 1..8)).prop_map(
+        |(all, blocks)| {
+            let (mut rest, mut sent, mut again) = (&all[..], Vec::new(), Vec::new());
+            for (length, newest_first, repeated) in blocks.into_iter().cycle() {
+                let (block, behind) = rest.split_at(length.min(rest.len()));
+                let mut block = block.to_vec();
+                if newest_first {
+                    block.reverse();
+                }
+                again.extend(repeated.then(|| block.clone()).into_iter().flatten());
+                sent.append(&mut block);
+                rest = behind;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            sent.append(&mut again);
+            sent
+        },
+    )
+}
+
 const ENDLESS: Memory = Memory { lateness: Millis::MAX / 4, reports: usize::MAX };
 const SHORT: Memory = Memory { lateness: Millis::MAX / 4, reports: 24 };
 
@@ -240,6 +300,16 @@ proptest! {
 
     #[test]
     fn any_order_gives_the_marks_of_the_batch_for_counters(all in deliveries("heat_total", 500), per_epoch in 1usize..9) {
+        agrees("heat_total", &all, ENDLESS, per_epoch)?;
+    }
+
+    #[test]
+    fn meters_that_change_are_judged_as_by_the_batch(all in in_blocks(faulty_counter()), per_epoch in 1usize..9) {
+        agrees("heat_total", &all, ENDLESS, per_epoch)?;
+    }
+
+    #[test]
+    fn blocks_in_any_order_give_the_marks_of_the_batch(all in in_blocks(deliveries("heat_total", 1)), per_epoch in 1usize..9) {
         agrees("heat_total", &all, ENDLESS, per_epoch)?;
     }
 

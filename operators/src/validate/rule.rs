@@ -3,7 +3,7 @@
 use schemas::{Catalogue, Metric, MetricKind, Millis, QualityTest, time};
 
 use super::mark::{Gravity, Mark};
-use crate::flow::Observed;
+use crate::{capacity::RiseLimit, flow::Observed};
 
 /// How far an observation may lie ahead of its arrival before its clock counts as fast.
 pub const CLOCK_TOLERANCE: Millis = time::MINUTE;
@@ -19,6 +19,8 @@ pub struct Rule {
     pub state: bool,
     /// Counts up until it is reset.
     pub counter: bool,
+    /// How far a counter of an object can rise of which the registry says nothing.
+    pub rise: RiseLimit,
     /// 10 to the number of decimals, for packing values.
     pub scale: f64,
     /// Suspect beyond this distance from both neighbours, failed beyond twice of it.
@@ -60,6 +62,7 @@ impl Rule {
             range: (metric.min, metric.max),
             state: metric.kind == MetricKind::State,
             counter: is_counter(metric),
+            rise: RiseLimit::of_catalogue(metric),
             scale: 10f64.powi(i32::from(metric.decimals)),
             spike: metric.spike,
             max_rate: metric.max_rate,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     Validate,
+    counter::Apart,
     mark::Mark,
     neighbours::Point,
     object::Series,
@@ -22,7 +23,7 @@ const SWEPT: &str = "swept";
 
 impl Durable for Validate {
     const STATE: &'static str = "validate";
-    const FORM: u16 = 1;
+    const FORM: u16 = 2;
 
     fn begin(&mut self) {
         self.facilities.begin();
@@ -153,12 +154,15 @@ pub enum SavedState {
         /// Least and greatest value since then.
         span: (f64, f64),
     },
+    /// A counter as form 1 wrote it: the last reading that was believed, and where it had stood since it fell. That does
+    /// not say whether it counts on there as the object can carry it, so it is judged anew.
+    FormerCounter { believed: Point, _fallen: Option<(Point, f64)> },
     /// A counter.
     Counter {
         /// The last reading that was believed.
-        high: Point,
-        /// Where the counter has stood since it fell, and its last value there.
-        fallen: Option<(Point, f64)>,
+        believed: Point,
+        /// Where the counter stands apart from it.
+        apart: Option<Apart>,
     },
 }
 

@@ -8,12 +8,13 @@ use super::{
     rule::{Flat, Rule},
     tests::id,
 };
-use crate::flow::Observed;
+use crate::{capacity::RiseLimit, flow::Observed};
 
 const NOTHING: Rule = Rule {
     range: (f64::MIN, f64::MAX),
     state: false,
     counter: false,
+    rise: RiseLimit::NONE,
     scale: 1.0,
     spike: None,
     max_rate: None,
@@ -27,7 +28,8 @@ fn numbers(list: &str) -> Vec<f64> {
 fn marks(rule: &Rule, points: &[Point]) -> Vec<Mark> {
     let mut state = State::EMPTY;
     let next = |n: usize| points.get(n + 1).copied();
-    points.iter().enumerate().map(|(n, point)| step(&mut state, rule, *point, next(n))).collect()
+    let judged = |(n, point): (usize, &Point)| step(&mut state, rule, rule.rise, *point, next(n)).mark;
+    points.iter().enumerate().map(judged).collect()
 }
 
 fn flag(number: f64) -> Flag {

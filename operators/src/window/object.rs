@@ -244,6 +244,7 @@ impl Object {
             ![
                 QualityTest::Normativity,
                 QualityTest::CounterFall,
+                QualityTest::CounterJump,
                 QualityTest::ClockAhead,
                 QualityTest::Corrected,
             ]
