@@ -1,4 +1,4 @@
-//! What a facility can carry: how far its counters can rise in a time, and its greatest heat power.
+//! What a facility can carry: how far its counters can rise in a time, and its greatest power and flow.
 //!
 //! Enters: a profile. Leaves: limits. Guarantees: every limit is wide. It tells faults of a meter (garbage, another
 //! meter, another unit) from heat that was supplied, and never a busy day from a quiet one. Where the registry gives no
@@ -22,6 +22,10 @@ const OVER_CAPACITY: f64 = 2.0;
 const OVER_TRANSFORMER: f64 = 1.5;
 /// Heat that 1 kW carries in a minute, GJ.
 const GJ_PER_KW_MINUTE: f64 = 60e-6;
+/// Heat power that 1 m³/h of water carries per kelvin, kW.
+const KW_PER_FLOW_KELVIN: f64 = 1.163;
+/// Least difference of supply and return at the greatest heat power, K.
+const LEAST_DIFFERENCE: f64 = 5.0;
 /// Meters that count whole units show nothing less than this step.
 const WHOLE_UNIT: f64 = 1.0;
 
@@ -97,6 +101,18 @@ pub fn greatest_heat_power(profile: &Profile, device: &str) -> Option<f64> {
     measures.into_iter().flatten().reduce(f64::max)
 }
 
+/// The greatest value of a metric that the facility can have, in its unit; `None` where that is not known.
+#[must_use]
+pub fn greatest_value(profile: &Profile, device: &str, metric: &str) -> Option<f64> {
+    match metric {
+        "heat_power" => greatest_heat_power(profile, device),
+        "primary_flow" | "secondary_flow" | "supply_flow" | "flow" => {
+            Some(greatest_heat_power(profile, device)? / (KW_PER_FLOW_KELVIN * LEAST_DIFFERENCE))
+        }
+        _ => None,
+    }
+}
+
 /// A measure that says something: zero, negative and not finite ones do not.
 fn positive(measure: Option<f64>) -> Option<f64> {
     measure.filter(|measure| measure.is_finite() && *measure > 0.0)
@@ -130,6 +146,18 @@ mod tests {
         let limit = limit(area, attributes, metric);
         assert!((limit.per_minute - want).abs() < 1e-9, "{limit:?}");
         assert_eq!(limit.step, 1.0);
+    }
+
+    #[rstest::rstest]
+    #[case::power("heat_power", Some(15_000.0))]
+    #[case::flow("secondary_flow", Some(2_580.0))]
+    #[case::nothing_known_of_it("secondary_supply_temp", None)]
+    fn greatest_values(#[case] metric: &str, #[case] want: Option<f64>) {
+        let mut profile = Profile::clone(registered("", "").profile.as_ref().unwrap());
+        assert_eq!(greatest_value(&profile, "", metric), None, "nothing is known of the facility");
+        profile.facility.heated_area = Some(10_000.0);
+        let greatest = greatest_value(&profile, "", metric);
+        assert_eq!(greatest.map(|greatest| (greatest / 10.0).round() * 10.0), want);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
     work::Work,
 };
 use crate::{
-    capacity::RiseLimit,
+    capacity::{self, RiseLimit},
     flow::{Change, Checked, Object, Observation},
     profile::Profile,
 };
@@ -345,10 +345,12 @@ fn limit(column: &mut Column, profile: &Profile, device: &str) {
     column.limit(device_range(profile, device, column.metric), rise);
 }
 
-/// The range that the registry gives for a metric of an object: attributes `{metric}_min` and `{metric}_max`.
+/// The range that the registry gives for a metric of an object: attributes `{metric}_min` and `{metric}_max`, else up to
+/// what the facility can carry.
 fn device_range(profile: &Profile, device: &str, metric: MetricId) -> Option<(f64, f64)> {
     let limit = |side: &str| profile.number(device, &format!("{}_{side}", metric.code()));
-    let (least, greatest) = (limit("min"), limit("max"));
+    let least = limit("min");
+    let greatest = limit("max").or_else(|| capacity::greatest_value(profile, device, metric.code()));
     (least.is_some() || greatest.is_some())
         .then(|| (least.unwrap_or(f64::NEG_INFINITY), greatest.unwrap_or(f64::INFINITY)))
 }

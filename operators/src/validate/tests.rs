@@ -260,6 +260,25 @@ fn a_sentinel_fails_and_does_not_blame_its_neighbours() {
 }
 
 #[test]
+fn a_power_that_the_facility_cannot_have_is_doubtful() {
+    let mut stage = stage(Memory::default());
+    let mut small = registered("", "");
+    let mut profile = Profile::clone(small.profile.as_ref().unwrap());
+    profile.facility.heated_area = Some(10_000.0);
+    small.profile = Some(Arc::new(profile));
+    let readings = [("heat_power", 65_535.0), ("secondary_flow", 6_553.5), ("primary_flow", 40.0)];
+    let output = apply(&mut stage, vec![small], vec![report(START, 0, &readings)]);
+    assert_eq!(
+        said(&output),
+        [
+            "0 heat_power=65535 Suspect range",
+            "0 secondary_flow=6553.5 Suspect range",
+            "0 primary_flow=40 Good"
+        ]
+    );
+}
+
+#[test]
 fn limits_of_the_registry_hold_from_now_on() {
     let mut stage = stage(Memory::default());
     let at = |minute: i64| report(START + minute * time::MINUTE, 400_000, &[("room_temp", 24.0)]);
