@@ -16,6 +16,10 @@ use super::{calendar::Calendar, facts::Component, points::Point, quantity::Quant
 /// Above this a room is over-heated, °C (P 3(2); domain: over-high).
 pub const OVER_HIGH: f64 = 24.0;
 
+/// No segment contributes more, in thousandths of the unit times seconds: an absurd value must not make a sum leave its 64
+/// bits, from which it could not be taken back.
+const GREATEST_INTEGRAL: f64 = 1e14;
+
 /// What the contribution of a segment depends on besides its points.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Terms {
@@ -86,7 +90,8 @@ fn integrate(
     pieces(ends, terms, Some(terms.gap), |hour, from, to| {
         // A unit times a millisecond is a thousandth of a unit times a second.
         let span = to.at - from.at;
-        tell(hour, integral, ((from.value + to.value) * 0.5 * span as f64).round() as i64);
+        let amount = (from.value + to.value) * 0.5 * span as f64;
+        tell(hour, integral, amount.clamp(-GREATEST_INTEGRAL, GREATEST_INTEGRAL).round() as i64);
         if let Some(time) = time {
             tell(hour, time, span);
         }

@@ -332,6 +332,12 @@ proptest! {
     }
 }
 
+/// A flow and a temperature whose product is out of all proportion: the sums of their scopes must not leave 64 bits.
+#[test]
+fn absurd_products_are_retracted_too() {
+    crashes(7_094_602_468_830_553_118);
+}
+
 /// A station with a doubtful reading that has moved, at the end of epoch 3: what epoch it is, what comes then.
 fn small() -> (Vec<Input>, Input, Input) {
     let enterprise = |code| vec![scope(ScopeKind::Enterprise, code)];
