@@ -81,6 +81,12 @@ pub fn decode<R: Record>(codec: &Codec, topic: &str, record: KafkaRecord<'_>) ->
     codec.decode(record.value).map_err(|error| Box::new(unreadable(topic, record, &error)))
 }
 
+/// The reject of a record that an operator has passed over, with its bytes.
+#[must_use]
+pub fn skipped(topic: &str, record: KafkaRecord<'_>, reason: &str) -> Reject {
+    whole(Place { record, topic }, record.appended_at, Reason::Skipped, format!("passed over: {reason}"))
+}
+
 /// Where a report was read.
 #[derive(Clone, Copy)]
 struct Place<'a> {

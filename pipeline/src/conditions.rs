@@ -71,6 +71,9 @@ pub struct Limits {
     pub disk_free_percent: f64,
     /// Seconds by which our clock may differ from the brokers'.
     pub clock_skew_seconds: u64,
+    /// Seconds for which nothing may be delivered before the process counts as not ready: `/readyz` then says 503 and why.
+    /// This way does not lead through the sinks, as the alarms do.
+    pub delivery_seconds: u64,
     /// Seconds for which the frontier may stand still while there is work and no sink is paused; then the process dumps
     /// where it stands and aborts, for the supervisor to start it again. 0 turns this off.
     pub watchdog_seconds: u64,
@@ -85,6 +88,7 @@ impl Default for Limits {
             source_seconds: 15,
             disk_free_percent: 5.0,
             clock_skew_seconds: 60,
+            delivery_seconds: 60,
             watchdog_seconds: 600,
         }
     }
@@ -109,6 +113,7 @@ impl Limits {
             self.clock_skew_seconds >= 5,
             "clock_skew_seconds must be at least 5: clocks always differ a little",
         );
+        demand(self.delivery_seconds > 0, "delivery_seconds must be at least 1");
         demand(
             self.watchdog_seconds == 0 || self.watchdog_seconds >= 10,
             "watchdog_seconds must be 0 or at least 10",

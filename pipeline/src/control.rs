@@ -19,6 +19,8 @@ pub struct Control {
     draining: OnceLock<Instant>,
     finished: AtomicBool,
     failure: Mutex<Option<Error>>,
+    /// Why nothing is delivered, while that is so.
+    held: Mutex<Option<String>>,
     /// Newest append times by epoch, from the readers for the minter.
     appended: Mutex<BTreeMap<Epoch, Millis>>,
 }
@@ -46,6 +48,17 @@ impl Control {
         tracing::error!(%error, "the pipeline stops");
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.finish();
+    }
+
+    /// Says why nothing is delivered, or that something is again.
+    pub fn hold(&self, why: Option<String>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why nothing is delivered, while that is so.
+    #[must_use]
+    pub fn held(&self) -> Option<String> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says that nothing runs any more.

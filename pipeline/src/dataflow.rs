@@ -45,7 +45,7 @@ use crate::{
         hours::Hours,
         read::Read,
         registry::Kept,
-        rejects::{Rejected, Stamped},
+        rejects::{Bounded, Rejected, Stamped},
         revise::RollUp,
         saving::Recovery,
         stages::Staged,
@@ -53,6 +53,7 @@ use crate::{
         validate::Validated,
     },
     outlets::Outlets,
+    skips::Skips,
 };
 
 /// The states that checkpoints hold.
@@ -78,6 +79,8 @@ pub struct Parts {
     pub control: Arc<Control>,
     /// Where states come from and go to.
     pub recovery: Recovery,
+    /// Records that are passed over.
+    pub skips: Arc<Skips>,
 }
 
 /// Builds the dataflow of one worker. `delivered` follows what every sink has acknowledged, `stored` ClickHouse.
@@ -91,14 +94,14 @@ pub fn build(
     delivered: &ProbeHandle<Epoch>,
     stored: &ProbeHandle<Epoch>,
 ) -> Result<(), Error> {
-    let Parts { config, codec, outlets, control, recovery } = parts;
+    let Parts { config, codec, outlets, control, recovery, skips } = parts;
     let (kafka, pipeline, rules) = (&config.kafka, &config.pipeline, &config.rules);
     let (group, start) = (pipeline.block_epochs, recovery.epoch());
 
     // What comes in.
     let bindings = bind(scope, minter, delivered.clone());
-    let decoded =
-        bindings.clone().broadcast().read(kafka, &pipeline.name, Arc::clone(control)).decode(codec, kafka);
+    let records = bindings.clone().broadcast().read(kafka, &pipeline.name, Arc::clone(control));
+    let decoded = records.decode(codec, kafka, skips);
     let ticks = bindings.clocked(decoded.marks, pipeline.clock, recovery)?;
     let (profiles, conflicts) = decoded.registry.clone().kept(recovery)?.join_registry();
 
@@ -114,7 +117,8 @@ pub fn build(
         alarmed.transitions().concat(diagnosed.transitions()).concat(ticks.clone().operations(recovery)?);
     recovery.attached(pipeline.workers);
     let beats = ticks.clone().beats(group);
-    let rejects = scope.concatenate([decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()]);
+    let rejects = [decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()];
+    let rejects = scope.concatenate(rejects).bounded();
 
     // What goes out: alarms with every epoch, the rest in groups of epochs.
     let alarms = alarms.exchange(|_| 0).blocks::<tables::Alarms>(1);

@@ -117,6 +117,12 @@ impl Progress {
         Stand { bound: inner.bound, delivered, stored }
     }
 
+    /// For how long the oldest epoch that some sink does not have has been waiting.
+    #[must_use]
+    pub fn waiting(&self) -> Duration {
+        self.lock().open.front().map_or(Duration::ZERO, |(_, bound, _)| bound.elapsed())
+    }
+
     /// Takes note of frontiers: the first epochs that are not yet with every sink, and not yet in the store.
     pub fn advance(&self, delivered: Epoch, stored: Epoch) {
         let mut inner = self.lock();

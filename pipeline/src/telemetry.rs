@@ -56,6 +56,11 @@ metric! {
         register_int_gauge!("nuanliu_epoch_delivered", "Last epoch that every sink has acknowledged")
 }
 metric! {
+    /// Whether what comes in goes out.
+    DELIVERING: IntGauge = register_int_gauge!(
+        "nuanliu_delivering", "0 while no epoch was delivered for operations.delivery_seconds")
+}
+metric! {
     /// How long ago the oldest epoch was bound that is not delivered.
     FRONTIER_AGE: prometheus::Gauge = prometheus::register_gauge!(
         "nuanliu_frontier_age_seconds", "Age of the oldest epoch that is not delivered")

@@ -72,6 +72,8 @@ reasons! {
     RegistryConflict => "registry_conflict", "correct the registry entry that the detail names";
     /// A payload on a topic that no profile maps.
     NoProfile => "no_profile", "map the topic in the configuration";
+    /// An operator has the record passed over.
+    Skipped => "skipped", "read in the detail why; once the cause is mended, send what it held again";
     /// The receiving platform refused the record.
     Refused => "refused", "read the answer in the detail, correct the record, redrive";
 }
@@ -109,6 +111,37 @@ pub struct Reject {
     pub readings: u32,
 }
 
+/// Bytes of a record that its reject keeps at most: with room for the rest in what brokers take (1 MB by default).
+pub const KEPT_BYTES: usize = 256 << 10;
+/// Bytes of a detail and of an origin that are kept at most: both may quote what the sender wrote.
+const TOLD_BYTES: usize = 4 << 10;
+
+impl Reject {
+    /// The same, cut to what any broker and any reader can take, and saying so: a reject must not fail for the very record
+    /// that it is about.
+    #[must_use]
+    pub fn bounded(mut self) -> Reject {
+        cut(&mut self.origin, TOLD_BYTES);
+        cut(&mut self.detail, TOLD_BYTES);
+        let whole = self.raw.len();
+        if whole > KEPT_BYTES {
+            self.raw.truncate(KEPT_BYTES);
+            self.raw.shrink_to_fit();
+            self.detail.push_str(&format!("; of {whole} bytes the first {KEPT_BYTES} are kept"));
+        }
+        self
+    }
+}
+
+/// Cuts a text at a character, with a sign that something is missing.
+fn cut(text: &mut String, bytes: usize) {
+    if text.len() > bytes {
+        let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
 /// Byte strings in serde's own byte form, so that Avro writes `bytes` and not an array.
 mod serde_bytes_form {
     use serde::{Deserializer, Serializer, de};
@@ -139,5 +172,34 @@ mod serde_bytes_form {
             }
         }
         deserializer.deserialize_byte_buf(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reject(origin: &str, detail: &str, raw: Vec<u8>) -> Reject {
+        let (origin, detail) = (origin.to_owned(), detail.to_owned());
+        Reject { at: 0, origin, reason: Reason::Malformed, detail, raw, stage: Stage::Dataflow, readings: 0 }
+    }
+
+    #[test]
+    fn what_is_short_stays_as_it_is() {
+        let short = reject("kafka:heating.reports/0/1", "unreadable", vec![7; KEPT_BYTES]);
+        assert_eq!(short.clone().bounded(), short);
+    }
+
+    #[test]
+    fn what_an_outsider_made_long_is_cut_and_says_so() {
+        let long = "热".repeat(TOLD_BYTES);
+        let bounded = reject(&long, &long, vec![7; KEPT_BYTES + 1]).bounded();
+        assert!(bounded.origin.len() <= TOLD_BYTES + 3 && bounded.origin.ends_with("热…"));
+        assert_eq!(bounded.raw.len(), KEPT_BYTES);
+        assert!(
+            bounded.detail.ends_with("…; of 262145 bytes the first 262144 are kept"),
+            "{}",
+            bounded.detail
+        );
     }
 }

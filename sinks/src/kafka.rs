@@ -2,23 +2,27 @@
 //!
 //! Enters: the blocks of an epoch. Leaves: one transaction that carries the records and the group's offsets with
 //! `epoch=N` in their metadata. Guarantees: after a restart [`Kafka::open`] fences the process before and tells the last
-//! epoch that is there, so that nothing is written twice.
+//! epoch that is there, so that nothing is written twice. A row that no broker takes does not hold up the others: a
+//! reject with its key and its first bytes goes to `heating.rejects` in its place.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+use prometheus::{IntCounterVec, register_int_counter_vec};
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
+    ClientConfig, ClientContext, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
-    message::{Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer},
+    message::{DeliveryResult, Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
 };
 use schemas::{
-    Epoch, KafkaSettings, Topic,
+    Epoch, KafkaSettings, Reason, Reject, Stage, Topic,
     avro::{Codec, Record},
 };
 
@@ -44,9 +48,45 @@ pub struct Position {
     pub offset: i64,
 }
 
+/// Which rows of an epoch the brokers find too large, by their numbers.
+#[derive(Default)]
+struct TooLarge(Mutex<BTreeSet<usize>>);
+
+impl ClientContext for TooLarge {}
+
+impl ProducerContext for TooLarge {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        if let Err((error, _)) = result
+            && is_too_large(error)
+        {
+            self.numbers().insert(number);
+        }
+    }
+}
+
+impl TooLarge {
+    fn numbers(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Producing = BaseProducer<TooLarge>;
+
+/// What is known of rows that brokers do not take, while an epoch is tried again.
+#[derive(Debug, Default)]
+struct Refused {
+    epoch: Epoch,
+    /// Each row travels alone: brokers answer for a whole batch, in which most are innocent.
+    one_by_one: bool,
+    /// In whose place a reject goes.
+    numbers: BTreeSet<usize>,
+}
+
 /// The transactional producer of one pipeline.
 pub struct Kafka {
-    producer: BaseProducer,
+    producer: Producing,
     consumer: BaseConsumer,
     settings: KafkaSettings,
     pipeline: String,
@@ -55,6 +95,7 @@ pub struct Kafka {
     kpis: bool,
     /// Whether a transaction was begun and neither committed nor aborted.
     open: bool,
+    refused: Refused,
 }
 
 impl Kafka {
@@ -85,6 +126,7 @@ impl Kafka {
             codec,
             kpis,
             open: false,
+            refused: Refused::default(),
         };
         let epoch = kafka.committed_epoch(partitions)?;
         Ok((kafka, epoch))
@@ -111,7 +153,12 @@ impl Kafka {
         self.producer.begin_transaction().map_err(|error| classify("beginning a transaction", &error))?;
         self.open = true;
         failpoint::reached("kafka.begun");
+        if self.refused.epoch != epoch {
+            self.refused = Refused { epoch, ..Refused::default() };
+        }
+        self.producer.context().numbers().clear();
         let written = self.send(epoch, blocks).and_then(|()| self.commit(epoch, positions));
+        self.learn();
         match &written {
             Ok(()) => {
                 failpoint::reached("kafka.after_commit");
@@ -121,6 +168,19 @@ impl Kafka {
             Err(_) => {}
         }
         written
+    }
+
+    /// Takes note of rows that were too large: the next attempt sends one by one to find them, the one after that goes
+    /// without them.
+    fn learn(&mut self) {
+        let mut found = std::mem::take(&mut *self.producer.context().numbers());
+        if found.is_empty() {
+            return;
+        }
+        if self.refused.one_by_one {
+            self.refused.numbers.append(&mut found);
+        }
+        self.refused.one_by_one = true;
     }
 
     /// Whether the brokers forgot the open transaction while they were away. A process that was replaced gets another
@@ -168,8 +228,8 @@ impl Kafka {
                     sending.all(rows.iter(), |row, key| key.push_str(&row.alarm_id))?;
                 }
                 Rows::Rejects(rows) => {
-                    // What a connector turned away came from this topic and is there already.
-                    let ours = rows.iter().filter(|row| row.stage != schemas::Stage::Connector);
+                    // What others turned away came from this topic and is there already.
+                    let ours = rows.iter().filter(|row| row.stage == Stage::Dataflow);
                     sending.all(ours, |row, key| key.push_str(&row.origin))?;
                 }
                 Rows::Kpis(rows) if self.kpis => {
@@ -183,6 +243,12 @@ impl Kafka {
                 _ => {}
             }
         }
+        sending.rejects()?;
+        self.flush()
+    }
+
+    /// Waits until the brokers have acknowledged everything.
+    fn flush(&self) -> Result<(), Error> {
         let deadline = Instant::now() + ANSWER_WITHIN;
         // The client's own flush waits in steps of 100 ms, and its poll asks without rest through the last of them.
         while self.producer.in_flight_count() > 0 {
@@ -246,7 +312,9 @@ struct Sending<'a> {
     kafka: &'a Kafka,
     epoch: String,
     /// Number of the next record within the epoch.
-    sequence: u32,
+    sequence: usize,
+    /// In place of rows that no broker takes.
+    rejects: Vec<Reject>,
     /// Memory that all records use.
     key: String,
     payload: Vec<u8>,
@@ -256,7 +324,8 @@ struct Sending<'a> {
 impl Sending<'_> {
     fn new(kafka: &Kafka, epoch: Epoch) -> Sending<'_> {
         let (key, number) = (String::new(), String::new());
-        Sending { kafka, epoch: epoch.to_string(), sequence: 0, key, payload: Vec::new(), number }
+        let (payload, rejects) = (Vec::new(), Vec::new());
+        Sending { kafka, epoch: epoch.to_string(), sequence: 0, rejects, key, payload, number }
     }
 
     /// Hands rows of one kind to the producer; `key` writes the key of each.
@@ -277,28 +346,91 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Hands over the record whose key and payload are ready.
+    /// Hands over the record whose key and payload are ready, unless it is known that no broker takes it.
     fn one(&mut self, topic: &str) -> Result<(), Error> {
+        let number = self.sequence;
+        self.sequence += 1;
+        if self.kafka.refused.numbers.contains(&number) {
+            self.refuse(topic);
+            return Ok(());
+        }
         self.number.clear();
         // Writing to a string does not fail.
-        let _ = write!(self.number, "{}", self.sequence);
-        self.sequence += 1;
+        let _ = write!(self.number, "{number}");
         let headers = OwnedHeaders::new_with_capacity(2)
             .insert(Header { key: "epoch", value: Some(&self.epoch) })
             .insert(Header { key: "sequence", value: Some(&self.number) });
-        let mut record = BaseRecord::to(topic).key(&self.key).payload(&self.payload).headers(headers);
+        let record = BaseRecord::with_opaque_to(topic, number).key(&self.key).payload(&self.payload);
+        let mut record = record.headers(headers);
         loop {
             match self.kafka.producer.send(record) {
+                Ok(()) if self.kafka.refused.one_by_one => return self.kafka.flush(),
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     record = back;
                     self.kafka.producer.poll(Duration::ZERO);
                     thread::sleep(REST);
                 }
+                // The client itself knows that it is too large.
+                Err((error, _)) if is_too_large(&error) => {
+                    self.refuse(topic);
+                    return Ok(());
+                }
                 Err((error, _)) => return Err(classify("sending", &error)),
             }
         }
     }
+
+    /// Makes the reject that goes in the place of the record whose key and payload are ready.
+    fn refuse(&mut self, topic: &str) {
+        let (key, bytes) = (&self.key, self.payload.len());
+        tracing::error!(
+            topic,
+            key,
+            bytes,
+            epoch = self.epoch,
+            "a row is larger than the brokers take and goes as a reject: raise message.max.bytes or shorten its evidence"
+        );
+        UNDELIVERABLE.with_label_values(&[NAME, topic]).inc();
+        // Far below what made it too large, whatever the limit is.
+        let kept = bytes.min(REFUSED_BYTES);
+        let detail = format!("the row of epoch {} has {bytes} bytes, more than the brokers take", self.epoch);
+        self.rejects.push(Reject {
+            at: 0,
+            origin: format!("kafka:{topic}#{key}").chars().take(REFUSED_ORIGIN).collect(),
+            reason: Reason::TooLarge,
+            detail,
+            raw: self.payload[..kept].to_vec(),
+            stage: Stage::Sink,
+            readings: 0,
+        });
+    }
+
+    /// Sends the rejects that go in the place of rows. One that is too large itself has been told in the log.
+    fn rejects(&mut self) -> Result<(), Error> {
+        let rejects = std::mem::take(&mut self.rejects);
+        let at = jiff::Timestamp::now().as_millisecond();
+        let rejects: Vec<Reject> = rejects.into_iter().map(|reject| Reject { at, ..reject }).collect();
+        self.all(rejects.iter(), |row, key| key.push_str(&row.origin))
+    }
+}
+
+/// Bytes of a row that no broker takes, and characters of its key, that its reject keeps.
+const REFUSED_BYTES: usize = 16 << 10;
+const REFUSED_ORIGIN: usize = 512;
+
+static UNDELIVERABLE: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let made = register_int_counter_vec!(
+        "nuanliu_sink_undeliverable_rows_total",
+        "Rows that went as a reject because the sink takes none so large.",
+        &["sink", "topic"]
+    );
+    // Registering fails only when another part of the program took the name: the first such row shows it.
+    made.unwrap_or_else(|error| panic!("metrics of sinks: {error}"))
+});
+
+fn is_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| code == RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
 /// With the properties that the user has set.
@@ -310,18 +442,18 @@ fn configured(mut config: ClientConfig, settings: &KafkaSettings) -> ClientConfi
 }
 
 /// A producer under the transactional id of a pipeline; fences those before it.
-fn producer(settings: &KafkaSettings, pipeline: &str) -> Result<BaseProducer, Error> {
+fn producer(settings: &KafkaSettings, pipeline: &str) -> Result<Producing, Error> {
     let mut config = ClientConfig::new();
     config
         .set("compression.type", "lz4")
         // What is said in one go travels in one batch. An epoch waits for its last batch, so not for long.
         .set("linger.ms", "2");
-    let producer: BaseProducer = configured(config, settings)
+    let producer: Producing = configured(config, settings)
         .set("transactional.id", format!("{}.{pipeline}", settings.prefix))
         .set("acks", "all")
         // A record that fails fails the transaction: nobody asks about the others one by one.
         .set("delivery.report.only.error", "true")
-        .create()
+        .create_with_context(TooLarge::default())
         .map_err(|error| stop("creating a transactional producer", &error))?;
     producer.init_transactions(ANSWER_WITHIN).map_err(|error| classify("opening transactions", &error))?;
     Ok(producer)

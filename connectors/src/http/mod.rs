@@ -5,7 +5,12 @@
 //! report of everything in the request; memory is bounded whatever is sent; a request that cannot be taken now is
 //! answered 429 or 503 with Retry-After and may be repeated as it is.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -100,7 +105,12 @@ struct Shared {
     intake: Intake,
     requests: Semaphore,
     buffered: Arc<Semaphore>,
+    /// What holds up the process behind the connectors, if there is more in it and something does.
+    held: OnceLock<Held>,
 }
+
+/// Says what holds up the rest of the process, if anything does.
+pub type Held = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// A server that listens already.
 pub struct Server {
@@ -123,6 +133,7 @@ impl Server {
             zone: settings.zone()?,
             requests: Semaphore::new(settings.max_requests.min(Semaphore::MAX_PERMITS)),
             buffered: Arc::new(Semaphore::new((settings.max_buffered / body::STEP).max(1))),
+            held: OnceLock::new(),
             intake,
             settings,
         });
@@ -133,6 +144,14 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The server of a process that does more than take reports in: `/readyz` says what holds up the rest, too.
+    #[must_use]
+    pub fn watching(self, held: Held) -> Server {
+        // Set once, before anything is served.
+        let _ = self.shared.held.set(held);
+        self
     }
 
     /// Serves until `shutdown`, then lets requests in flight finish, for at most 30 s. `extra` holds further routes.

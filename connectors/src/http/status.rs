@@ -14,13 +14,18 @@ use utoipa::ToSchema;
 
 use super::Shared;
 
-/// Whether reports can be taken now.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+/// Whether reports can be taken now, and go on to where they belong.
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Readiness {
     /// Kafka answers.
     kafka: bool,
     /// The registry was read to its end.
     registry: bool,
+    /// The dataflow of this process delivers; true where there is none.
+    delivery: bool,
+    /// What holds it up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
 }
 
 /// Whether the process works; 503 asks for a restart.
@@ -50,9 +55,14 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, &'
     ),
 )]
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Readiness>) {
-    let readiness =
-        Readiness { kafka: shared.intake.publisher.reachable(), registry: shared.intake.registry_read() };
-    let ready = readiness.kafka && readiness.registry;
+    let detail = shared.held.get().and_then(|held| held());
+    let readiness = Readiness {
+        kafka: shared.intake.publisher.reachable(),
+        registry: shared.intake.registry_read(),
+        delivery: detail.is_none(),
+        detail,
+    };
+    let ready = readiness.kafka && readiness.registry && readiness.delivery;
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(readiness))
 }
 

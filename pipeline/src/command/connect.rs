@@ -33,7 +33,8 @@ pub async fn serve(config: Config, codec: Codec, control: Arc<Control>) -> anyho
 
 async fn serve_http(config: &Config, intake: Intake, control: Arc<Control>) -> anyhow::Result<()> {
     let Some(settings) = &config.http else { return Ok(()) };
-    let server = http::Server::bind(settings.clone(), intake).await?;
+    let held = Arc::clone(&control);
+    let server = http::Server::bind(settings.clone(), intake).await?.watching(Box::new(move || held.held()));
     tracing::info!(address = %server.address(), "the HTTP connector listens");
     let extra = match &config.receiver {
         Some(settings) => sinks::exchange::province::open(settings)?,

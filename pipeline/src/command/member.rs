@@ -22,6 +22,7 @@ use crate::{
     flow::saving::Recovery,
     outlets::{Outlets, Sinks},
     progress::Progress,
+    skips::Skips,
 };
 
 /// Runs the workers of this process until the dataflow ends.
@@ -104,6 +105,7 @@ impl Share {
             outlets: outlets.clone(),
             control: Arc::clone(control),
             recovery,
+            skips: Arc::new(Skips::read(&config.pipeline.state)?),
         })
     }
 }

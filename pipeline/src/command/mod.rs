@@ -12,6 +12,7 @@ mod rejects;
 mod replay;
 mod run;
 mod simulate;
+mod skip;
 mod workers;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -76,6 +77,11 @@ enum Command {
     /// Look at records that could not be used.
     #[command(subcommand)]
     Rejects(rejects::Command),
+    /// Pass over one record of an input topic that holds up the rest: it leaves as a reject.
+    #[command(
+        after_help = "Example:\n  nuanliu skip heating.reports/3/1042 --reason \"the dataflow fails on it\"\nIt holds from the next start on; in a cluster run it with the configuration of every process."
+    )]
+    Skip(skip::Arguments),
     /// Run everything with a simulated district and injected faults, and show what was found.
     #[command(after_help = "Example:\n  make demo")]
     Demo(demo::Arguments),
@@ -140,6 +146,7 @@ fn dispatch(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Replay(arguments) => replay::run(&config, &arguments),
         Command::Simulate(arguments) => simulate::run(&config, &arguments),
         Command::Rejects(command) => rejects::run(&config, command),
+        Command::Skip(arguments) => skip::run(&config, &arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),
     }
 }

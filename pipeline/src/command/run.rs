@@ -26,10 +26,12 @@ use crate::{
         clock::ClockSource,
         saving::Recovery,
     },
+    health,
     kafka::Watermarks,
     loss,
     outlets::{Outlets, Sinks},
     progress::Progress,
+    skips::Skips,
     watchdog::{self, Watched, Workers},
 };
 
@@ -111,7 +113,7 @@ pub fn run_until_stopped(
     control: &Arc<Control>,
 ) -> anyhow::Result<()> {
     if let Some(listen) = &config.telemetry.listen {
-        super::metrics::serve(listen, runtime)?;
+        super::metrics::serve(listen, runtime, Arc::clone(control))?;
     }
     let codec = runtime.block_on(connectors::publish::codec(&config.kafka))?;
     let connecting = parts
@@ -198,9 +200,21 @@ fn run_dataflow(
     };
     let mut minter = minter(config, (log, recorded), &recovery, watermarks, watch, &progress, control);
     minter.accept_loss = parts.accept_loss;
-    let share =
-        dataflow::Parts { config: config.clone(), codec, outlets, control: Arc::clone(control), recovery };
+    let skips = Arc::new(Skips::read(&pipeline.state)?);
+    if !skips.is_empty() {
+        tracing::warn!(records = skips.len(), "records are passed over, as `nuanliu skip` has said");
+    }
+    let share = dataflow::Parts {
+        config: config.clone(),
+        codec,
+        outlets,
+        control: Arc::clone(control),
+        recovery,
+        skips,
+    };
     let outlets = share.outlets.clone();
+    let limit = Duration::from_secs(config.operations.delivery_seconds);
+    health::start(limit, Arc::clone(&progress), outlets.clone(), Arc::clone(control))?;
     // The other processes do not see the frontiers; a supervisor restarts all of them when this one ends.
     watchdog::start(Duration::from_secs(config.operations.watchdog_seconds), watched)?;
     let worked = work(share, &parts.cluster, minter, &progress, &workers);

@@ -1,5 +1,7 @@
 //! decode: raw records become observations, registry records and rejects; nothing is dropped.
 
+use std::sync::Arc;
+
 use operators::{
     Observations,
     decode::{self, KafkaRecord, ReportDecoder},
@@ -17,7 +19,7 @@ use timely::{
 };
 
 use super::{clock::Mark, read::RecordBatch};
-use crate::telemetry;
+use crate::{skips::Skips, telemetry};
 
 pub use operators::registry::RegistryRecord;
 
@@ -44,12 +46,12 @@ pub struct Decoded<'s> {
 
 /// Decodes records.
 pub trait Decode<'s> {
-    /// Turns every record into what it says, or into a reject that says why it cannot be read.
-    fn decode(self, codec: &Codec, settings: &KafkaSettings) -> Decoded<'s>;
+    /// Turns every record into what it says, or into a reject that says why it cannot be read or is passed over.
+    fn decode(self, codec: &Codec, settings: &KafkaSettings, skips: &Arc<Skips>) -> Decoded<'s>;
 }
 
 impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
-    fn decode(self, codec: &Codec, settings: &KafkaSettings) -> Decoded<'s> {
+    fn decode(self, codec: &Codec, settings: &KafkaSettings, skips: &Arc<Skips>) -> Decoded<'s> {
         let workers = self.scope().peers();
         type Builder<T> = CapacityContainerBuilder<Vec<T>>;
         let mut builder = OperatorBuilder::new("decode".to_owned(), self.scope());
@@ -66,6 +68,7 @@ impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
             reports: ReportDecoder::new(codec.clone(), &settings.topic(Topic::Reports)),
             codec: codec.clone(),
             settings: settings.clone(),
+            skips: Arc::clone(skips),
             workers,
             out: Batch::default(),
         };
@@ -114,6 +117,7 @@ struct Decoder {
     reports: ReportDecoder,
     codec: Codec,
     settings: KafkaSettings,
+    skips: Arc<Skips>,
     workers: usize,
     out: Batch,
 }
@@ -140,6 +144,10 @@ impl Decoder {
             let value = record.value.unwrap_or_default();
             let (offset, appended_at) = (record.offset, record.appended_at);
             let read = KafkaRecord { partition: batch.partition, offset, appended_at, value };
+            if let Some(reason) = self.skips.reason(&topic, batch.partition, offset) {
+                self.out.rejects.push(decode::skipped(&topic, read, reason));
+                continue;
+            }
             match batch.topic {
                 Topic::Reports => self.report(read),
                 Topic::Registry => self.registry(&topic, record.key, record.value.is_some(), read),
@@ -168,10 +176,11 @@ impl Decoder {
         }
     }
 
-    /// The dataflow's own rejects lie on this topic too; they have been counted where they arose.
+    /// The dataflow's own rejects lie on this topic too; they have been counted where they arose. Those of the Kafka sink
+    /// have not: it writes them in place of a row that no broker takes.
     fn reject(&mut self, topic: &str, record: KafkaRecord<'_>) {
         match decode::decode::<Reject>(&self.codec, topic, record) {
-            Ok(reject) => self.out.rejects.extend((reject.stage == Stage::Connector).then_some(reject)),
+            Ok(reject) => self.out.rejects.extend((reject.stage != Stage::Dataflow).then_some(reject)),
             Err(reject) => self.out.rejects.push(*reject),
         }
     }

@@ -26,6 +26,18 @@ impl<'s> Rejected<'s> for StreamVec<'s, Epoch, SharedEpoch> {
     }
 }
 
+/// Bounds rejects.
+pub trait Bounded<'s> {
+    /// Cuts rejects to what any sink takes: what a sender made long must not hold up the others.
+    fn bounded(self) -> StreamVec<'s, Epoch, Reject>;
+}
+
+impl<'s> Bounded<'s> for StreamVec<'s, Epoch, Reject> {
+    fn bounded(self) -> StreamVec<'s, Epoch, Reject> {
+        self.map(Reject::bounded)
+    }
+}
+
 /// Stamps rejects.
 pub trait Stamped<'s> {
     /// Gives rejects that have no time of their own the clock of their epoch.
