@@ -82,6 +82,16 @@ pub enum Change {
     Remarked,
     /// Another value was sent for the same time and replaces the first.
     Corrected,
+    /// It is older than what is remembered: whether anything was said before about it cannot be told.
+    Unverified,
+}
+
+impl Change {
+    /// Whether it is the first word, as far as can be told.
+    #[must_use]
+    pub fn is_first(self) -> bool {
+        matches!(self, Change::New | Change::Unverified)
+    }
 }
 
 /// A reading with its mark.

@@ -103,11 +103,14 @@ impl Default for PipelineSettings {
 pub struct RuleSettings {
     /// Time zone of days and months.
     pub time_zone: String,
-    /// Hours for which duplicates and corrections of readings are recognised; no object's memory is longer than
-    /// `remember_reports`.
+    /// Hours for which repetitions and corrections of readings are recognised, at least as long as an hour takes late
+    /// data (`lateness_hours` and the hour itself) and alarms are revised (`alarm_horizon_minutes`). Facilities of the
+    /// network and their devices remember all of it: about 12 kB for each at a report of ten readings a minute.
     pub remember_hours: u32,
-    /// Reports of one object that are remembered, about 8 bytes each. An older repetition leaves as a reading once
-    /// more, which the store collapses, and an older correction counts as late.
+    /// Reports of one room or clean device that are remembered at most, about 10 bytes each; that many minutes should be
+    /// more than `alarm_horizon_minutes` where they report every minute. What is older than the memory cannot be told
+    /// from a repetition: its readings are stored as *not evaluated* (flag 2) instead of good, and change no hour in
+    /// which the object was heard at that time.
     pub remember_reports: usize,
     /// Hours after its end in which a KPI window still takes late data.
     pub lateness_hours: u32,
@@ -121,8 +124,8 @@ impl Default for RuleSettings {
     fn default() -> Self {
         RuleSettings {
             time_zone: "Asia/Shanghai".to_owned(),
-            remember_hours: 6,
-            remember_reports: 63,
+            remember_hours: 7,
+            remember_reports: 127,
             lateness_hours: 6,
             settle_minutes: 10,
             alarm_horizon_minutes: 120,
@@ -134,7 +137,9 @@ impl RuleSettings {
     /// How far back readings are remembered by quality control.
     #[must_use]
     pub fn memory(&self) -> Memory {
-        Memory { lateness: hours(self.remember_hours), reports: self.remember_reports }
+        let revisable = (hours(self.lateness_hours) + time::HOUR)
+            .max(Millis::from(self.alarm_horizon_minutes) * time::MINUTE);
+        Memory::new(hours(self.remember_hours).max(revisable), self.remember_reports)
     }
 
     /// How time is cut into windows. The zone has been validated.
@@ -284,6 +289,17 @@ mod tests {
     fn mistakes_are_named_where_they_stand(#[case] text: &str, #[case] start: &str, #[case] end: &str) {
         let problem = parse(&format!("{LEAST}{text}"), "c.toml").unwrap_err().0.remove(0);
         assert!(problem.starts_with(start) && problem.ends_with(end), "{problem}");
+    }
+
+    #[rstest::rstest]
+    #[case::default("", 7)]
+    #[case::longer("remember_hours = 48\n", 48)]
+    #[case::as_long_as_windows("lateness_hours = 30\n", 31)]
+    #[case::as_long_as_alarms("remember_hours = 1\nlateness_hours = 0\nalarm_horizon_minutes = 120\n", 2)]
+    fn nothing_is_revised_that_is_not_remembered(#[case] rules: &str, #[case] want: u32) {
+        let memory = parse(&format!("{LEAST}[rules]\n{rules}"), "c.toml").unwrap().rules.memory();
+        assert_eq!(memory.lateness, hours(want));
+        assert!(memory.network_reports > 60 * want as usize, "every minute of it");
     }
 
     #[test]

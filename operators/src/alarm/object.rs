@@ -272,7 +272,7 @@ fn bit(metric: MetricId) -> u128 {
 
 fn cause(reading: &Checked) -> Cause {
     match reading.change {
-        Change::New => Cause::LateData,
+        Change::New | Change::Unverified => Cause::LateData,
         Change::Remarked | Change::Corrected => Cause::Correction,
     }
 }

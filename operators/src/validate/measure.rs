@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use schemas::{Millis, time::MINUTE};
+use schemas::{FacilityKind, Millis, time::MINUTE};
 
 use super::{
     Memory, Validate,
-    tests::{START, id, registered},
+    tests::{START, apply, id, registered, report, stage},
 };
 use crate::{
     flow::{Observation, Observations, Observed, ObservedEpoch},
@@ -27,12 +27,13 @@ const STATION: [&str; 10] = [
     "outdoor_temp",
 ];
 
-fn measure(name: &str, facilities: usize, metrics: &[&str], minutes: i64) {
+fn measure(name: &str, (facilities, kind): (usize, FacilityKind), metrics: &[&str], minutes: i64) {
     let code = |n: usize| format!("ST-{n:06}");
     let one = registered("", "");
     let of = |n: usize| {
         let mut profile = Profile::clone(one.profile.as_ref().unwrap());
         profile.facility.code = code(n).into();
+        profile.facility.kind = kind;
         ProfileChange { facility: code(n).into(), profile: Some(Arc::new(profile)) }
     };
     let mut stage = Validate::new("heating.reports", Memory::default());
@@ -80,9 +81,43 @@ fn measure(name: &str, facilities: usize, metrics: &[&str], minutes: i64) {
     );
 }
 
+/// As long as each remembers.
 fn stations_and_rooms(facilities: usize) {
-    measure(&format!("{facilities} stations, 10 metrics"), facilities, &STATION, 140);
-    measure(&format!("{facilities} rooms, 2 metrics"), facilities, &["room_temp", "room_humidity"], 140);
+    let (station, room) = ((facilities, FacilityKind::Station), (facilities, FacilityKind::Household));
+    measure(&format!("{facilities} stations, 10 metrics"), station, &STATION, 430);
+    measure(&format!("{facilities} rooms, 2 metrics"), room, &["room_temp", "room_humidity"], 140);
+}
+
+/// Six hours of a station that arrive at once, behind a report of now: what each of them costs.
+#[test]
+#[ignore = "a measurement"]
+fn a_burst() {
+    let codes: Vec<&str> =
+        STATION.into_iter().chain(["energy_total", "makeup_total", "makeup_flow"]).collect();
+    let of = |minute: i64| {
+        let swing = ((minute * 7) % 13) as f64 / 10.0;
+        let value = |code: &str| match code {
+            code if code.ends_with("_total") => 1000.0 + minute as f64 / 10.0,
+            code if code.ends_with("pressure") => 0.4 + swing / 100.0,
+            _ => 40.0 + swing,
+        };
+        let readings: Vec<_> = codes.iter().map(|code| (*code, value(code))).collect();
+        report(START + minute * MINUTE, (400 - minute) * MINUTE, &readings)
+    };
+    let oldest_first: Vec<_> = (0..360).collect();
+    let newest_first = oldest_first.iter().rev().copied().collect();
+    let mixed = oldest_first.iter().map(|n| n * 127 % 360).collect();
+    let orders = [("oldest first", oldest_first), ("newest first", newest_first), ("mixed", mixed)];
+    for (order, places) in orders {
+        let mut stage = stage(Memory::default());
+        apply(&mut stage, Vec::new(), vec![of(400)]);
+        let late: Vec<_> = places.into_iter().map(of).collect();
+        let start = Instant::now();
+        let output = apply(&mut stage, Vec::new(), late);
+        let micros = start.elapsed().as_secs_f64() * 1e6 / 360.0;
+        eprintln!("{order}: {micros:.0} us per late report of {} readings", codes.len());
+        assert!(output.rejects.is_empty() && output.reports.len() >= 360);
+    }
 }
 
 #[test]

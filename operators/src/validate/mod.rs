@@ -11,13 +11,18 @@
 //! fall fails. A normalised form, a late arrival, a counter's reset and a correction are noted and leave the reading
 //! usable.
 //!
-//! Memory: each object remembers its last [`Memory::reports`] reports, no further back than [`Memory::lateness`]
-//! before its newest; what falls out leaves only the state of the tests behind, and its marks are final. A neighbour
-//! further away than the memory is none: a fault or silence of a metric that fills the memory ends the spike test of
-//! the reading before it. A report from before the memory is marked by its own tests alone and leaves as new, even if
-//! it was received before: the tables hold one row per object, metric and time either way. An object silent for as
+//! Memory: each object remembers its reports back to [`Memory::lateness`] before its newest, which is further than any
+//! window of a KPI stays open; a room or a clean device no more than its last [`Memory::reports`]. What falls out leaves
+//! only the state of the tests behind, and its marks are final. A neighbour further away than the memory is none: a fault
+//! or silence of a metric that fills the memory ends the spike test of the reading before it. An object silent for as
 //! long as `lateness` by the clock forgets its reports, a facility or device that leaves the registry everything. What is
 //! remembered outlives the process ([`crate::durable`]).
+//!
+//! A report from before the memory may be new, a correction or a repetition, and its neighbours are gone. So it leaves as
+//! [`Change::Unverified`](crate::Change), failed or suspect where its own tests say so and else *not evaluated* (QARTOD 2),
+//! never good: in the store it stands in the place of what was there for its time, in an open window only where the object
+//! was not heard at that time, so that no repetition makes a failed reading part of a KPI again. The readings by flag
+//! (`nuanliu_readings_total`) count them: nothing else has flag 2.
 
 mod column;
 mod counter;
@@ -44,7 +49,7 @@ mod work;
 
 use std::sync::Arc;
 
-use schemas::{Catalogue, Code, Millis, Reason, time};
+use schemas::{Catalogue, Code, FacilityKind, Millis, Reason, time};
 use serde::Serialize;
 
 use self::{object::Series, rule::Rule, saved::RestoredPlace, work::Work};
@@ -61,20 +66,49 @@ pub use rule::{ARRIVES_WITHIN, CLOCK_TOLERANCE};
 /// How much each object remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// How far behind the object's newest report another may lie and still be compared with its neighbours, ms.
+    /// How far behind the object's newest report another may lie and still be compared with its neighbours, ms. At
+    /// least as long as the windows of KPIs stay open, so that no repetition revises one.
     pub lateness: Millis,
-    /// How many reports are remembered at most, at least 2. With ten metrics per report 63 of them take about 340 bytes
-    /// per series, with two about 600.
+    /// How many reports of a room or a clean device are remembered at most, at least 2. Most of them report every ten
+    /// minutes; of those that report every minute 127 are more than the time in which alarms are revised.
     pub reports: usize,
+    /// The same for the facilities of the network, which are few and report every minute: a bound for senders that run
+    /// wild, far above what they send in `lateness`.
+    pub network_reports: usize,
 }
 
 /// A reading needs both neighbours beside it.
 const LEAST_REPORTS: usize = 2;
+/// A facility of the network that reports more often than this forgets earlier than the lateness.
+const SHORTEST_INTERVAL: Millis = 5 * time::SECOND;
+
+impl Memory {
+    /// Memory that reaches back for `lateness` ms, of rooms and clean devices no further than `reports` reports.
+    #[must_use]
+    pub fn new(lateness: Millis, reports: usize) -> Memory {
+        let reports = reports.max(LEAST_REPORTS);
+        let network_reports = usize::try_from(lateness / SHORTEST_INTERVAL).unwrap_or(0).max(reports);
+        Memory { lateness, reports, network_reports }
+    }
+
+    /// How many reports of an object are remembered at most.
+    #[inline]
+    #[must_use]
+    pub fn reports_of(&self, kind: FacilityKind) -> usize {
+        match kind {
+            FacilityKind::Household
+            | FacilityKind::Building
+            | FacilityKind::Community
+            | FacilityKind::CleanDevice => self.reports,
+            _ => self.network_reports,
+        }
+    }
+}
 
 impl Default for Memory {
-    /// A day, and 63 reports: about an hour of a station, ten hours of a room sensor.
+    /// Seven hours, of a room or a clean device at most 127 reports.
     fn default() -> Self {
-        Memory { lateness: time::DAY, reports: 63 }
+        Memory::new(7 * time::HOUR, 127)
     }
 }
 
@@ -109,7 +143,11 @@ impl Validate {
         Validate {
             facilities: Keyed::new(|facility| shard(facility)),
             rules: Rule::all(Catalogue::builtin()),
-            memory: Memory { reports: memory.reports.max(LEAST_REPORTS), ..memory },
+            memory: Memory {
+                reports: memory.reports.max(LEAST_REPORTS),
+                network_reports: memory.network_reports.max(LEAST_REPORTS),
+                ..memory
+            },
             topic: topic.to_owned(),
             swept: Millis::MIN,
             saving_swept: None,

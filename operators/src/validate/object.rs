@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use schemas::{Catalogue, Code, MetricId, Millis, time::SECOND};
+use schemas::{Catalogue, Code, Flag, MetricId, Millis, time::SECOND};
 use smallvec::SmallVec;
 
 use super::{
@@ -148,7 +148,7 @@ impl Series {
         } else {
             self.admit_old(report, profile, work);
         }
-        self.forget(work.memory, work.rules);
+        self.forget(work.memory, work.memory.reports_of(profile.facility.kind), work.rules);
     }
 
     /// The common path: a report after all others.
@@ -220,8 +220,8 @@ impl Series {
         }
     }
 
-    /// A report from before the memory: its readings are judged by themselves. Whether it was received before cannot
-    /// be told any more; the tables hold one row per object, metric and time either way.
+    /// A report from before the memory: its readings are judged by themselves, and are not good by that alone. Whether it
+    /// was received before cannot be told any more.
     fn admit_old(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
         for (hint, reading) in report.readings.iter().enumerate() {
@@ -232,7 +232,9 @@ impl Series {
             let index = self.column(hint, reading.metric, profile, work.rules);
             let rule = &work.rules[usize::from(reading.metric.0)];
             let own = arrival.and(rule.own(reading, self.columns[index].range()));
-            work.reports.add(check(reading.metric, reading.value, own, Change::New));
+            let checked = check(reading.metric, reading.value, own, Change::Unverified);
+            let flag = if checked.flag == Flag::Good { Flag::NotEvaluated } else { checked.flag };
+            work.reports.add(Checked { flag, ..checked });
         }
         work.emit(&self.object, (report.observed_at, report.received_at));
     }
@@ -283,11 +285,11 @@ impl Series {
         self.rows.insert(at, row);
     }
 
-    /// Forgets what lies before the memory.
-    fn forget(&mut self, memory: &Memory, rules: &[Rule]) {
+    /// Forgets what lies before the memory, which holds so many reports.
+    fn forget(&mut self, memory: &Memory, reports: usize, rules: &[Rule]) {
         let Some(newest) = self.rows.last() else { return };
         let floor = newest.observed.saturating_sub(memory.lateness);
-        while self.rows.len() > memory.reports || self.rows.at(0).observed < floor {
+        while self.rows.len() > reports || self.rows.at(0).observed < floor {
             self.forget_first(rules);
         }
     }

@@ -7,7 +7,7 @@ use schemas::{Flag, Millis, TestSet, time::MINUTE};
 
 use super::{
     Memory,
-    tests::{START, apply, id, report, stage},
+    tests::{START, apply, few, id, report, stage},
 };
 use crate::flow::Change;
 
@@ -263,8 +263,8 @@ fn in_blocks(deliveries: impl Strategy<Value = Vec<Delivery>>) -> impl Strategy<
     )
 }
 
-const ENDLESS: Memory = Memory { lateness: Millis::MAX / 4, reports: usize::MAX };
-const SHORT: Memory = Memory { lateness: Millis::MAX / 4, reports: 24 };
+const ENDLESS: Memory = few(Millis::MAX / 4, usize::MAX);
+const SHORT: Memory = few(Millis::MAX / 4, 24);
 
 fn agrees(
     code: &str,

@@ -7,7 +7,7 @@ use schemas::{Millis, Reason, time::MINUTE};
 
 use super::{
     Memory, Validate,
-    tests::{START, batches, id, minutes, registered, report},
+    tests::{START, batches, few, id, minutes, registered, report},
 };
 use crate::{
     CheckedEpoch, Durable, Observations, ObservedEpoch, Profile, ProfileChange, Stage,
@@ -53,7 +53,7 @@ fn told(output: &CheckedEpoch) -> Told {
     told
 }
 
-const MEMORY: Memory = Memory { lateness: 60 * MINUTE, reports: 6 };
+const MEMORY: Memory = few(60 * MINUTE, 6);
 
 fn stage() -> Validate {
     Validate::new("heating.reports", MEMORY)
@@ -245,9 +245,9 @@ fn a_smaller_memory_holds_from_the_next_report_on() {
         observations: batches(&observations),
         ..ObservedEpoch::default()
     };
-    let mut large = Validate::new("heating.reports", Memory { reports: 63, ..MEMORY });
+    let mut large = Validate::new("heating.reports", few(MEMORY.lateness, 63));
     large.apply(&epoch(0, minutes("room_temp", &rises)));
-    let mut small = Validate::new("heating.reports", Memory { reports: 3, ..MEMORY });
+    let mut small = Validate::new("heating.reports", few(MEMORY.lateness, 3));
     for (shard, section) in sections(&mut large) {
         small.restore(shard, 1, &section).unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use schemas::{Catalogue, Device, Facility, FacilityKind, MetricId, Millis, Reason, time};
+use schemas::{Catalogue, Device, Facility, FacilityKind, Flag, MetricId, Millis, Reason, time};
 
 use super::{Memory, Validate};
 use crate::{
@@ -76,6 +76,11 @@ pub fn report(observed_at: Millis, delay: Millis, readings: &[(&str, f64)]) -> O
     }
 }
 
+/// A memory of so many reports, whoever sends them.
+pub const fn few(lateness: Millis, reports: usize) -> Memory {
+    Memory { lateness, reports, network_reports: reports }
+}
+
 pub fn stage(memory: Memory) -> Validate {
     let mut stage = Validate::new("heating.reports", memory);
     apply(&mut stage, vec![registered("", "")], Vec::new());
@@ -106,6 +111,7 @@ fn said(output: &CheckedEpoch) -> Vec<String> {
             Change::New => "",
             Change::Remarked => " remarked",
             Change::Corrected => " corrected",
+            Change::Unverified => " unverified",
         };
         let minute = (at - START) / time::MINUTE;
         let code = reading.metric.code();
@@ -171,15 +177,15 @@ fn impossible_times_are_rejected(
 }
 
 #[rstest::rstest]
-#[case::newest(0)]
-#[case::late(-5)]
-#[case::old(-60 * 30)]
-fn a_metric_twice_in_a_report_is_used_once(#[case] minute: i64) {
+#[case::newest(0, "Good")]
+#[case::late(-5, "Good")]
+#[case::old(-60 * 30, "NotEvaluated unverified")]
+fn a_metric_twice_in_a_report_is_used_once(#[case] minute: i64, #[case] said_of_it: &str) {
     let mut stage = stage(Memory::default());
     apply(&mut stage, Vec::new(), minutes("room_temp", &[(-10, 20.0), (-1, 20.0)]));
     let twice = report(START + minute * time::MINUTE, 0, &[("outdoor_temp", 1.0), ("outdoor_temp", 2.0)]);
     let output = apply(&mut stage, Vec::new(), vec![twice]);
-    assert_eq!(said(&output), [format!("{minute} outdoor_temp=1 Good")]);
+    assert_eq!(said(&output), [format!("{minute} outdoor_temp=1 {said_of_it}")]);
     assert_eq!(output.rejects[0].reason, Reason::DuplicateKey);
     assert!(output.rejects[0].origin.ends_with("#outdoor_temp"), "{}", output.rejects[0].origin);
 }
@@ -200,6 +206,45 @@ fn a_repeated_delivery_changes_nothing() {
         assert_eq!(output.rejects.len(), 3);
         assert_eq!(output.repeated.iter().map(|r| r.readings).sum::<u32>(), 3);
     }
+}
+
+/// What a gateway says of minute 0 to 104: report 5 is garbage.
+fn block(minutes: std::ops::Range<i64>) -> Vec<Observation> {
+    let of = |minute: i64| {
+        let readings = match minute {
+            5 => [("heat_total", 0.0), ("secondary_supply_temp", 95.0)],
+            _ => [
+                ("heat_total", 1000.0 + minute as f64 * 0.5),
+                ("secondary_supply_temp", 45.0 + (minute % 3) as f64 * 0.1),
+            ],
+        };
+        report(START + minute * time::MINUTE, 0, &readings)
+    };
+    minutes.map(of).collect()
+}
+
+#[test]
+fn a_block_that_is_sent_again_after_an_hour_changes_nothing() {
+    let mut stage = stage(Memory::default());
+    let output = apply(&mut stage, Vec::new(), block(0..105));
+    let failed = output.reports.iter().flat_map(|r| r.readings).filter(|r| r.flag == Flag::Fail).count();
+    assert_eq!(failed, 2, "a fall, and a spike once its neighbour is there");
+    let mut again = block(0..10);
+    again.iter_mut().for_each(|report| report.received_at = START + 105 * time::MINUTE);
+    let output = apply(&mut stage, Vec::new(), again);
+    assert_eq!(said(&output), [""; 0]);
+    assert!(output.rejects.iter().all(|reject| reject.reason == Reason::Duplicate));
+    assert_eq!(output.rejects.len(), 20);
+}
+
+#[test]
+fn a_correction_after_an_hour_leaves_the_value_it_replaces() {
+    let mut stage = stage(Memory::default());
+    apply(&mut stage, Vec::new(), block(0..105));
+    let restated = report(START + 7 * time::MINUTE, 95 * time::MINUTE, &[("secondary_supply_temp", 46.0)]);
+    let output = apply(&mut stage, Vec::new(), vec![restated]);
+    assert_eq!(said(&output), ["7 secondary_supply_temp=46 Good timeliness,corrected corrected"]);
+    assert_eq!(rejected(&output)[0].0, Reason::Superseded);
 }
 
 #[test]
@@ -292,22 +337,49 @@ fn limits_of_the_registry_hold_from_now_on() {
 }
 
 #[test]
-fn a_report_from_before_the_memory_is_new_and_judged_alone() {
-    let mut stage = stage(Memory { lateness: time::HOUR, reports: 3 });
+fn a_report_from_before_the_memory_is_judged_alone_and_is_not_good() {
+    let mut stage = stage(few(time::HOUR, 3));
     apply(&mut stage, Vec::new(), minutes("room_temp", &[(0, 20.0), (10, 20.0), (20, 20.0), (30, 20.0)]));
     let output = apply(&mut stage, Vec::new(), minutes("room_temp", &[(0, 30.0), (10, 20.0)]));
-    assert_eq!(said(&output), ["0 room_temp=30 Good"]);
+    assert_eq!(said(&output), ["0 room_temp=30 NotEvaluated unverified"]);
     assert_eq!(output.rejects[0].reason, Reason::Duplicate);
+}
+
+#[rstest::rstest]
+#[case::network(FacilityKind::Station, 400, &[])]
+#[case::relay(FacilityKind::RelayPumpStation, 400, &[])]
+#[case::network_too_old(FacilityKind::Station, 430, &["1 room_temp=26 NotEvaluated unverified"])]
+#[case::room(FacilityKind::Household, 120, &[])]
+#[case::room_too_old(FacilityKind::Household, 135, &["1 room_temp=26 NotEvaluated unverified"])]
+#[case::clean_device_too_old(FacilityKind::CleanDevice, 135, &["1 room_temp=26 NotEvaluated unverified"])]
+fn a_spike_that_is_repeated_is_never_good(
+    #[case] kind: FacilityKind,
+    #[case] minutes_later: i64,
+    #[case] want: &[&str],
+) {
+    let mut place = registered("", "");
+    let mut profile = Profile::clone(place.profile.as_ref().unwrap());
+    profile.facility.kind = kind;
+    place.profile = Some(Arc::new(profile));
+    let mut stage = stage(Memory::default());
+    let values: Vec<_> = (0..minutes_later).map(|n| (n, if n == 1 { 26.0 } else { 20.0 })).collect();
+    let output = apply(&mut stage, vec![place], minutes("room_temp", &values));
+    assert!(said(&output).contains(&"1 room_temp=26 Suspect spike,rate_of_change remarked".to_owned()));
+    let output = apply(&mut stage, Vec::new(), minutes("room_temp", &[(1, 26.0)]));
+    assert_eq!(said(&output), want);
 }
 
 #[test]
 fn a_silent_object_forgets_its_reports_but_not_where_it_stood() {
-    let mut stage = stage(Memory { lateness: time::HOUR, reports: 10 });
+    let mut stage = stage(few(time::HOUR, 10));
     let mut first = minutes("heat_total", &[(0, 1000.0), (1, 1000.5)]);
     apply(&mut stage, Vec::new(), first.split_off(0));
     stage.apply(&ObservedEpoch { epoch: 2, clock: START + 3 * time::HOUR, ..ObservedEpoch::default() });
     let output = apply(&mut stage, Vec::new(), minutes("heat_total", &[(1, 1000.5), (240, 700.0)]));
-    assert_eq!(said(&output), ["1 heat_total=1000.5 Good", "240 heat_total=700 Fail counter_fall"]);
+    assert_eq!(
+        said(&output),
+        ["1 heat_total=1000.5 NotEvaluated unverified", "240 heat_total=700 Fail counter_fall"]
+    );
 }
 
 #[test]
@@ -334,7 +406,7 @@ fn devices_have_limits_of_their_own_and_leave_with_the_registry() {
 
 #[test]
 fn what_fell_out_of_the_memory_still_counts_for_flat_lines_and_counters() {
-    let mut stage = stage(Memory { lateness: time::HOUR, reports: 4 });
+    let mut stage = stage(few(time::HOUR, 4));
     let rests: Vec<_> = (0..30).map(|n| (n * 10, 45.0)).collect();
     let output = apply(&mut stage, Vec::new(), minutes("secondary_supply_temp", &rests));
     let flags: String = output.reports.iter().map(|r| r.readings[0].flag.number().to_string()).collect();
@@ -346,7 +418,7 @@ fn an_epoch_repeats_exactly() {
     let all: Vec<_> =
         (0..200i64).map(|n| (((n * 7) % 90), f64::from(u8::try_from((n * n) % 50).unwrap()))).collect();
     let run = || {
-        let mut stage = stage(Memory { lateness: time::HOUR, reports: 20 });
+        let mut stage = stage(few(time::HOUR, 20));
         let halves = minutes("room_temp", &all);
         halves.chunks(50).map(|half| format!("{:?}", apply(&mut stage, Vec::new(), half.to_vec()))).collect()
     };
@@ -356,7 +428,7 @@ fn an_epoch_repeats_exactly() {
 
 #[test]
 fn no_memory_is_too_short() {
-    let mut stage = stage(Memory { lateness: 0, reports: 0 });
+    let mut stage = stage(few(0, 0));
     let output = apply(&mut stage, Vec::new(), minutes("room_temp", &[(0, 20.0), (10, 26.0), (20, 20.0)]));
     assert_eq!(said(&output).last().unwrap(), "10 room_temp=26 Suspect spike remarked");
 }

@@ -104,13 +104,20 @@ impl Object {
     /// Takes a report in.
     pub(super) fn receive(&mut self, report: CheckedReport<'_>, now: &Now<'_>, tally: &mut Tally) {
         let (at, hour) = (report.observed_at, Calendar::hour(report.observed_at));
-        if report.readings.iter().any(|r| r.change == Change::New) {
+        if report.readings.iter().any(|r| r.change == Change::Unverified)
+            && self.beats.neighbours(at).here.is_some()
+        {
+            // Heard before: what stands has been judged with its neighbours, which this has not.
+            tally.add(hour, Component::Duplicates, report.readings.len() as i64);
+            return;
+        }
+        if report.readings.iter().any(|r| r.change.is_first()) {
             self.beat(at, now, tally);
             if now.ended(hour) {
                 tally.add(hour, Component::LateChanges, 1);
             }
         }
-        if report.readings.iter().any(|r| r.change != Change::New) {
+        if report.readings.iter().any(|r| !r.change.is_first()) {
             tally.add(hour, Component::CorrectedChanges, 1);
         }
         let terms = self.terms(now.floor);
@@ -252,7 +259,7 @@ impl Object {
             .any(failed),
         ];
         let fine = quality == [true; 3];
-        if fine && reading.change == Change::New {
+        if fine && reading.change.is_first() {
             tally.add(hour, Component::Readings, 1);
             QUALITY.into_iter().for_each(|component| tally.add(hour, component, 1));
             return;
@@ -260,7 +267,7 @@ impl Object {
         let key = (at, reading.metric);
         let place = self.doubts.binary_search_by(|doubt| (doubt.at, doubt.metric).cmp(&key));
         let before = match (reading.change, place) {
-            (Change::New, _) => {
+            (Change::New | Change::Unverified, _) => {
                 tally.add(hour, Component::Readings, 1);
                 [false; 3]
             }

@@ -186,6 +186,31 @@ fn late_and_corrected_readings_name_their_cause() {
     assert_eq!(corrected.get(Component::ReportsReceived), 60);
 }
 
+/// Whoever is older than the memory of validation may be a repetition: the window still knows what it heard.
+#[test]
+fn what_cannot_be_verified_counts_only_where_nothing_was_heard() {
+    let mut run = Run::in_china();
+    let missing = START + 7 * MINUTE;
+    let reports = minutes("ST-1", START, START + HOUR, "heat_power", |_| 10.0);
+    run.epoch(START, vec![register(station(1.0, vec![]))], vec![]);
+    let heard = reports.into_iter().filter(|r| r.observed_at != missing).collect();
+    run.epoch(START + HOUR, vec![], heard);
+    let failed =
+        report("ST-1", "", START + 9 * MINUTE, &[("heat_power", 900.0, Flag::Fail, Change::Remarked)]);
+    run.epoch(START + HOUR, vec![], vec![failed]);
+    let before = run.hour("ST-1", START);
+    let again = |at, flag| report("ST-1", "", at, &[("heat_power", 900.0, flag, Change::Unverified)]);
+    let [seen, unseen] = [START + 9 * MINUTE, missing].map(|at| again(at, Flag::NotEvaluated));
+    run.epoch(START + HOUR, vec![], vec![seen, again(START + 8 * MINUTE, Flag::Fail)]);
+    let after = run.hour("ST-1", START);
+    assert_eq!(after.get(Component::Duplicates), before.get(Component::Duplicates) + 2);
+    for component in [Component::Heat, Component::Readings, Component::Valid, Component::ReportsReceived] {
+        assert_eq!(after.get(component), before.get(component), "{component:?}");
+    }
+    run.epoch(START + HOUR, vec![], vec![unseen]);
+    assert!(run.hour("ST-1", START).get(Component::Heat) > before.get(Component::Heat), "first heard now");
+}
+
 #[test]
 fn a_day_of_25_hours_sums_them_all() {
     let calendar = Calendar::new(TimeZone::get("Europe/Belgrade").unwrap(), 40 * HOUR, 0);
