@@ -112,8 +112,11 @@ pub struct RuleSettings {
     /// from a repetition: its readings are stored as *not evaluated* (flag 2) instead of good, and change no hour in
     /// which the object was heard at that time.
     pub remember_reports: usize,
-    /// Hours after its end in which a KPI window still takes late data.
+    /// Hours after its end in which the KPIs of an hour still take late data.
     pub lateness_hours: u32,
+    /// Hours after its end in which the KPIs of a day still take what outages held back, at least `lateness_hours`. From
+    /// the first silence of an open day on, a facility's hours are kept and revised too: they cost memory as long.
+    pub day_lateness_hours: u32,
     /// Minutes after its end at which models look at an hour.
     pub settle_minutes: u32,
     /// Minutes for which late readings revise alarms.
@@ -127,6 +130,7 @@ impl Default for RuleSettings {
             remember_hours: 7,
             remember_reports: 127,
             lateness_hours: 6,
+            day_lateness_hours: 24,
             settle_minutes: 10,
             alarm_horizon_minutes: 120,
         }
@@ -146,7 +150,9 @@ impl RuleSettings {
     #[must_use]
     pub fn calendar(&self) -> Calendar {
         let zone = TimeZone::get(&self.time_zone).unwrap_or(TimeZone::UTC);
-        Calendar::new(zone, hours(self.lateness_hours), Millis::from(self.settle_minutes) * time::MINUTE)
+        let settling = Millis::from(self.settle_minutes) * time::MINUTE;
+        Calendar::new(zone, hours(self.lateness_hours), settling)
+            .with_day_lateness(hours(self.day_lateness_hours))
     }
 
     /// How far back alarms are revised.
@@ -278,6 +284,18 @@ mod tests {
     fn the_least_configuration_is_valid() {
         let config = parse(LEAST, "c.toml").unwrap();
         assert_eq!(validate(&config), Vec::<String>::new());
+    }
+
+    #[rstest::rstest]
+    #[case::default("", 6, 24)]
+    #[case::longer("day_lateness_hours = 72\n", 6, 72)]
+    #[case::never_shorter_than_hours("lateness_hours = 48\n", 48, 48)]
+    fn days_stay_open_at_least_as_long_as_hours(#[case] rules: &str, #[case] hour: i64, #[case] day: i64) {
+        let rules = parse(&format!("{LEAST}[rules]\ntime_zone = \"UTC\"\n{rules}"), "c.toml").unwrap().rules;
+        let clock = 1_000 * time::DAY;
+        let horizon = rules.calendar().horizon(clock);
+        assert_eq!(horizon.hour, clock - (hour + 1) * time::HOUR);
+        assert_eq!(horizon.day, rules.calendar().day(clock - (day + 1) * time::HOUR).0);
     }
 
     #[rstest::rstest]

@@ -43,6 +43,7 @@ use crate::{
         decode::Decode,
         deliver::{Beats, Deliver},
         hours::Hours,
+        lateness::CountLate,
         read::Read,
         registry::Kept,
         rejects::{Bounded, Rejected, Stamped},
@@ -108,10 +109,10 @@ pub fn build(
     // What is computed.
     let validate = Validate::new(&kafka.topic(schemas::Topic::Reports), rules.memory());
     let checked = decoded.observations.validate(profiles, ticks.clone(), validate, recovery)?;
-    let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery)?;
-    let alarmed = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?;
+    let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery)?.count_late();
+    let alarmed = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?.count_late();
     let supply = Supply::new(SupplySettings::default());
-    let diagnosed = windowed.clone().hours(checked.clone()).stage(supply, recovery)?;
+    let diagnosed = windowed.clone().hours(checked.clone()).stage(supply, recovery)?.count_late();
     let revised = windowed.roll_up(group);
     let alarms =
         alarmed.transitions().concat(diagnosed.transitions()).concat(ticks.clone().operations(recovery)?);

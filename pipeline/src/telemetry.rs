@@ -120,6 +120,11 @@ metric! {
         "nuanliu_readings_total", "Readings that left validation, by flag", &["flag"])
 }
 metric! {
+    /// What a stage could not take any more.
+    TOO_LATE: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
+        "nuanliu_too_late_total", "Readings (of stage model: hours) that came too late for a stage", &["stage"])
+}
+metric! {
     /// Records turned away by the dataflow.
     REJECTS: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
         "nuanliu_dataflow_rejects_total", "Records and readings turned away by the dataflow", &["reason"])

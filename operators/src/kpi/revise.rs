@@ -145,7 +145,7 @@ mod tests {
     use schemas::{Code, ScopeKind};
 
     use super::{super::tests::facts, *};
-    use crate::window::{Component, Windowed};
+    use crate::window::{Component, TooLate, Windowed};
 
     fn key(code: &'static str, start: Millis) -> Key {
         (Scope { kind: ScopeKind::City, code: Code::const_new(code) }, Period::Hour, start)
@@ -202,7 +202,7 @@ mod tests {
                 facility: vec![Windowed { scope, period, window_start, before, after }],
                 contributions: Vec::new(),
                 hours: Vec::new(),
-                too_late: 0,
+                too_late: TooLate::default(),
                 unregistered: 0,
             })
         };

@@ -1,7 +1,7 @@
 //! What facilities add to the scopes above them.
 //!
 //! Enters: windows of facilities before and after a change. Leaves: per epoch what that adds to every scope.
-//! Guarantees: what a facility has added to a scope and a window is, at any time, what stands in the facility's own
+//! Guarantees: what a facility has added to a scope and an open window is, at any time, what stands in the facility's own
 //! window; beyond that a scope counts only the registry changes by which facilities left it.
 
 use differential_dataflow::difference::IsZero;
@@ -120,10 +120,11 @@ impl Above {
         }
     }
 
-    /// Adds everything that a facility's open windows hold, as if nothing of it had been added.
-    pub(super) fn contribute_all(&mut self, site: &Site) {
+    /// Adds everything that a facility's open windows hold, as if nothing of it had been added. Hours that it keeps for
+    /// its days alone are closed here.
+    pub(super) fn contribute_all(&mut self, site: &Site, horizon: Horizon) {
         let (scopes, mask) = (&site.scopes, site.rolls_up);
-        for hour in &site.hours {
+        for hour in site.hours.iter().filter(|hour| hour.start >= horizon.hour) {
             self.contribute(scopes, mask, (Period::Hour, hour.start), &hour.facts, 1);
         }
         for day in &site.days {

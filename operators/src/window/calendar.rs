@@ -32,12 +32,15 @@ impl Horizon {
 
 /// How time is cut into windows, and how long they stay open.
 ///
+/// An hour closes for the scopes above a facility when the lateness is over, a day when the lateness of days is over.
+///
 /// Hours are hours of UTC. A day is made of the hours that begin in a civil day of the zone: 23 to 25 hours where clocks
 /// are put back and forth, and shifted by the odd minutes in a zone whose offset is no whole hour.
 #[derive(Clone, Debug)]
 pub struct Calendar {
     zone: TimeZone,
     lateness: Millis,
+    day_lateness: Millis,
     settling: Millis,
 }
 
@@ -47,7 +50,14 @@ impl Calendar {
     #[must_use]
     pub fn new(zone: TimeZone, lateness: Millis, settling: Millis) -> Calendar {
         let lateness = lateness.max(0);
-        Calendar { zone, lateness, settling: settling.clamp(0, lateness) }
+        Calendar { zone, lateness, day_lateness: lateness, settling: settling.clamp(0, lateness) }
+    }
+
+    /// The same with days that stay open for `lateness` ms behind their end, at least as long as their hours.
+    #[must_use]
+    pub fn with_day_lateness(mut self, lateness: Millis) -> Calendar {
+        self.day_lateness = lateness.max(self.lateness);
+        self
     }
 
     /// Start of the hour that holds a time.
@@ -77,22 +87,28 @@ impl Calendar {
         hour + HOUR + self.settling
     }
 
-    /// What is closed when the clock stands at `clock`: windows whose end lies more than the lateness behind it.
+    /// How far the windows follow a clock that jumps, in one epoch.
+    #[must_use]
+    pub fn longest_step(&self) -> Millis {
+        self.lateness.max(6 * HOUR)
+    }
+
+    /// What is closed when the clock stands at `clock`: windows whose end lies more than their lateness behind it.
     #[must_use]
     pub fn horizon(&self, clock: Millis) -> Horizon {
-        if clock <= Millis::MIN + self.lateness + DAY {
+        if clock <= Millis::MIN + self.day_lateness + 2 * DAY {
             return Horizon::NOTHING_CLOSED;
         }
-        let ended = clock - self.lateness;
-        let hour = Calendar::hour(ended - 1);
-        Horizon { hour, day: self.day(hour).0 }
+        let open = |lateness: Millis| Calendar::hour(clock - lateness - 1);
+        Horizon { hour: open(self.lateness), day: self.day(open(self.day_lateness)).0 }
     }
 }
 
-/// China has one time zone; six hours of lateness hold a room sensor's and a gateway's usual outage.
+/// China has one time zone; six hours of lateness hold a room sensor's and a gateway's usual outage, and a day more holds
+/// one over midnight.
 impl Default for Calendar {
     fn default() -> Calendar {
-        Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), 6 * HOUR, 10 * MINUTE)
+        Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), 6 * HOUR, 10 * MINUTE).with_day_lateness(DAY)
     }
 }
 
@@ -123,5 +139,10 @@ mod tests {
         assert!(!closed(Period::Day, day, day + DAY + 2 * HOUR));
         assert!(closed(Period::Day, day, day + DAY + 2 * HOUR + 1));
         assert_eq!(calendar.horizon(Millis::MIN), Horizon::NOTHING_CLOSED);
+        let calendar = calendar.with_day_lateness(DAY);
+        let closed = |period, start, clock| calendar.horizon(clock).is_closed(period, start);
+        assert!(closed(Period::Hour, hour, hour + 3 * HOUR + 1));
+        assert!(!closed(Period::Day, day, day + 2 * DAY));
+        assert!(closed(Period::Day, day, day + 2 * DAY + 1));
     }
 }

@@ -32,12 +32,22 @@ pub(super) const SUMS: Mask = STATIC.rest();
 /// The same while the day goes on: its hours end and are late, it does not.
 pub(super) const SUMS_OF_OPEN: Mask = STATIC.and(Mask::of(&[C::LateChanges, C::Closings])).rest();
 
-/// Derives the facts of an hour of which `elapsed` ms have passed.
-pub(super) fn derive_hour(facts: &mut Facts, means: &Means, elapsed: Millis) {
-    let by_counter = facts.get(C::HeatCounterTime) > 0;
-    let (heat, time) =
-        if by_counter { (C::HeatCounter, C::HeatCounterTime) } else { (C::HeatPower, C::HeatPowerTime) };
-    let (heat, time) = (facts.get(heat), facts.get(time));
+/// What the facts of an hour do not say themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beside {
+    /// How much of the hour has passed, ms.
+    pub(super) elapsed: Millis,
+    /// Heat by power where no counter covers, J, and that time, ms.
+    pub(super) power_alone: (i64, Millis),
+    /// The facility measures an outdoor temperature, in this hour or not.
+    pub(super) outdoor: bool,
+}
+
+/// Derives the facts of an hour.
+pub(super) fn derive_hour(facts: &mut Facts, means: &Means, beside: Beside) {
+    let Beside { elapsed, power_alone, outdoor } = beside;
+    let heat = facts.get(C::HeatCounter) + power_alone.0;
+    let time = facts.get(C::HeatCounterTime) + power_alone.1;
     facts.set(C::Heat, heat);
     facts.set(C::HeatTime, time);
     let square_metre_seconds = i128::from(means.area) * i128::from(time) / (100 * i128::from(SECOND));
@@ -54,8 +64,8 @@ pub(super) fn derive_hour(facts: &mut Facts, means: &Means, elapsed: Millis) {
     );
     facts.set(C::RoomSpan, room_span);
     facts.set(C::RoomCovered, rooms.min(room_span));
-    let outdoor = means.role == Role::Weather || facts.get(C::OutdoorTime) > 0;
-    facts.set(C::OutdoorSpan, span(outdoor));
+    // An hour without a measurement counts, or a day of two hours would pass for a whole one.
+    facts.set(C::OutdoorSpan, span(outdoor || means.role == Role::Weather));
     facts.set(C::ReportsCounted, facts.get(C::ReportsReceived).min(facts.get(C::ReportsExpected)));
     derive_static(facts, means);
 }
@@ -66,8 +76,7 @@ pub(super) fn derive_static(facts: &mut Facts, means: &Means) {
     facts.set(C::HeatArea, area_where(facts.get(C::HeatTime)));
     facts.set(C::MakeupArea, area_where(facts.get(C::MakeupTime)));
     facts.set(C::ElectricityArea, area_where(facts.get(C::ElectricityTime)));
-    let outdoor = means.role == Role::Weather || facts.get(C::OutdoorTime) > 0;
-    facts.set(C::OutdoorFacilities, i64::from(outdoor));
+    facts.set(C::OutdoorFacilities, i64::from(facts.get(C::OutdoorSpan) > 0));
     let (time, integral) = (facts.get(C::RoomTime), facts.get(C::Room));
     facts.set(C::Households, i64::from(time > 0));
     // Thousandths of °C times seconds against thousandths of °C times milliseconds.

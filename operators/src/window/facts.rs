@@ -35,7 +35,7 @@ components! {
     HeatPower,
     /// Time that power covers.
     HeatPowerTime,
-    /// Derived: heat by counter where there is one in the hour, else by power, J.
+    /// Derived: heat by counter, and by power in the time that no counter covers, J.
     Heat,
     /// Derived: time behind `Heat`.
     HeatTime,
@@ -103,9 +103,9 @@ components! {
     Outdoor,
     /// Its time.
     OutdoorTime,
-    /// Derived: facilities that measure it.
+    /// Derived: facilities that measure it, in this window or before.
     OutdoorFacilities,
-    /// Derived: their elapsed time.
+    /// Derived: their elapsed time, measured or not.
     OutdoorSpan,
     /// Integral of the room temperature.
     Room,

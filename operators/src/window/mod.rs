@@ -3,17 +3,22 @@
 //! Enters: checked epochs. Leaves: per epoch the windows of each facility before and after, what that changes in every
 //! scope above, and hours that are settled enough for models.
 //! Guarantees: the facts of an open window are a function of the usable readings and the registry, in whatever order
-//! they came (the counts of revisions and repetitions excepted: they tell how it came about). A window that ended more
-//! than the lateness ago is closed: it is forgotten, and what comes later for it is counted as too late.
+//! they came (the counts of revisions and repetitions excepted: they tell how it came about). An hour that ended more
+//! than the lateness ago is closed for the scopes above, a day that ended more than the lateness of days ago is closed at
+//! all. What an object was silent about may still come as long as the day is open: from the first silent hour of an open
+//! day on (`hole`) a facility keeps its hours and points, so that late data are placed where they belong. What lies
+//! before is forgotten, and what comes for it is counted as too late.
 //!
 //! Work is split over files: [`points`] keep recent values, `segment` says what lies between two of them, `object` and
-//! `site` hold what is known of an object and a facility, `derive` adds facts that follow from others, `above` gathers
-//! what that changes in the scopes, `saved` lets the windows outlive the process.
+//! `site` hold what is known of an object and a facility, `derive` and `heat` add facts that follow from others, `above`
+//! gathers what that changes in the scopes, `saved` lets the windows outlive the process.
 
 mod above;
 pub mod calendar;
 mod derive;
 pub mod facts;
+mod heat;
+mod hole;
 mod object;
 mod packing;
 pub mod points;
@@ -73,12 +78,32 @@ pub struct ClosedHour {
     pub facts: Facts,
 }
 
+/// What windows could not take any more.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TooLate {
+    /// Readings of closed windows, and counter values whose increment reaches into closed windows.
+    pub readings: u64,
+    /// The facility that sent some whose code is the least.
+    pub facility: Option<Code>,
+}
+
+impl TooLate {
+    fn count(&mut self, readings: u64, facility: &Code) {
+        if readings > 0 {
+            self.readings += readings;
+            if self.facility.as_ref().is_none_or(|least| facility < least) {
+                self.facility = Some(facility.clone());
+            }
+        }
+    }
+}
+
 /// What an epoch changes in the windows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowedEpoch {
     /// Number of the epoch.
     pub epoch: Epoch,
-    /// The clock of the epoch.
+    /// How far time has come: the clock of the epoch, or short of it after a jump.
     pub clock: Millis,
     /// What is closed: windows before it are retracted from the scopes, which is no change of any KPI.
     pub horizon: Horizon,
@@ -88,8 +113,8 @@ pub struct WindowedEpoch {
     pub contributions: Vec<((Scope, Period, Millis), Facts)>,
     /// Settled hours, sorted by (facility, hour).
     pub hours: Vec<ClosedHour>,
-    /// Readings whose window was closed already.
-    pub too_late: u64,
+    /// What came too late.
+    pub too_late: TooLate,
     /// Readings of facilities that are not registered; validation lets none through.
     pub unregistered: u64,
 }
@@ -149,23 +174,43 @@ impl Window {
         if horizon == self.horizon {
             return;
         }
-        self.horizon = horizon;
+        let before = std::mem::replace(&mut self.horizon, horizon);
         for number in 0..self.sites.end() {
+            let Some(site) = self.sites.get(number).filter(|site| site.closes(before, horizon)) else {
+                continue;
+            };
+            site.retract(before, horizon, &mut self.above);
+            let day_of = |hour| day_of(&self.calendar, &self.last_day, hour).0;
+            let holes = site.holes(before, horizon, day_of);
             // Those that keep everything are not touched, so that they need not be saved.
-            if self.sites.get(number).is_some_and(|site| site.reaches_behind(horizon))
+            if site.forgets(&holes, horizon)
                 && let Some(site) = self.sites.get_mut(number)
             {
-                site.close(horizon, &mut self.above);
+                site.forget(holes, horizon);
             }
         }
         self.above.close(horizon);
     }
 
+    /// How far time comes with an epoch whose clock stands at `to`. It comes in steps, so that a jump says of every hour
+    /// what many small steps say, and holds no more of them at once than memory has room for: 6 h or the lateness, and a
+    /// part of what is left so that no backlog grows for ever.
+    fn advance(&self, to: Millis) -> Millis {
+        match self.clock {
+            Some(before) if before > 0 => {
+                let left = to.saturating_sub(before).max(0);
+                before + left.min(self.calendar.longest_step() + left / 16)
+            }
+            started => started.map_or(to, |before| before.max(to)),
+        }
+    }
+
     /// Applies a registry change.
     fn register(&mut self, change: &ProfileChange, clock: Millis) {
-        let now = now(&self.quantities, Role::Network, self.horizon, self.clock);
         let number = self.sites.number(&change.facility);
         let known = number.and_then(|number| Some((number, self.sites.get_mut(number)?)));
+        let floor = known.as_ref().map_or(self.horizon.hour, |(_, site)| site.floor(self.horizon));
+        let now = now(&self.quantities, Role::Network, floor, self.clock);
         match (&change.profile, known) {
             (Some(profile), Some((number, site))) => {
                 let scopes = self.above.intern(profile);
@@ -191,36 +236,43 @@ impl Window {
         }
     }
 
-    /// Takes the reports and repetitions of an epoch in; returns how many readings were too late and unregistered.
-    fn receive(&mut self, epoch: &CheckedEpoch) -> (u64, u64) {
-        let (mut too_late, mut unregistered) = (0, 0);
+    /// Takes the reports and repetitions of an epoch in; returns what was too late, and the readings unregistered.
+    fn receive(&mut self, epoch: &CheckedEpoch) -> (TooLate, u64) {
+        let (mut too_late, mut unregistered) = (TooLate::default(), 0);
         for report in epoch.reports.iter() {
-            let Some(number) = self.sites.number(&report.object.facility) else {
+            let facility = &report.object.facility;
+            let number = self.sites.number(facility);
+            let Some((number, site)) = number.and_then(|n| Some((n, self.sites.get(n)?))) else {
                 unregistered += report.readings.len() as u64;
                 continue;
             };
-            if report.observed_at < self.horizon.hour {
-                too_late += report.readings.len() as u64;
+            let floor = site.floor(self.horizon);
+            if report.observed_at < floor {
+                too_late.count(report.readings.len() as u64, facility);
                 continue;
             }
             let Some(site) = self.sites.get_mut(number) else { continue };
-            let now = now(&self.quantities, site.means.role, self.horizon, self.clock);
+            let now = now(&self.quantities, site.means.role, floor, self.clock);
             let objects = site.objects.len();
             let object = site.object(&report.object.device);
             let series = object.series_count();
-            object.receive(report, &now, &mut self.tally);
+            let heard = object.receive(report, &now, &mut self.tally);
             self.series += object.series_count() - series;
             self.series += site.objects.len() - objects;
+            too_late.count(u64::from(heard.reaching_behind), facility);
+            if heard.outdoor {
+                site.measure_outdoor_from(Calendar::hour(report.observed_at), &mut self.tally);
+            }
             site.take(&mut self.tally, number, &now, &mut self.touched);
         }
-        for repeated in epoch.repeated.iter().filter(|repeated| repeated.observed_at >= self.horizon.hour) {
+        for repeated in &epoch.repeated {
             let number = self.sites.number(&repeated.object.facility);
-            let Some((number, site)) = number.and_then(|n| Some((n, self.sites.get_mut(n)?))) else {
-                continue;
-            };
+            let kept = |site: &&Site| repeated.observed_at >= site.floor(self.horizon);
+            let Some(number) = number.filter(|n| self.sites.get(*n).filter(kept).is_some()) else { continue };
+            let Some(site) = self.sites.get_mut(number) else { continue };
             let hour = Calendar::hour(repeated.observed_at);
             self.tally.add(hour, Component::Duplicates, i64::from(repeated.readings));
-            let now = now(&self.quantities, site.means.role, self.horizon, self.clock);
+            let now = now(&self.quantities, site.means.role, self.horizon.hour, self.clock);
             site.take(&mut self.tally, number, &now, &mut self.touched);
         }
         (too_late, unregistered)
@@ -228,15 +280,17 @@ impl Window {
 
     /// Completes the hours that ended with this clock: the silent count as missing.
     fn end_hours(&mut self, clock: Millis) {
-        let (open, last) = (self.calendar.horizon(clock).hour, Calendar::hour(clock));
-        let first = self.clock.map_or(open, |before| Calendar::hour(before).max(open));
-        if self.clock.is_some_and(|before| Calendar::hour(before) == last) {
+        let last = Calendar::hour(clock);
+        // A clock that had not started says nothing about the time before.
+        let started = self.clock.filter(|before| *before > 0).map(Calendar::hour);
+        let first = started.unwrap_or_else(|| self.calendar.horizon(clock).hour);
+        if first == last {
             return;
         }
         let ended: Vec<Millis> = (0..).map(|n| first + n * HOUR).take_while(|hour| *hour < last).collect();
         for number in 0..self.sites.end() {
             let Some(site) = self.sites.get(number).filter(|site| !site.gone) else { continue };
-            let now = now(&self.quantities, site.means.role, self.horizon, self.clock);
+            let now = now(&self.quantities, site.means.role, self.horizon.hour, self.clock);
             site.end_hours(&ended, clock, &now, &mut self.tally);
             if !self.tally.is_empty()
                 && let Some(site) = self.sites.get_mut(number)
@@ -293,7 +347,9 @@ impl Window {
                 let sums = if day_over || last_hour { derive::SUMS } else { derive::SUMS_OF_OPEN };
                 site.days[place].facts.add_all(&after.minus(&before).only(sums), 1);
             }
-            self.above.spread(site, moved.as_deref(), (Period::Hour, touched.hour), &before, &after);
+            if touched.hour >= self.horizon.hour {
+                self.above.spread(site, moved.as_deref(), (Period::Hour, touched.hour), &before, &after);
+            }
             tell_facility(told, site, (Period::Hour, touched.hour), before, after);
         }
         for (place, before) in days {
@@ -350,7 +406,7 @@ impl Stage for Window {
         if std::mem::take(&mut self.resuming) {
             return self.resume(epoch);
         }
-        let clock = self.clock.map_or(epoch.clock, |before| before.max(epoch.clock));
+        let clock = self.advance(epoch.clock);
         self.close();
         for change in &epoch.profiles {
             self.register(change, clock);
@@ -375,8 +431,8 @@ fn due_count(calendar: &Calendar, clock: Millis) -> Millis {
     Calendar::hour(clock.saturating_sub(calendar.settled(0)))
 }
 
-fn now(quantities: &Quantities, role: Role, horizon: Horizon, clock: Option<Millis>) -> Now<'_> {
-    Now { quantities, role, floor: horizon.hour, clock: clock.unwrap_or(Millis::MIN) }
+fn now(quantities: &Quantities, role: Role, floor: Millis, clock: Option<Millis>) -> Now<'_> {
+    Now { quantities, role, floor, clock: clock.unwrap_or(Millis::MIN) }
 }
 
 fn tell_facility(

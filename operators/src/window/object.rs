@@ -1,7 +1,7 @@
 //! One object of a facility: its reports, its series and what they contribute.
 
 use schemas::{
-    Code, Flag, MetricId, Millis, QualityTest,
+    Catalogue, Code, Flag, MetricId, Millis, QualityTest,
     time::{HOUR, MINUTE},
 };
 use serde::{Deserialize, Serialize};
@@ -9,23 +9,29 @@ use serde::{Deserialize, Serialize};
 use super::{
     calendar::Calendar,
     facts::Component,
+    hole,
     points::{Point, Points},
     quantity::{Quantities, Quantity, Role, Side},
-    segment::{self, Terms},
+    segment::{self, Rises, Terms},
     tally::Tally,
 };
-use crate::flow::{Change, Checked, CheckedReport};
+use crate::{
+    capacity::RiseLimit,
+    flow::{Change, Checked, CheckedReport},
+};
 
 /// The room temperature that must be reached where the registry does not say, °C (T 2.15.4.1).
 const STANDARD_TEMP: f64 = 18.0;
 
 /// What the registry says about an object. Until it says something there is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Traits {
     /// Between two reports, ms, at least 1.
     pub(super) interval: Millis,
     /// Standard room temperature, °C.
     pub(super) standard: f64,
+    /// How far its counters can rise; none where there are no counters, as of most objects.
+    rises: Option<Box<Rises>>,
 }
 
 impl Traits {
@@ -34,8 +40,25 @@ impl Traits {
         Traits {
             interval: profile.interval(device).max(1),
             standard: standard.filter(|s| s.is_finite()).unwrap_or(STANDARD_TEMP),
+            rises: rises(profile, device),
         }
     }
+}
+
+fn rises(profile: &crate::Profile, device: &str) -> Option<Box<Rises>> {
+    if matches!(Role::of(profile.facility.kind), Role::Rooms | Role::Weather) {
+        return None;
+    }
+    let catalogue = Catalogue::builtin();
+    let limit = |code| {
+        let metric = catalogue.id(code).map(|id| catalogue.metric(id));
+        metric.map_or(RiseLimit::NONE, |metric| RiseLimit::of(profile, device, metric))
+    };
+    Some(Box::new(Rises {
+        heat: limit("heat_total"),
+        makeup: limit("makeup_total"),
+        electricity: limit("energy_total"),
+    }))
 }
 
 /// Where the stage stands while it handles a report.
@@ -82,6 +105,15 @@ struct Doubt {
     quality: [bool; 3],
 }
 
+/// What a report told beyond its facts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Heard {
+    /// Counters whose increment reaches into closed hours, where that part of it is lost.
+    pub(super) reaching_behind: u32,
+    /// An outdoor temperature is measured, usable or not.
+    pub(super) outdoor: bool,
+}
+
 const QUALITY: [Component; 3] = [Component::Valid, Component::Timely, Component::Consistent];
 
 impl Object {
@@ -102,14 +134,14 @@ impl Object {
     }
 
     /// Takes a report in.
-    pub(super) fn receive(&mut self, report: CheckedReport<'_>, now: &Now<'_>, tally: &mut Tally) {
+    pub(super) fn receive(&mut self, report: CheckedReport<'_>, now: &Now<'_>, tally: &mut Tally) -> Heard {
         let (at, hour) = (report.observed_at, Calendar::hour(report.observed_at));
         if report.readings.iter().any(|r| r.change == Change::Unverified)
             && self.beats.neighbours(at).here.is_some()
         {
             // Heard before: what stands has been judged with its neighbours, which this has not.
             tally.add(hour, Component::Duplicates, report.readings.len() as i64);
-            return;
+            return Heard::default();
         }
         if report.readings.iter().any(|r| r.change.is_first()) {
             self.beat(at, now, tally);
@@ -121,13 +153,15 @@ impl Object {
             tally.add(hour, Component::CorrectedChanges, 1);
         }
         let terms = self.terms(now.floor);
-        let (mut primary, mut secondary) = (false, false);
+        let (mut primary, mut secondary, mut heard) = (false, false, Heard::default());
         for reading in report.readings {
             self.judge(at, hour, reading, tally);
             let Some(quantity) = now.quantities.of(now.role, reading.metric) else { continue };
             let value = reading.flag.usable().then_some(reading.value);
-            self.put(quantity, reading.metric.metric().decimals, at, value, &terms, tally);
+            let behind = self.put(quantity, reading.metric.metric().decimals, at, value, &terms, tally);
             match quantity {
+                Quantity::Outdoor => heard.outdoor = true,
+                quantity if quantity.counts() => heard.reaching_behind += u32::from(behind),
                 Quantity::Flow(second) => *(if second { &mut secondary } else { &mut primary }) = true,
                 Quantity::Temperature(side) if side.secondary() => secondary = true,
                 Quantity::Temperature(_) => primary = true,
@@ -139,6 +173,7 @@ impl Object {
                 self.weigh(side, at, &terms, tally);
             }
         }
+        heard
     }
 
     /// A report was heard: counts it, the time online, and what is expected up to it.
@@ -236,10 +271,35 @@ impl Object {
         self.doubts.retain(|doubt| doubt.at >= floor);
     }
 
-    fn terms(&self, floor: Millis) -> Terms {
-        // Two and a half intervals: one report may be lost, and clocks may be a little off.
-        let gap = (self.traits.interval.saturating_mul(5) / 2).max(MINUTE / 2);
-        Terms { gap, standard: self.traits.standard, floor }
+    /// Whether late data may still fill an hour that has ended: something of the object that is expected or was
+    /// measured before was not heard in it.
+    pub(super) fn has_hole(&self, hour: Millis) -> bool {
+        if self.first_hour > hour {
+            return false;
+        }
+        let gap = self.gap();
+        let heard = self.beats.first().is_some_and(|first| first.at < hour + HOUR);
+        !heard
+            || hole::touches(&self.beats, gap, hour)
+            || self
+                .series
+                .iter()
+                .any(|series| !series.quantity.follows() && hole::touches(&series.points, gap, hour))
+    }
+
+    /// The points of a quantity.
+    pub(super) fn points(&self, quantity: Quantity) -> Option<&Points> {
+        self.series.iter().find(|series| series.quantity == quantity).map(|series| &series.points)
+    }
+
+    /// Two and a half intervals: one report may be lost, and clocks may be a little off.
+    fn gap(&self) -> Millis {
+        (self.traits.interval.saturating_mul(5) / 2).max(MINUTE / 2)
+    }
+
+    pub(super) fn terms(&self, floor: Millis) -> Terms {
+        let rises = self.traits.rises.as_deref().copied().unwrap_or(Rises::ANY);
+        Terms { gap: self.gap(), standard: self.traits.standard, floor, rises }
     }
 
     /// Counts a reading and its marks, or what a revision changes about them.
@@ -287,7 +347,8 @@ impl Object {
         }
     }
 
-    /// Sets or removes a point and moves the contributions of the segments beside it.
+    /// Sets or removes a point and moves the contributions of the segments beside it. Answers whether a segment that
+    /// ends at a new point reaches behind the floor.
     fn put(
         &mut self,
         quantity: Quantity,
@@ -296,7 +357,7 @@ impl Object {
         value: Option<f64>,
         terms: &Terms,
         tally: &mut Tally,
-    ) {
+    ) -> bool {
         let Some(series) = self.series.iter_mut().find(|series| series.quantity == quantity) else {
             if let Some(value) = value {
                 let mut points = Points::new(decimals);
@@ -304,11 +365,11 @@ impl Object {
                 self.series.reserve_exact(1);
                 self.series.push(Series { quantity, points });
             }
-            return;
+            return false;
         };
         let beside = series.points.neighbours(at);
         if beside.here.map(f64::to_bits) == value.map(f64::to_bits) {
-            return;
+            return false;
         }
         match value {
             Some(value) => series.points.upsert(at, value),
@@ -326,6 +387,9 @@ impl Object {
         };
         chain(beside.here, -1);
         chain(value, 1);
+        value.is_some()
+            && beside.here.is_none()
+            && beside.before.is_some_and(|before| before.at < terms.floor)
     }
 
     /// Keeps the flow and the product of flow and temperature at the times that have both.

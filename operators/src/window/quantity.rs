@@ -44,6 +44,23 @@ pub enum Quantity {
     Room,
 }
 
+impl Quantity {
+    /// Whether it is a meter that counts.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        matches!(
+            self,
+            Quantity::HeatCounter | Quantity::Makeup | Quantity::Electricity | Quantity::DeviceElectricity
+        )
+    }
+
+    /// Whether it is computed from others, and missing where they are.
+    #[must_use]
+    pub fn follows(self) -> bool {
+        matches!(self, Quantity::Weight(_) | Quantity::Product(_))
+    }
+}
+
 /// A water temperature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]

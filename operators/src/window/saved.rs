@@ -4,14 +4,14 @@
 //! registry alone. Leaves: in that epoch everything that the open windows add to the scopes, and no change of any window.
 //! Guarantees: what follows is the same as if the process had never ended.
 //!
-//! Form 1: per facility its objects, open hours and open days, under its code; what facilities left in open windows of
+//! Form 2: per facility its objects, kept hours and open days, under its code; what facilities left in open windows of
 //! scopes, under facility, scope and window, in the shard of the facility; the clock and the horizon, for all alike.
 //! What follows from the profile (scopes, means, traits) is derived again from the same profile.
 
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
-use super::{Calendar, Horizon, Window, WindowedEpoch, above::Left, site::Site};
+use super::{Calendar, Horizon, TooLate, Window, WindowedEpoch, above::Left, site::Site};
 use crate::{
     CheckedEpoch,
     durable::{Durable, GLOBAL, RestoreError, Saved, entries, known_form, read_section},
@@ -28,7 +28,7 @@ pub(super) struct Time {
 
 impl Durable for Window {
     const STATE: &'static str = "window";
-    const FORM: u16 = 1;
+    const FORM: u16 = 2;
 
     fn begin(&mut self) {
         self.time_to_save = Some(Time {
@@ -84,7 +84,7 @@ impl Window {
     /// Forms of facilities that are not registered are dropped: one that leaves is forgotten in the epoch in which it
     /// does. A facility without a form begins anew.
     pub(super) fn resume(&mut self, epoch: &CheckedEpoch) -> WindowedEpoch {
-        let clock = self.clock.map_or(epoch.clock, |before| before.max(epoch.clock));
+        let clock = self.clock.unwrap_or(epoch.clock);
         for change in &epoch.profiles {
             let Some(profile) = &change.profile else { continue };
             let scopes = self.above.intern(profile);
@@ -95,7 +95,7 @@ impl Window {
                 Some(form) => site.restore(form),
                 None => site.expect_registered(Calendar::hour(clock)),
             }
-            self.above.contribute_all(&site);
+            self.above.contribute_all(&site, self.horizon);
             self.series += site.entries();
             let code = change.facility.clone();
             match known {
@@ -114,7 +114,7 @@ impl Window {
             facility: Vec::new(),
             contributions,
             hours: Vec::new(),
-            too_late: 0,
+            too_late: TooLate::default(),
             unregistered: 0,
         }
     }

@@ -6,12 +6,14 @@
 //! Between two points a gauge runs straight (the trapezoid rule): sampled values of temperatures, flows and powers are
 //! states on a smooth curve, and a straight line is exact for ramps, where holding the last value lags half an interval.
 //! Across a gap of more than the gap limit nothing is known of a gauge. A counter's increment is known across any gap,
-//! and is shared out evenly over the time. A counter that falls was reset: when it is then no higher than it can have
-//! counted since (greatest rate of the catalogue), its value counts, else nothing does.
+//! and is shared out evenly over the time, where the object can have counted so much in it ([`RiseLimit`]). A counter
+//! that falls was reset: its value counts when the object can have counted that since. What is more is another meter,
+//! another unit or garbage: nothing is known of that time.
 
 use schemas::{Millis, time::HOUR};
 
 use super::{calendar::Calendar, facts::Component, points::Point, quantity::Quantity};
+use crate::capacity::RiseLimit;
 
 /// Above this a room is over-heated, °C (P 3(2); domain: over-high).
 pub const OVER_HIGH: f64 = 24.0;
@@ -29,6 +31,25 @@ pub struct Terms {
     pub standard: f64,
     /// Hours before this one are closed and get nothing.
     pub floor: Millis,
+    /// How far the counters can rise.
+    pub rises: Rises,
+}
+
+/// How far the counters of an object can rise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rises {
+    /// Heat, GJ.
+    pub heat: RiseLimit,
+    /// Make-up water, m³.
+    pub makeup: RiseLimit,
+    /// Electricity, kWh.
+    pub electricity: RiseLimit,
+}
+
+impl Rises {
+    /// Any rise is possible: of objects without counters.
+    pub const ANY: Rises =
+        Rises { heat: RiseLimit::NONE, makeup: RiseLimit::NONE, electricity: RiseLimit::NONE };
 }
 
 /// Tells what the segment between two points contributes: (hour, component, amount).
@@ -39,19 +60,26 @@ pub fn contribute(
     tell: &mut impl FnMut(Millis, Component, i64),
 ) {
     use Component as C;
-    let counted = |per_unit: f64, per_minute: f64| increment(a, b, per_minute).map(|up| up * per_unit);
+    let counted = |per_unit: f64, limit: RiseLimit| increment(a, b, limit).map(|up| up * per_unit);
+    let rises = &terms.rises;
     match quantity {
         Quantity::HeatCounter => {
-            count([C::HeatCounter, C::HeatCounterTime], counted(1e9, 60.0), (a, b), terms, tell);
+            count([C::HeatCounter, C::HeatCounterTime], counted(1e9, rises.heat), (a, b), terms, tell);
         }
         Quantity::Makeup => {
-            count([C::Makeup, C::MakeupTime], counted(1e6, 20.0), (a, b), terms, tell);
+            count([C::Makeup, C::MakeupTime], counted(1e6, rises.makeup), (a, b), terms, tell);
         }
         Quantity::Electricity => {
-            count([C::Electricity, C::ElectricityTime], counted(1e6, 200.0), (a, b), terms, tell);
+            count([C::Electricity, C::ElectricityTime], counted(1e6, rises.electricity), (a, b), terms, tell);
         }
         Quantity::DeviceElectricity => {
-            count([C::DeviceElectricity, C::DeviceElectricityTime], counted(1e6, 200.0), (a, b), terms, tell);
+            count(
+                [C::DeviceElectricity, C::DeviceElectricityTime],
+                counted(1e6, rises.electricity),
+                (a, b),
+                terms,
+                tell,
+            );
         }
         Quantity::HeatPower => integrate(C::HeatPower, Some(C::HeatPowerTime), (a, b), terms, tell),
         Quantity::Outdoor => integrate(C::Outdoor, Some(C::OutdoorTime), (a, b), terms, tell),
@@ -88,14 +116,23 @@ fn integrate(
     tell: &mut impl FnMut(Millis, Component, i64),
 ) {
     pieces(ends, terms, Some(terms.gap), |hour, from, to| {
-        // A unit times a millisecond is a thousandth of a unit times a second.
-        let span = to.at - from.at;
-        let amount = (from.value + to.value) * 0.5 * span as f64;
-        tell(hour, integral, amount.clamp(-GREATEST_INTEGRAL, GREATEST_INTEGRAL).round() as i64);
+        tell(hour, integral, area(from, to));
         if let Some(time) = time {
-            tell(hour, time, span);
+            tell(hour, time, to.at - from.at);
         }
     });
+}
+
+/// The integral of the straight line between two points from one time to another, in thousandths of the unit, times
+/// seconds.
+pub(super) fn integral((a, b): (Point, Point), from: Millis, to: Millis) -> i64 {
+    area(on_line((a, b), from), on_line((a, b), to))
+}
+
+/// A unit times a millisecond is a thousandth of a unit times a second.
+fn area(from: Point, to: Point) -> i64 {
+    let area = (from.value + to.value) * 0.5 * (to.at - from.at) as f64;
+    area.clamp(-GREATEST_INTEGRAL, GREATEST_INTEGRAL).round() as i64
 }
 
 fn count(
@@ -115,12 +152,9 @@ fn count(
 }
 
 /// How far a counter went up, in its unit; `None` when that cannot be known.
-fn increment(a: Point, b: Point, per_minute: f64) -> Option<f64> {
-    if b.value >= a.value {
-        Some(b.value - a.value)
-    } else {
-        (b.value >= 0.0 && b.value <= per_minute * (b.at - a.at) as f64 / 60_000.0).then_some(b.value)
-    }
+pub(super) fn increment(a: Point, b: Point, limit: RiseLimit) -> Option<f64> {
+    let up = if b.value >= a.value { b.value - a.value } else { b.value };
+    (up >= 0.0 && limit.allows(up, b.at - a.at)).then_some(up)
 }
 
 /// Cuts a segment at the hours, from the floor on, and tells each piece with the straight line's values at its ends.
@@ -133,21 +167,23 @@ fn pieces(
     if gap.is_some_and(|gap| b.at - a.at > gap) {
         return;
     }
-    let line = |at: Millis| {
-        let value = match at {
-            at if at == a.at => a.value,
-            at if at == b.at => b.value,
-            _ => a.value + (b.value - a.value) * ((at - a.at) as f64 / (b.at - a.at) as f64),
-        };
-        Point { at, value }
-    };
     let mut from = a.at.max(terms.floor);
     while from < b.at {
         let hour = Calendar::hour(from);
         let to = b.at.min(hour + HOUR);
-        tell(hour, line(from), line(to));
+        tell(hour, on_line((a, b), from), on_line((a, b), to));
         from = to;
     }
+}
+
+/// The point of the straight line between two points at a time.
+fn on_line((a, b): (Point, Point), at: Millis) -> Point {
+    let value = match at {
+        at if at == a.at => a.value,
+        at if at == b.at => b.value,
+        _ => a.value + (b.value - a.value) * ((at - a.at) as f64 / (b.at - a.at) as f64),
+    };
+    Point { at, value }
 }
 
 /// How long a straight line runs above a limit, ms; with `reached`, a line that lies on it counts.
@@ -172,7 +208,8 @@ mod tests {
     use super::*;
     use crate::window::facts::Facts;
 
-    const TERMS: Terms = Terms { gap: 10 * MINUTE, standard: 18.0, floor: Millis::MIN };
+    const RISES: Rises = Rises { heat: RiseLimit { per_minute: 60.0, step: 1.0 }, ..Rises::ANY };
+    const TERMS: Terms = Terms { gap: 10 * MINUTE, standard: 18.0, floor: Millis::MIN, rises: RISES };
 
     fn told(quantity: Quantity, a: (i64, f64), b: (i64, f64), terms: &Terms) -> Vec<(i64, Facts)> {
         let point = |(minute, value): (i64, f64)| Point { at: minute * MINUTE, value };
@@ -189,6 +226,9 @@ mod tests {
     #[case::conserved_over_a_long_gap((0, 0.0), (180, 0.003), &[(0, 1_000_000), (1, 1_000_000), (2, 1_000_000)])]
     #[case::reset_near_zero((0, 900.0), (1, 2.0), &[(0, 2_000_000_000)])]
     #[case::fall_to_a_high_value((0, 900.0), (1, 100.0), &[])]
+    #[case::as_steep_as_can_be((0, 900.0), (1, 961.0), &[(0, 61_000_000_000)])]
+    #[case::another_meter((0, 900.0), (1, 962.0), &[])]
+    #[case::another_meter_after_an_outage((0, 900.0), (60, 4_600.0), &[])]
     fn counters(#[case] a: (i64, f64), #[case] b: (i64, f64), #[case] want: &[(i64, i64)]) {
         let told: Vec<(i64, i64)> = told(Quantity::HeatCounter, a, b, &TERMS)
             .iter()

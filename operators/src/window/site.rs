@@ -9,8 +9,9 @@ use smallvec::SmallVec;
 use super::{
     above::Above,
     calendar::Horizon,
-    derive::{self, Means},
+    derive::{self, Beside, Means},
     facts::{Component, Facts, Mask},
+    heat,
     object::{Now, Object, Traits},
     quantity::Role,
     tally::Tally,
@@ -19,6 +20,9 @@ use crate::Profile;
 
 /// Numbers of scopes, in the order of the profile's.
 pub(super) type ScopeIds = SmallVec<[u32; 6]>;
+
+/// First hours of days with a silence: (day, hour).
+pub(super) type Holes = SmallVec<[(Millis, Millis); 2]>;
 
 /// The state of one facility. It leaves when the facility is no longer registered. Written as [`RestoredSite`].
 #[derive(Debug, Serialize)]
@@ -39,6 +43,8 @@ pub(super) struct Site {
     pub(super) hours: Vec<Hour>,
     /// Sorted by start.
     pub(super) days: Vec<Day>,
+    /// The first hour in which it is known to measure an outdoor temperature.
+    outdoor_since: Millis,
     /// Where it rolled up before this epoch, when that changed in it.
     #[serde(skip)]
     pub(super) moved_from: Option<Box<(ScopeIds, Mask)>>,
@@ -52,9 +58,11 @@ pub(super) struct RestoredSite {
     objects: Vec<Object>,
     hours: Vec<Hour>,
     days: Vec<Day>,
+    outdoor_since: Millis,
 }
 
-/// An open hour.
+/// An hour whose data are kept. It is open at least in the facility and its day, and as long as the horizon says in the
+/// scopes above.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Hour {
     pub(super) start: Millis,
@@ -73,6 +81,9 @@ pub(super) struct Hour {
 pub(super) struct Day {
     pub(super) start: Millis,
     pub(super) facts: Facts,
+    /// The first of its hours in which something was silent when the hour closed for the scopes. From it on everything
+    /// is kept as long as the day is open, filled or not: what fills a silence comes in any order.
+    hole: Option<Millis>,
 }
 
 /// An hour that changed in this epoch.
@@ -97,6 +108,7 @@ impl Site {
             objects: Vec::new(),
             hours: Vec::new(),
             days: Vec::new(),
+            outdoor_since: Millis::MAX,
             moved_from: None,
             gone: false,
         }
@@ -105,6 +117,7 @@ impl Site {
     /// Takes the state over that was saved under the same profile.
     pub(super) fn restore(&mut self, restored: RestoredSite) {
         (self.objects, self.hours, self.days) = (restored.objects, restored.hours, restored.days);
+        self.outdoor_since = restored.outdoor_since;
         for object in &mut self.objects {
             object.traits = Traits::of(&self.profile, &object.code);
         }
@@ -151,7 +164,7 @@ impl Site {
         let hours: SmallVec<[Millis; 16]> = self.hours.iter().map(|hour| hour.start).collect();
         let means = means(&profile);
         let traits = |site: &Site, object: &Object| {
-            (site.means.role == means.role).then(|| Traits::of(&profile, &object.code)) == Some(object.traits)
+            site.means.role == means.role && Traits::of(&profile, &object.code) == object.traits
         };
         let objects_stay = self.objects.iter().all(|object| traits(self, object));
         if !objects_stay {
@@ -167,6 +180,9 @@ impl Site {
         let moves = scopes != self.scopes || means.role != self.means.role;
         if !objects_stay || moves || means != self.means {
             self.note_registry_change(hour, tally);
+        }
+        if means.role != self.means.role {
+            self.outdoor_since = Millis::MAX;
         }
         if moves {
             self.leave(scopes, means.role.rolls_up());
@@ -230,25 +246,77 @@ impl Site {
         }
     }
 
-    /// Whether closing by this horizon would change anything. Whatever an object holds lies in an hour that was open
-    /// since, but for the one point per series that stays.
-    pub(super) fn reaches_behind(&self, horizon: Horizon) -> bool {
-        self.hours.first().is_some_and(|hour| hour.start < horizon.hour)
+    /// It measures an outdoor temperature in this hour, and so from then on.
+    pub(super) fn measure_outdoor_from(&mut self, hour: Millis, tally: &mut Tally) {
+        let since = hour..self.outdoor_since;
+        if since.is_empty() {
+            return;
+        }
+        self.outdoor_since = hour;
+        self.hours.iter().filter(|hour| since.contains(&hour.start)).for_each(|hour| tally.touch(hour.start));
+    }
+
+    /// The first hour whose data are kept.
+    pub(super) fn floor(&self, horizon: Horizon) -> Millis {
+        self.days.iter().find_map(|day| day.hole).map_or(horizon.hour, |hole| hole.min(horizon.hour))
+    }
+
+    /// Whether the way from one horizon to another closes any of its windows. Whatever an object holds lies in an hour
+    /// that is kept, but for the one point per series that stays.
+    pub(super) fn closes(&self, from: Horizon, to: Horizon) -> bool {
+        self.passing(from, to).next().is_some() || self.days.first().is_some_and(|day| day.start < to.day)
+    }
+
+    /// The hours that close for the scopes.
+    fn passing(&self, from: Horizon, to: Horizon) -> impl Iterator<Item = &Hour> {
+        self.hours.iter().filter(move |hour| (from.hour..to.hour).contains(&hour.start))
+    }
+
+    /// Takes what closes back from the scopes.
+    pub(super) fn retract(&self, from: Horizon, to: Horizon, above: &mut Above) {
+        let mut contribute = |period, start, facts| {
+            above.contribute(&self.scopes, self.rolls_up, (period, start), facts, -1);
+        };
+        self.passing(from, to).for_each(|hour| contribute(Period::Hour, hour.start, &hour.facts));
+        let closed = self.days.iter().filter(|day| day.start < to.day);
+        closed.for_each(|day| contribute(Period::Day, day.start, &day.facts));
+    }
+
+    /// The first hours of days with a silence, of the hours that close: (day, hour). `day_of` gives the start of an
+    /// hour's day.
+    pub(super) fn holes(&self, from: Horizon, to: Horizon, day_of: impl Fn(Millis) -> Millis) -> Holes {
+        let mut holes = Holes::new();
+        for hour in self.passing(from, to).map(|hour| hour.start) {
+            let day = day_of(hour);
+            let known = self.days.iter().any(|known| known.start == day && known.hole.is_some());
+            if day >= to.day
+                && !known
+                && holes.last().is_none_or(|(last, _)| *last != day)
+                && self.objects.iter().any(|object| object.has_hole(hour))
+            {
+                holes.push((day, hour));
+            }
+        }
+        holes
+    }
+
+    /// Whether forgetting, with these holes, would change anything.
+    pub(super) fn forgets(&self, holes: &Holes, horizon: Horizon) -> bool {
+        !holes.is_empty()
+            || self.hours.first().is_some_and(|hour| hour.start < self.floor(horizon))
             || self.days.first().is_some_and(|day| day.start < horizon.day)
     }
 
-    /// Retracts and forgets what is closed.
-    pub(super) fn close(&mut self, horizon: Horizon, above: &mut Above) {
-        let (scopes, mask) = (&self.scopes, self.rolls_up);
-        let mut stays = |open: bool, window: (Period, Millis), facts: &Facts| {
-            if !open {
-                above.contribute(scopes, mask, window, facts, -1);
-            }
-            open
-        };
-        self.hours.retain(|hour| stays(hour.start >= horizon.hour, (Period::Hour, hour.start), &hour.facts));
-        self.days.retain(|day| stays(day.start >= horizon.day, (Period::Day, day.start), &day.facts));
-        self.objects.iter_mut().for_each(|object| object.forget(horizon.hour));
+    /// Forgets what is closed and no silence keeps.
+    pub(super) fn forget(&mut self, holes: Holes, horizon: Horizon) {
+        self.days.retain(|day| day.start >= horizon.day);
+        for (day, hour) in holes {
+            let place = self.day(day);
+            self.days[place].hole = Some(hour);
+        }
+        let floor = self.floor(horizon);
+        self.hours.retain(|hour| hour.start >= floor);
+        self.objects.iter_mut().for_each(|object| object.forget(floor));
     }
 
     /// The open hour that starts then; it is opened when it is not.
@@ -275,7 +343,7 @@ impl Site {
             Ok(place) => place,
             Err(place) => {
                 self.days.reserve_exact(1);
-                self.days.insert(place, Day { start, facts: Facts::new() });
+                self.days.insert(place, Day { start, facts: Facts::new(), hole: None });
                 place
             }
         }
@@ -283,10 +351,11 @@ impl Site {
 
     /// Derives the facts of an hour after a change.
     pub(super) fn derive(&mut self, start: Millis) {
-        let means = self.means;
-        if let Some(hour) = self.hour(start) {
-            derive::derive_hour(&mut hour.facts, &means, Millis::from(hour.elapsed));
-        }
+        let (means, outdoor) = (self.means, start >= self.outdoor_since);
+        let Some(hour) = self.hours.iter_mut().rev().find(|hour| hour.start == start) else { return };
+        let elapsed = Millis::from(hour.elapsed);
+        let power_alone = heat::power_alone(&hour.facts, &self.objects, start, elapsed);
+        derive::derive_hour(&mut hour.facts, &means, Beside { elapsed, power_alone, outdoor });
     }
 
     /// How many series it holds, reports among them.

@@ -39,6 +39,11 @@ impl Tally {
         entry.elapsed = entry.elapsed.max(at - hour);
     }
 
+    /// Names an hour whose derived facts change though its sums do not.
+    pub(super) fn touch(&mut self, hour: Millis) {
+        self.entry(hour);
+    }
+
     /// Hands over what was gathered, hour by hour in the order in which they came up, and starts anew.
     pub(super) fn hand_over(&mut self, mut take: impl FnMut(&mut Amounts)) {
         for entry in &mut self.hours[..self.used] {

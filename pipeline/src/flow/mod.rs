@@ -10,6 +10,7 @@ pub mod clock;
 pub mod decode;
 pub mod deliver;
 pub mod hours;
+pub mod lateness;
 pub mod read;
 pub mod readings;
 pub mod registry;

@@ -76,8 +76,7 @@ fn a_change_of_scope_and_area_moves_open_windows() {
     assert_eq!(run.scope(&city(), Period::Day, DAY_START).get(Component::ReportsExpected), 0);
     assert_eq!(run.window.entries(), 0);
     // What was counted as left in the scopes leaves with the window.
-    run.epoch(START + 40 * HOUR, vec![], vec![]);
-    run.epoch(START + 40 * HOUR, vec![], vec![]);
+    run.until(START + 41 * HOUR);
     assert_eq!(run.scopes, BTreeMap::new());
 }
 
@@ -92,12 +91,10 @@ fn a_day_closes_though_no_hour_of_it_is_open() {
     run.epoch(START, unheard(1.0), vec![]);
     run.epoch(START, unheard(2.0), vec![]);
     assert_eq!(run.scope(&city(), Period::Hour, START).get(Component::RegistryChanges), 1);
-    run.epoch(START + 10 * HOUR, vec![], vec![]);
-    run.epoch(START + 10 * HOUR, vec![], vec![]);
+    run.until(START + 10 * HOUR);
     let open: Vec<Period> = run.scopes.keys().map(|(_, period, _)| *period).collect();
     assert_eq!(open, [Period::Day]);
-    run.epoch(START + 40 * HOUR, vec![], vec![]);
-    run.epoch(START + 40 * HOUR, vec![], vec![]);
+    run.until(START + 41 * HOUR);
     assert_eq!(run.scopes, BTreeMap::new());
 }
 
@@ -123,7 +120,7 @@ fn a_change_of_standard_temperature_is_applied_backwards() {
 fn closed_windows_are_forgotten_and_not_revised() {
     let mut run = Run::new(Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), 2 * HOUR, 10 * MINUTE));
     run.epoch(START, vec![register(station(1.0, vec![city()]))], vec![]);
-    run.epoch(START + HOUR, vec![], minutes("ST-1", START, START + HOUR, "heat_power", |_| 10.0));
+    run.epoch(START + 3 * HOUR, vec![], minutes("ST-1", START, START + 3 * HOUR, "heat_power", |_| 10.0));
     let told = run.hour("ST-1", START);
     run.epoch(START + 3 * HOUR + 1, vec![], vec![]);
     assert!(
@@ -132,13 +129,12 @@ fn closed_windows_are_forgotten_and_not_revised() {
     );
     let late = good("ST-1", START + 30 * MINUTE + 1, "heat_power", 999.0);
     let last = run.epoch(START + 3 * HOUR + 2, vec![], vec![late]).clone();
-    assert_eq!((last.too_late, last.horizon.hour), (1, START + HOUR));
+    assert_eq!((last.too_late.readings, last.horizon.hour), (1, START + HOUR));
     assert!(last.horizon.is_closed(Period::Hour, START) && !last.horizon.is_closed(Period::Day, DAY_START));
     assert!(!run.scopes.contains_key(&(city(), Period::Hour, START)));
     assert_eq!(run.hour("ST-1", START), told);
     assert!(run.scope(&city(), Period::Day, DAY_START).get(Component::Heat) > 0);
-    run.epoch(START + 30 * HOUR, vec![], vec![]);
-    let last = run.epoch(START + 30 * HOUR, vec![], vec![]).clone();
+    let last = run.until(START + 30 * HOUR).clone();
     assert!(last.horizon.is_closed(Period::Day, DAY_START));
     assert!(!run.scopes.contains_key(&(city(), Period::Day, DAY_START)));
 }
@@ -148,7 +144,7 @@ fn the_first_segment_behind_a_closed_hour_still_starts_in_it() {
     let mut run = Run::new(Calendar::new(TimeZone::UTC, HOUR, 0));
     run.epoch(
         START,
-        vec![register(station(1.0, vec![]))],
+        vec![register(station(10_000.0, vec![]))],
         vec![good("ST-1", START + 59 * MINUTE, "heat_total", 10.0)],
     );
     run.epoch(START + 2 * HOUR + 1, vec![], vec![]);
@@ -217,7 +213,7 @@ fn a_day_of_25_hours_sums_them_all() {
     let day = schemas::time::parse("2024-10-26T22:00:00Z", &TimeZone::UTC).unwrap();
     let mut run = Run::new(calendar);
     let reports = minutes("ST-1", day, day + 26 * HOUR, "heat_total", |n| n as f64);
-    run.epoch(day + 26 * HOUR, vec![register(station(1.0, vec![]))], reports);
+    run.epoch(day + 26 * HOUR, vec![register(station(50_000.0, vec![]))], reports);
     assert_eq!(run.day("ST-1", day).get(Component::Heat), 25 * 60 * 1_000_000_000);
     assert_eq!(run.day("ST-1", day).get(Component::StationSpan), 25 * HOUR);
 }
@@ -251,8 +247,8 @@ fn repetitions_are_counted() {
 #[test]
 fn heat_of_source_and_station_is_counted_once() {
     let mut run = Run::in_china();
-    let plant = facility("P-1", FacilityKind::Plant, 9.0, vec![city()]);
-    let profiles = vec![register(plant), register(station(5.0, vec![city()]))];
+    let plant = facility("P-1", FacilityKind::Plant, 90_000.0, vec![city()]);
+    let profiles = vec![register(plant), register(station(50_000.0, vec![city()]))];
     let meter = |code| [good(code, START, "heat_total", 1.0), good(code, START + MINUTE, "heat_total", 3.0)];
     run.epoch(START + 2 * MINUTE, profiles, [meter("P-1"), meter("ST-1")].concat());
     assert_eq!(run.hour("P-1", START).get(Component::Heat), 2_000_000_000);

@@ -3,6 +3,7 @@
 mod cases;
 mod measure;
 mod oracle;
+mod outages;
 mod resume;
 
 use std::{
@@ -154,6 +155,12 @@ impl Run {
             }
         }
         self.last.insert(told)
+    }
+
+    /// Lets time come this far, in as many epochs as that takes.
+    fn until(&mut self, clock: Millis) -> &WindowedEpoch {
+        while self.epoch(clock, vec![], vec![]).clock < clock {}
+        self.epoch(clock, vec![], vec![])
     }
 
     fn hour(&self, facility: &str, hour: Millis) -> Facts {

@@ -27,9 +27,10 @@ const METRICS: [&str; 7] = [
     "energy_total",
 ];
 
-/// Windows stay open for two hours, so that many close.
+/// Hours stay open for two hours and days for nine, so that many close.
 fn short() -> Calendar {
-    Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), 2 * HOUR, 10 * MINUTE)
+    let calendar = Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), 2 * HOUR, 10 * MINUTE);
+    calendar.with_day_lateness(9 * HOUR)
 }
 
 /// The same for every worker: an epoch before it is divided.
@@ -189,7 +190,7 @@ impl Workers {
             all.facility.extend(one.facility);
             all.contributions.extend(one.contributions);
             all.hours.extend(one.hours);
-            all.too_late += one.too_late;
+            one.too_late.facility.iter().for_each(|code| all.too_late.count(one.too_late.readings, code));
             all.unregistered += one.unregistered;
         }
         assert!(self.windows.iter().all(|window| window.entries() == window.footprint().1));
@@ -357,19 +358,19 @@ fn small() -> (Vec<Input>, Input, Input) {
     (epochs, again, then)
 }
 
-/// The sections of that state by shard, as form 1 writes them.
-const FORM_1: [(u16, &str); 2] = [
+/// The sections of that state by shard, as form 2 writes them.
+const FORM_2: [(u16, &str); 2] = [
     (
         203,
-        "050000000453542d3132010000010080f0d7a6a163808bc6a9a1630000000000000000c0f2dfaaa163c0a90700000000\
+        "050000000453542d3141010000010080f0d7a6a163808bc6a9a1630000000000000000c0f2dfaaa163c0a90700000000\
          00000000000ce080be920100e0bf948b010003000100808bc6a9a163000000000000f83f80c9d8aaa16380be92018827\
          000000000000044007e080be9201d00f020301c0f2dfaaa1630c6f7574646f6f725f74656d700001010280f0d7a6a163\
          f3818080908080ff31118094ebdc03809f498094ebdc03809f49a09c01c0a90780bab70380bab7037802020202020202\
-         0280dddb010180aa8faaa163f38180809080c0ff11118094ebdc03809f498094ebdc03809f49a09c01c0a907c0c850c0\
-         a907c0c8501804040402040402a0a428000180a09c8ba163f38180809080c0ff111180a8d6b90780be920180a8d6b907\
-         80be9201a09c0180d30ec0828804c0a907c082880490010606060406060412000000000453542d310503452d310180a0\
-         9c8ba163020000000112000000000453542d310503452d310080aa8faaa163020000000112000000000453542d310503\
-         452d310080f0d7a6a1630200000001",
+         0280dddb010180aa8faaa163f38180809098c0ff11138094ebdc03809f498094ebdc03809f49a09c01c0a907c0c85002\
+         c0c850c0a907c0c8501804040402040402a0a428000180a09c8ba163f38180809098c0ff111380a8d6b90780be920180\
+         a8d6b90780be9201a09c0180d30ec082880402c0c850c0a907c08288049001060606040606040080aa8faaa163120000\
+         00000453542d310503452d310180a09c8ba163020000000112000000000453542d310503452d310080aa8faaa1630200\
+         00000112000000000453542d310503452d310080f0d7a6a1630200000001",
     ),
     (256, "050000000474696d65140000000180c284aba16380b6a0a3a16380a09c8ba163"),
 ];
@@ -383,7 +384,7 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn form_1_is_read_and_written() {
+fn form_2_is_read_and_written() {
     let (epochs, again, then) = small();
     let mut whole = Workers::new(1);
     epochs.iter().zip(1..).for_each(|(input, epoch)| drop(whole.apply(epoch, input)));
@@ -392,24 +393,24 @@ fn form_1_is_read_and_written() {
     while !whole.save(1) {}
     let sections: Vec<_> = std::mem::take(&mut whole.under_way).into_sections().into_iter().collect();
     let written: Vec<_> = sections.iter().map(|(shard, section)| (*shard, hex(section))).collect();
-    let chains = FORM_1.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
+    let chains = FORM_2.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
     let mut back = Workers::restore(2, &chains);
     back.apply(3, &again);
     assert_eq!(back.scopes, scopes, "{written:?}");
     assert_eq!(back.apply(4, &then), whole.apply(4, &then));
-    assert_eq!(written, FORM_1.map(|(shard, section)| (shard, section.to_owned())));
+    assert_eq!(written, FORM_2.map(|(shard, section)| (shard, section.to_owned())));
 }
 
 #[test]
 fn what_cannot_be_read_is_refused() {
     let mut window = Window::new(short());
     let newer = window.restore(7, Window::FORM + 1, &[]).unwrap_err();
-    assert!(matches!(newer, RestoreError::UnknownForm { state: "window", found: 2, known: 1 }), "{newer}");
-    for (shard, section) in FORM_1 {
+    assert!(matches!(newer, RestoreError::UnknownForm { state: "window", found: 3, known: 2 }), "{newer}");
+    for (shard, section) in FORM_2 {
         let whole = unhex(section);
         for length in 1..whole.len() {
             let mut window = Window::new(short());
-            let cut = window.restore(shard, 1, &whole[..length]);
+            let cut = window.restore(shard, Window::FORM, &whole[..length]);
             // Between two entries a cut cannot be seen: that is what checksums are for.
             let between = compact("window", &[&whole[..length]]).is_ok();
             assert_eq!(cut.is_ok(), between, "{shard}, {length} bytes of {}", whole.len());

@@ -1,0 +1,101 @@
+//! Heat of an hour: what the counters say, and power where they say nothing.
+//!
+//! Enters: the facts and objects of a facility. Leaves: heat by power in the time that no counter covers. Guarantees: a
+//! function of the points of the hour, in whatever order they came.
+//!
+//! A counter covers the time between two of its values whose increment is known. The integral of power over the rest is
+//! computed when an hour is derived, and only when a counter covers a part of it: hardly ever.
+
+use schemas::{Millis, time::HOUR};
+use smallvec::SmallVec;
+
+use super::{
+    facts::{Component as C, Facts},
+    object::Object,
+    points::{Point, Points},
+    quantity::Quantity,
+    segment::{self, Terms},
+};
+
+/// Stretches of time, in order.
+type Spans = SmallVec<[(Millis, Millis); 4]>;
+
+/// Heat by power in the time of an hour that no counter covers, J, and that time, ms; `elapsed` of the hour have passed.
+pub(super) fn power_alone(facts: &Facts, objects: &[Object], hour: Millis, elapsed: Millis) -> (i64, Millis) {
+    let (counted, powered) = (facts.get(C::HeatCounterTime), facts.get(C::HeatPowerTime));
+    if counted <= 0 {
+        return (facts.get(C::HeatPower), powered);
+    }
+    if powered <= 0 || counted >= elapsed {
+        return (0, 0);
+    }
+    let series = |quantity| {
+        objects.iter().filter_map(move |object| Some((object.points(quantity)?, object.terms(hour))))
+    };
+    let mut covered = Spans::new();
+    for (points, terms) in series(Quantity::HeatCounter) {
+        cover(points, &terms, hour, &mut covered);
+    }
+    covered.sort_unstable();
+    let mut alone = (0, 0);
+    for (points, terms) in series(Quantity::HeatPower) {
+        for (a, b) in segments(points, hour).filter(|(a, b)| b.at - a.at <= terms.gap) {
+            outside(&covered, (a.at.max(hour), b.at.min(hour + HOUR)), |from, to| {
+                alone.0 += segment::integral((a, b), from, to);
+                alone.1 += to - from;
+            });
+        }
+    }
+    alone
+}
+
+/// The pairs of points that lie in the hour or reach into it.
+fn segments(points: &Points, hour: Millis) -> impl Iterator<Item = (Point, Point)> {
+    let pairs = points.iter().zip(points.iter().skip(1));
+    pairs.take_while(move |(a, _)| a.at < hour + HOUR).filter(move |(_, b)| b.at > hour)
+}
+
+/// Adds the stretches of the hour over which the increment of a counter is known.
+fn cover(points: &Points, terms: &Terms, hour: Millis, covered: &mut Spans) {
+    for (a, b) in segments(points, hour) {
+        if segment::increment(a, b, terms.rises.heat).is_none() {
+            continue;
+        }
+        let (from, to) = (a.at.max(hour), b.at.min(hour + HOUR));
+        match covered.last_mut() {
+            Some((_, end)) if *end == from => *end = to,
+            _ => covered.push((from, to)),
+        }
+    }
+}
+
+/// Tells the parts of a stretch that lie outside of others.
+fn outside(others: &Spans, (from, to): (Millis, Millis), mut tell: impl FnMut(Millis, Millis)) {
+    let mut from = from;
+    for (start, end) in others {
+        if *start > from && from < to {
+            tell(from, to.min(*start));
+        }
+        from = from.max(*end);
+    }
+    if from < to {
+        tell(from, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case(&[], &[(10, 20)])]
+    #[case(&[(0, 10), (20, 30)], &[(10, 20)])]
+    #[case(&[(0, 12), (14, 16), (18, 30)], &[(12, 14), (16, 18)])]
+    #[case(&[(8, 15), (11, 17)], &[(17, 20)])]
+    #[case(&[(0, 40)], &[])]
+    fn stretches(#[case] others: &[(Millis, Millis)], #[case] want: &[(Millis, Millis)]) {
+        let mut told = Vec::new();
+        outside(&others.iter().copied().collect(), (10, 20), |from, to| told.push((from, to)));
+        assert_eq!(told, want);
+    }
+}
