@@ -202,7 +202,7 @@ fn build<'s>(
     let scope = batches.scope();
     let (kafka, rules) = (settings(), RuleSettings::default());
     let group = PipelineSettings::default().block_epochs;
-    let decoded = batches.decode(&Codec::single_object(), &kafka);
+    let decoded = batches.decode(&Codec::single_object(), &kafka, &Arc::default());
     let (profiles, conflicts) = registry.join_registry();
     let validate = Validate::new(&kafka.topic(Topic::Reports), rules.memory());
     let checked = decoded.observations.validate(profiles, ticks.clone(), validate, recovery).unwrap();

@@ -88,7 +88,7 @@ pub fn build(
 ) -> Result<(), Error> {
     let bindings = bind(scope, minter, delivered.clone());
     let records = bindings.clone().broadcast().read(&parts.kafka, "reference", Arc::clone(&parts.control));
-    let decoded = records.decode(&Codec::single_object(), &parts.kafka);
+    let decoded = records.decode(&Codec::single_object(), &parts.kafka, &Arc::default());
     let ticks = bindings.clocked(decoded.marks, ClockSource::Data, &parts.recovery)?;
     let rows = summarise(decoded.observations, ticks, parts)?;
     let totals = Arc::clone(&parts.totals);
