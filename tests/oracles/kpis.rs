@@ -64,24 +64,29 @@ pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
         heat.entry(hour).or_insert((integral / 1e9, time));
     }
     let mut out = BTreeMap::new();
-    let mut tell = |kpi, hours: &BTreeMap<i64, Amount>, value: &dyn Fn(Amount, usize) -> f64| {
+    let mut tell = |kpi, hours: &BTreeMap<i64, Amount>, value: &dyn Fn(Amount) -> f64| {
         for (period, start, length, window) in windows(hours, &terms.zone) {
             let sum = window.iter().fold((0.0, 0), |(a, t), (amount, time)| (a + amount, t + time));
             if sum.1 > 0 {
                 let coverage = Some(sum.1 as f64 / length as f64);
-                out.insert((kpi, period, start), Value { value: value(sum, window.len()), coverage });
+                out.insert((kpi, period, start), Value { value: value(sum), coverage });
             }
         }
     };
-    tell("heat_supplied", &heat, &|(heat, _), _| heat);
+    tell("heat_supplied", &heat, &|(heat, _)| heat);
     let mean = |(integral, time): Amount| integral / time as f64;
-    tell("degree_days", &integrated(&of("outdoor_temp"), gap), &|sum, hours| {
-        (BASE_TEMP - mean(sum)).max(0.0) * hours as f64 / 24.0
-    });
-    // The time behind degree-days is that of the hours that have any outdoor temperature.
-    out.iter_mut()
-        .filter(|((kpi, ..), _)| *kpi == "degree_days")
-        .for_each(|(_, value)| value.coverage = None);
+    // From the hour in which it was first measured every hour counts, measured or not.
+    let first = measured.get("outdoor_temp").and_then(|readings| readings.first());
+    let first = first.map_or(0, |reading| reading.at - reading.at.rem_euclid(HOUR));
+    for (period, start, length, window) in windows(&integrated(&of("outdoor_temp"), gap), &terms.zone) {
+        let sum = window.iter().fold((0.0, 0), |(a, t), (amount, time)| (a + amount, t + time));
+        let span = (start + length - start.max(first)) as f64;
+        if sum.1 > 0 {
+            let value = (BASE_TEMP - mean(sum)).max(0.0) * span / (24 * HOUR) as f64;
+            let coverage = Some(sum.1 as f64 / span);
+            out.insert(("degree_days", period, start), Value { value, coverage });
+        }
+    }
     for (kpi, metric) in [
         ("secondary_supply_temp_mean", "secondary_supply_temp"),
         ("secondary_return_temp_mean", "secondary_return_temp"),

@@ -213,7 +213,10 @@ async fn http_answers_per_record_what_lies_on_kafka() {
 async fn serves_its_state(server: &Server) {
     assert_eq!(server.get("/healthz").await.0, StatusCode::OK);
     let (status, readiness) = server.get("/readyz").await;
-    assert_eq!((status, readiness.as_str()), (StatusCode::OK, r#"{"kafka":true,"registry":true}"#));
+    assert_eq!(
+        (status, readiness.as_str()),
+        (StatusCode::OK, r#"{"kafka":true,"registry":true,"delivery":true}"#)
+    );
     // Other scenarios of this process publish at the same time.
     until("nothing is pending", 4 * SOON, async || {
         server.get("/metrics").await.1.contains("nuanliu_publish_pending 0\n")
