@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
 const HOUR: i64 = 3_600_000;
-/// More heat than this no station counts in a minute, GJ.
-const HEAT_PER_MINUTE: f64 = 60.0;
+/// Heat that no square metre needs in a minute, GJ: 1.5 kW.
+const HEAT_PER_AREA_MINUTE: f64 = 90e-6;
+/// Meters that count whole GJ go up by one at any moment.
+const WHOLE_UNIT: f64 = 1.0;
 /// Indoor temperature of degree-days, °C.
 const BASE_TEMP: f64 = 18.0;
 
@@ -35,6 +37,8 @@ pub type Measured = BTreeMap<&'static str, Vec<Reading>>;
 pub struct Terms {
     /// Time between two reports, ms.
     pub interval: i64,
+    /// Heated area, m²: what its meter can have counted follows from it.
+    pub area: f64,
     /// Zone of its days.
     pub zone: TimeZone,
 }
@@ -58,7 +62,7 @@ type Amount = (f64, i64);
 pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
     let of = |metric| usable(measured.get(metric).map_or(&[], Vec::as_slice));
     let gap = terms.interval * 5 / 2;
-    let mut heat = counted(&of("heat_total"));
+    let mut heat = counted(&of("heat_total"), terms.area);
     for (hour, (integral, time)) in integrated(&of("heat_power"), gap) {
         // kW times ms are J; GJ are a thousand million of them.
         heat.entry(hour).or_insert((integral / 1e9, time));
@@ -199,12 +203,13 @@ fn integrated(points: &[(i64, f64)], gap: i64) -> BTreeMap<i64, Amount> {
 }
 
 /// What a counter went up per hour, in its unit.
-fn counted(points: &[(i64, f64)]) -> BTreeMap<i64, Amount> {
+fn counted(points: &[(i64, f64)], area: f64) -> BTreeMap<i64, Amount> {
     let mut hours: BTreeMap<i64, Amount> = BTreeMap::new();
     for pair in points.windows(2) {
         let [(a, first), (b, second)] = [pair[0], pair[1]];
-        let reachable = HEAT_PER_MINUTE * (b - a) as f64 / 60_000.0;
+        let reachable = WHOLE_UNIT + HEAT_PER_AREA_MINUTE * area * (b - a) as f64 / 60_000.0;
         let increment = match second - first {
+            up if up > reachable => continue,
             up if up >= 0.0 => up,
             _ if (0.0..=reachable).contains(&second) => second,
             _ => continue,
@@ -248,7 +253,7 @@ fn the_oracle_itself_gives_what_a_person_computes() {
         ("heat_total", vec![reading(0, 10.0), reading(120, 14.0), reading(180, 1.0)]),
         ("outdoor_temp", vec![reading(0, -10.0), reading(60, -12.0)]),
     ]);
-    let terms = Terms { interval: HOUR, zone: TimeZone::UTC };
+    let terms = Terms { interval: HOUR, area: 10_000.0, zone: TimeZone::UTC };
     let values = kpis(&measured, &terms);
     let value = |kpi, period, hour: i64| values[&(kpi, period, hour * HOUR)].value;
     assert_eq!([0, 1, 2].map(|hour| value("heat_supplied", "hour", hour)), [2.0, 2.0, 1.0]);

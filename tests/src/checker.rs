@@ -268,8 +268,8 @@ impl Checker {
             *start >= bound(0) && start + length + HOUR <= bound(1)
         };
         let (mut compared, mut against) = (0, Vec::new());
-        for (station, interval) in self.stations() {
-            let terms = Terms { interval, zone: self.zone.clone() };
+        for (station, (interval, area)) in self.stations() {
+            let terms = Terms { interval, area, zone: self.zone.clone() };
             let expected = kpis::kpis(&measured(store, &station).await, &terms);
             let found = found(store, &station).await;
             let told = ["heat_supplied", "secondary_supply_temp_mean", "secondary_return_temp_mean"];
@@ -288,8 +288,8 @@ impl Checker {
         Statement { text: format!("{compared} KPIs of stations are those of a batch computation"), against }
     }
 
-    /// The stations of the registry, and how often they report, ms.
-    fn stations(&self) -> BTreeMap<String, i64> {
+    /// The stations of the registry, how often they report, ms, and what they heat, m².
+    fn stations(&self) -> BTreeMap<String, (i64, f64)> {
         let codec = Codec::single_object();
         let mut stations = BTreeMap::new();
         for record in self.raw(Topic::Registry) {
@@ -298,7 +298,8 @@ impl Checker {
             if facility.kind == schemas::FacilityKind::Station {
                 let seconds = facility.attributes.get(schemas::registry::attribute::INTERVAL);
                 let seconds = seconds.and_then(|text| text.parse::<i64>().ok()).unwrap_or(60);
-                stations.insert(facility.code.to_string(), seconds * 1_000);
+                let area = facility.heated_area.unwrap_or_default();
+                stations.insert(facility.code.to_string(), (seconds * 1_000, area));
             }
         }
         stations
