@@ -138,7 +138,11 @@ mod tests {
             timely::dataflow::operators::vec::Map::map(stream.count_late(), |epoch| epoch.too_late())
                 .capture()
         });
-        assert_eq!(passed.extract().into_iter().map(|(_, all)| all).collect::<Vec<_>>().concat(), [5, 0, 2]);
+        assert_eq!(
+            passed.extract().into_iter().map(|(_, all)| all).collect::<Vec<_>>().concat(),
+            [0, 2, 5],
+            "extract sorts"
+        );
         assert_eq!(counted() - before, 7);
         assert!(telemetry::metrics_text().contains("nuanliu_too_late_total{stage=\"window\"}"));
     }
