@@ -30,7 +30,7 @@ pub struct Column {
 struct Rare {
     /// The range that the registry gives for the object.
     range: Option<(f64, f64)>,
-    /// How far the object's counter can rise, where that is not the catalogue's limit.
+    /// How far the object's counter can rise, or another quantity change, where that is not the catalogue's limit.
     rise: Option<RiseLimit>,
     /// No cells while every remembered mark is clean.
     marks: Box<[Mark]>,
@@ -110,7 +110,7 @@ impl Column {
         self.rare.as_ref()?.range
     }
 
-    /// How far the object's counter can rise.
+    /// How far the object's counter can rise, or another quantity change.
     #[inline]
     #[must_use]
     pub fn rise(&self, rule: &Rule) -> RiseLimit {

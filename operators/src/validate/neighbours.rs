@@ -9,7 +9,7 @@
 //! The definitions are those of `ioos_qc` (spike by the differential method, rate of change, flat line), applied to
 //! what is left when impossible values are taken out, with times to the millisecond.
 
-use schemas::{Millis, QualityTest, time};
+use schemas::{Millis, QualityTest};
 
 use super::{
     counter,
@@ -93,26 +93,26 @@ impl State {
 }
 
 /// Judges one reading and takes it into the state. `next` is the reading after it, if there is one yet; `limit` is how far
-/// the object's counter can rise.
+/// the object's counter can rise, or another quantity change.
 #[must_use]
 pub fn step(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, next: Option<Point>) -> Verdict {
     if rule.counter {
         counter::step(state, limit, point, next)
     } else {
-        Verdict::of(step_gauge(state, rule, point, next))
+        Verdict::of(step_gauge(state, rule, limit, point, next))
     }
 }
 
-fn step_gauge(state: &mut State, rule: &Rule, point: Point, next: Option<Point>) -> Mark {
+fn step_gauge(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, next: Option<Point>) -> Mark {
     let (at, value) = point;
     if state.is_empty() {
         *state = State::steady(point, at, (value, value));
         return Mark::CLEAN;
     }
     let (last, since, span) = (state.last, state.since, state.span());
-    let mut mark = rate_of_change(rule, last, point);
-    if let (Some(limit), Some(next)) = (rule.spike, next) {
-        mark = mark.and(spike(limit, last.1, value, next.1));
+    let mut mark = rate_of_change(limit, last, point);
+    if let (Some(height), Some(next)) = (rule.spike, next) {
+        mark = mark.and(spike(height, last.1, value, next.1));
     }
     let wider = (span.0.min(value), span.1.max(value));
     let unchanged =
@@ -138,16 +138,12 @@ fn spike(limit: f64, before: f64, value: f64, after: f64) -> Mark {
     }
 }
 
-fn rate_of_change(rule: &Rule, before: Point, point: Point) -> Mark {
-    if plausible(rule, point.1 - before.1, point.0 - before.0) {
+fn rate_of_change(limit: RiseLimit, before: Point, point: Point) -> Mark {
+    if limit.allows((point.1 - before.1).abs(), point.0 - before.0) {
         Mark::CLEAN
     } else {
         Mark::CLEAN.with(QualityTest::RateOfChange, Gravity::Suspect)
     }
-}
-
-fn plausible(rule: &Rule, change: f64, elapsed: Millis) -> bool {
-    rule.max_rate.is_none_or(|rate| change.abs() * time::MINUTE as f64 <= rate * elapsed as f64)
 }
 
 /// A run begins at the first value that leaves the range of the run before it, or that follows a long silence.
@@ -166,6 +162,7 @@ fn flat_line(flat: Flat, unchanged: Millis) -> Mark {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use schemas::time::MINUTE;
 
     use super::*;
     use crate::validate::{counter::Apart, tests::id};
@@ -213,15 +210,12 @@ mod tests {
     /// One letter per reading: `.` good, `n` noted, `s` suspect, `f` failed; then the tests that spoke, in order.
     fn judged(code: &str, minutes: i64, values: &[f64]) -> (String, Vec<&'static str>) {
         let rule = Rule::of(id(code).metric());
-        let points: Vec<Point> = values
-            .iter()
-            .enumerate()
-            .map(|(n, value)| (n as Millis * minutes * time::MINUTE, *value))
-            .collect();
+        let points: Vec<Point> =
+            values.iter().enumerate().map(|(n, value)| (n as Millis * minutes * MINUTE, *value)).collect();
         let mut state = State::EMPTY;
         let (mut letters, mut tests) = (String::new(), Vec::new());
         for (n, point) in points.iter().enumerate() {
-            let mark = step(&mut state, &rule, RiseLimit::NONE, *point, points.get(n + 1).copied()).mark;
+            let mark = step(&mut state, &rule, rule.rise, *point, points.get(n + 1).copied()).mark;
             letters.push(match mark.flag().number() {
                 3 => 's',
                 4 => 'f',

@@ -342,8 +342,12 @@ pub(super) fn check(metric: MetricId, value: f64, mark: Mark, change: Change) ->
 /// Gives a column the limits of its object.
 fn limit(column: &mut Column, profile: &Profile, device: &str) {
     let metric = column.metric.metric();
-    let rise = rule::is_counter(metric).then(|| RiseLimit::of(profile, device, metric));
-    let rise = rise.filter(|rise| *rise != RiseLimit::of_catalogue(metric));
+    let rise = if rule::is_counter(metric) {
+        RiseLimit::of(profile, device, metric)
+    } else {
+        rule::rise_limit(metric, profile.number(device, &format!("{}_resolution", metric.code)))
+    };
+    let rise = Some(rise).filter(|rise| *rise != rule::rise_limit(metric, None));
     column.limit(device_range(profile, device, column.metric), rise);
 }
 

@@ -57,7 +57,8 @@ fn gauge(code: &str, series: &[(i64, f64)]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (i, pair) in series.windows(2).enumerate() {
         let ((t0, v0), (t1, v1)) = (pair[0], pair[1]);
-        if (v1 - v0).abs() > metric.max_rate.unwrap() * (t1 - t0) as f64 {
+        // Two values of one decimal, each of which may be one digit off.
+        if (v1 - v0).abs() - 0.2 > metric.max_rate.unwrap() * (t1 - t0) as f64 {
             verdicts.push((t1, "rate_of_change", Flag::Suspect));
         }
         if let Some(&(_, v2)) = series.get(i + 2) {

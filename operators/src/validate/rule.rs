@@ -19,14 +19,12 @@ pub struct Rule {
     pub state: bool,
     /// Counts up until it is reset.
     pub counter: bool,
-    /// How far a counter of an object can rise of which the registry says nothing.
+    /// How far a counter of an object can rise, or another quantity change, of which the registry says nothing.
     pub rise: RiseLimit,
     /// 10 to the number of decimals, for packing values.
     pub scale: f64,
     /// Suspect beyond this distance from both neighbours, failed beyond twice of it.
     pub spike: Option<f64>,
-    /// Greatest change per minute.
-    pub max_rate: Option<f64>,
     /// When an unchanged value is doubtful.
     pub flat: Option<Flat>,
 }
@@ -62,10 +60,9 @@ impl Rule {
             range: (metric.min, metric.max),
             state: metric.kind == MetricKind::State,
             counter: is_counter(metric),
-            rise: RiseLimit::of_catalogue(metric),
+            rise: rise_limit(metric, None),
             scale: 10f64.powi(i32::from(metric.decimals)),
             spike: metric.spike,
-            max_rate: metric.max_rate,
             flat: flat.map(|tolerance| Flat { tolerance, suspect, fail, longest_gap: least / 2 }),
         }
     }
@@ -73,7 +70,7 @@ impl Rule {
     /// Whether any test compares a reading with its neighbours.
     #[must_use]
     pub fn compares(&self) -> bool {
-        self.counter || self.spike.is_some() || self.max_rate.is_some() || self.flat.is_some()
+        self.counter || self.spike.is_some() || self.rise.per_minute.is_finite() || self.flat.is_some()
     }
 
     /// Normativity and range of one reading.
@@ -95,6 +92,20 @@ impl Rule {
         }
         mark
     }
+}
+
+/// How far a metric can move at what resolution its values have, where that is not one of its last decimal.
+///
+/// Both ends of a change are rounded, or flicker by a digit, so that two steps are always possible, however short the time.
+/// A counter's limit is the catalogue's: what it counts is limited by what the object can carry.
+#[must_use]
+pub fn rise_limit(metric: &Metric, resolution: Option<f64>) -> RiseLimit {
+    if is_counter(metric) {
+        return RiseLimit::of_catalogue(metric);
+    }
+    let resolution = resolution.filter(|step| step.is_finite() && *step > 0.0);
+    let step = resolution.unwrap_or_else(|| 10f64.powi(-i32::from(metric.decimals)));
+    RiseLimit { per_minute: metric.max_rate.unwrap_or(f64::INFINITY), step: 2.0 * step }
 }
 
 /// Whether a metric counts up until it is reset.

@@ -280,6 +280,21 @@ fn a_spike_is_found_when_the_next_reading_arrives() {
     assert_eq!(output.reports.get(1).unwrap().received_at, START + 10 * time::MINUTE, "the original arrival");
 }
 
+#[rstest::rstest]
+#[case::one_digit("", 20.1, "Good")]
+#[case::two_digits_of_two_rounded_values("", 20.2, "Good")]
+#[case::more_than_rounding("", 20.3, "Suspect rate_of_change")]
+#[case::one_step_of_a_coarse_sensor("room_temp_resolution=0.5", 20.5, "Good")]
+#[case::more_than_its_steps("room_temp_resolution=0.5", 21.1, "Suspect rate_of_change")]
+#[case::a_resolution_that_says_nothing("room_temp_resolution=-1", 20.2, "Good")]
+fn the_last_digit_may_move_at_any_time(#[case] attributes: &str, #[case] next: f64, #[case] want: &str) {
+    let mut stage = stage(Memory::default());
+    let burst = [20.0, next].into_iter().zip(0..);
+    let reports = burst.map(|(value, n)| report(START + n * time::SECOND, 0, &[("room_temp", value)]));
+    let output = apply(&mut stage, vec![registered(attributes, "")], reports.collect());
+    assert_eq!(said(&output)[1], format!("0 room_temp={next} {want}"));
+}
+
 #[test]
 fn a_late_neighbour_revises_the_marks_beside_it() {
     let mut stage = stage(Memory::default());

@@ -17,7 +17,6 @@ const NOTHING: Rule = Rule {
     rise: RiseLimit::NONE,
     scale: 1.0,
     spike: None,
-    max_rate: None,
     flat: None,
 };
 
@@ -42,7 +41,7 @@ fn flag(number: f64) -> Flag {
 fn judged(test: &str, parameters: &[f64], points: &[Point]) -> Vec<Flag> {
     let rule = match (test, parameters) {
         ("spike", [limit]) => Rule { spike: Some(*limit), ..NOTHING },
-        ("rate_of_change", [rate]) => Rule { max_rate: Some(*rate), ..NOTHING },
+        ("rate_of_change", [rate]) => Rule { rise: RiseLimit { per_minute: *rate, step: 0.0 }, ..NOTHING },
         ("flat_line", [tolerance, suspect, fail]) => {
             let [suspect, fail] = [suspect, fail].map(|minutes| *minutes as Millis * MINUTE);
             let flat = Flat { tolerance: *tolerance, suspect, fail, longest_gap: suspect / 2 };
