@@ -55,6 +55,17 @@ pub enum MetricKind {
     Position,
 }
 
+/// What a value of exactly zero says, where it is not a value like any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Zero {
+    /// Nothing was measured: the water of a filled network is never at exactly 0.0 °C.
+    Never,
+    /// It was measured, unless everything else in the report is zero too: the pressure behind a burst pipe and the
+    /// voltage of a lost phase are zero, and must raise their alarms, but nothing else is zero then.
+    Alone,
+}
+
 /// One metric.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Metric {
@@ -83,6 +94,8 @@ pub struct Metric {
     pub flat_suspect: Option<u32>,
     /// Unchanged for this long fails, in seconds.
     pub flat_fail: Option<u32>,
+    /// What a value of exactly zero says; `None` where it is a value like any other.
+    pub zero: Option<Zero>,
 }
 
 /// Every metric, by number and by code.

@@ -93,6 +93,8 @@ tests! {
     /// A counter rose further than the object can carry, and what follows has not confirmed it: garbage, another
     /// meter or another unit.
     CounterJump => "counter_jump";
+    /// What a device says when it has not measured: zeros that physics forbids, or the limit of a register.
+    Sentinel => "sentinel";
 }
 
 /// A set of quality tests.

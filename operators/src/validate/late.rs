@@ -35,6 +35,7 @@ impl Series {
     /// A report between others, or for a time that was reported before.
     pub(super) fn admit_late(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
+        let blank = rule::is_blank(report.readings, work.rules);
         let mut touched: SmallVec<[Touched; 8]> = SmallVec::new();
         let mut repeated = 0;
         for (hint, reading) in report.readings.iter().enumerate() {
@@ -44,7 +45,7 @@ impl Series {
             }
             let column = self.column(hint, reading.metric, profile, work.rules);
             let rule = &work.rules[usize::from(reading.metric.0)];
-            let own = arrival.and(rule.own(reading, self.columns[column].range()));
+            let own = arrival.and(rule.own(reading, self.columns[column].range(), blank));
             match self.known(column, report.observed_at, rule) {
                 Some((_, value)) if value == reading.value => {
                     repeated += 1;

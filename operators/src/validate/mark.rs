@@ -44,6 +44,9 @@ impl Mark {
     /// Every test passed.
     pub const CLEAN: Mark = Mark(0);
 
+    /// Nothing was measured: the value says nothing about its neighbours either.
+    pub const NO_MEASUREMENT: Mark = Mark(bit(QualityTest::Sentinel) | IMPOSSIBLE);
+
     /// Adds the verdict of one test.
     #[must_use]
     pub fn with(self, test: QualityTest, gravity: Gravity) -> Mark {

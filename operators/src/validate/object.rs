@@ -154,6 +154,7 @@ impl Series {
     /// The common path: a report after all others.
     fn admit_newest(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
+        let blank = rule::is_blank(report.readings, work.rules);
         let row = self.rows.len();
         self.insert_row(row, Row { observed: report.observed_at, received: report.received_at });
         let ring = self.rows.ring();
@@ -165,7 +166,7 @@ impl Series {
                 work.reject_twice(report, reading);
                 continue;
             }
-            let own = arrival.and(rule.own(reading, self.columns[index].range()));
+            let own = arrival.and(rule.own(reading, self.columns[index].range(), blank));
             let mark = if rule.compares() && !own.impossible() {
                 own.and(self.append(index, rule, (report.observed_at, reading.value), &mut remarks))
             } else {
@@ -224,6 +225,7 @@ impl Series {
     /// was received before cannot be told any more.
     fn admit_old(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
+        let blank = rule::is_blank(report.readings, work.rules);
         for (hint, reading) in report.readings.iter().enumerate() {
             if report.readings[..hint].iter().any(|earlier| earlier.metric == reading.metric) {
                 work.reject_twice(report, reading);
@@ -231,7 +233,7 @@ impl Series {
             }
             let index = self.column(hint, reading.metric, profile, work.rules);
             let rule = &work.rules[usize::from(reading.metric.0)];
-            let own = arrival.and(rule.own(reading, self.columns[index].range()));
+            let own = arrival.and(rule.own(reading, self.columns[index].range(), blank));
             let checked = check(reading.metric, reading.value, own, Change::Unverified);
             let flag = if checked.flag == Flag::Good { Flag::NotEvaluated } else { checked.flag };
             work.reports.add(Checked { flag, ..checked });

@@ -30,6 +30,8 @@ fn batch(code: &str, deliveries: &[Delivery]) -> Truth {
         let (mut flag, mut tests) = (Flag::Good, Vec::new());
         if latest.1 < metric.min || latest.1 > metric.max {
             (flag, tests) = (Flag::Fail, vec!["range"]);
+        } else if latest.1 == 0.0 && code.starts_with("secondary") {
+            (flag, tests) = (Flag::Fail, vec!["sentinel"]);
         } else {
             series.push((minute, latest.1));
         }
@@ -281,8 +283,10 @@ fn agrees(
 
 /// How many impossible values follow one another at most: a neighbour behind more than the memory is none.
 fn longest_fault(code: &str, deliveries: &[Delivery]) -> usize {
-    let truth: Vec<_> =
-        batch(code, deliveries).into_values().map(|(_, _, tests)| tests.contains(&"range")).collect();
+    let truth: Vec<_> = batch(code, deliveries)
+        .into_values()
+        .map(|(_, _, tests)| tests.contains(&"range") || tests.contains(&"sentinel"))
+        .collect();
     truth.split(|impossible| !impossible).map(<[bool]>::len).max().unwrap_or(0)
 }
 

@@ -1,6 +1,6 @@
 //! The tests of one metric, prepared from the catalogue, and those that need nothing but the reading itself.
 
-use schemas::{Catalogue, Metric, MetricKind, Millis, QualityTest, time};
+use schemas::{Catalogue, Metric, MetricKind, Millis, QualityTest, Zero, time};
 
 use super::mark::{Gravity, Mark};
 use crate::{capacity::RiseLimit, flow::Observed};
@@ -17,6 +17,10 @@ pub struct Rule {
     pub range: (f64, f64),
     /// Only 0 and 1 are possible.
     pub state: bool,
+    /// Zero may say that nothing was measured: a quantity, and no state or position.
+    pub quantity: bool,
+    /// What exactly zero says.
+    pub zero: Option<Zero>,
     /// Counts up until it is reset.
     pub counter: bool,
     /// How far a counter of an object can rise, or another quantity change, of which the registry says nothing.
@@ -59,6 +63,8 @@ impl Rule {
         Rule {
             range: (metric.min, metric.max),
             state: metric.kind == MetricKind::State,
+            quantity: matches!(metric.kind, MetricKind::Gauge | MetricKind::Counter),
+            zero: metric.zero,
             counter: is_counter(metric),
             rise: rise_limit(metric, None),
             scale: 10f64.powi(i32::from(metric.decimals)),
@@ -73,17 +79,20 @@ impl Rule {
         self.counter || self.spike.is_some() || self.rise.per_minute.is_finite() || self.flat.is_some()
     }
 
-    /// Normativity and range of one reading.
+    /// Normativity and range of one reading, and whether it is one; `blank` is what [`is_blank`] says of its report.
     ///
     /// A value that had to be normalised is noted and used: unifying forms is what the platform is for (C 1.4). A
     /// value outside the catalogue's range, or a state that is neither 0 nor 1, fails; one outside the range of its
     /// device is suspect, like the user span of `ioos_qc`'s gross range test.
     #[must_use]
-    pub fn own(&self, reading: &Observed, device: Option<(f64, f64)>) -> Mark {
+    pub fn own(&self, reading: &Observed, device: Option<(f64, f64)>, blank: bool) -> Mark {
         let outside = |(least, greatest): (f64, f64)| reading.value < least || reading.value > greatest;
         let mut mark = Mark::CLEAN;
         if !reading.normal {
             mark = mark.with(QualityTest::Normativity, Gravity::Noted);
+        }
+        if blank && self.quantity || self.zero == Some(Zero::Never) && reading.value == 0.0 {
+            return mark.and(Mark::NO_MEASUREMENT);
         }
         if outside(self.range) || self.state && reading.value != 0.0 && reading.value != 1.0 {
             mark = mark.with(QualityTest::Range, Gravity::Fail);
@@ -92,6 +101,28 @@ impl Rule {
         }
         mark
     }
+}
+
+/// A report with fewer quantities may well have only zeros.
+const LEAST_OF_BLANK: usize = 3;
+
+/// Whether a report says nothing but zero, as a gateway does for a device that it does not reach: at least three quantities,
+/// all exactly zero, and one among them that is not zero beside the others. The zeros of a station that rests are none
+/// of these: its water is warm. This needs no history, so that it does not depend on what else has arrived.
+#[must_use]
+pub fn is_blank(readings: &[Observed], rules: &[Rule]) -> bool {
+    let (mut quantities, mut told) = (0, false);
+    for reading in readings {
+        let rule = &rules[usize::from(reading.metric.0)];
+        if rule.quantity {
+            if reading.value != 0.0 {
+                return false;
+            }
+            quantities += 1;
+            told |= rule.zero.is_some();
+        }
+    }
+    told && quantities >= LEAST_OF_BLANK
 }
 
 /// How far a metric can move at what resolution its values have, where that is not one of its last decimal.
@@ -159,16 +190,57 @@ mod tests {
         #[case] want: Flag,
     ) {
         let reading = Observed { metric: Catalogue::builtin().id(code).unwrap(), value, normal: true };
-        let mark = rule(code).own(&reading, device);
+        let mark = rule(code).own(&reading, device, false);
         assert_eq!(mark.flag(), want);
         assert_eq!(mark.failed().contains(QualityTest::Range), want != Flag::Good);
+    }
+
+    #[rstest::rstest]
+    #[case::water("secondary_supply_temp", Flag::Fail)]
+    #[case::meter_of_a_household("return_temp", Flag::Fail)]
+    #[case::burst_pipe("secondary_supply_pressure", Flag::Good)]
+    #[case::lost_phase("voltage", Flag::Good)]
+    #[case::cold_room("room_temp", Flag::Good)]
+    #[case::weather("outdoor_temp", Flag::Good)]
+    #[case::rest("primary_flow", Flag::Good)]
+    #[case::new_meter("heat_total", Flag::Good)]
+    fn zeros(#[case] code: &str, #[case] want: Flag) {
+        for value in [0.0, -0.0] {
+            let reading = Observed { metric: Catalogue::builtin().id(code).unwrap(), value, normal: true };
+            let mark = rule(code).own(&reading, Some((f64::NEG_INFINITY, f64::INFINITY)), false);
+            assert_eq!((mark.flag(), mark.impossible()), (want, want == Flag::Fail));
+        }
+    }
+
+    #[rstest::rstest]
+    #[case::all("voltage=0 current=0 active_power=0", true)]
+    #[case::states_say_nothing("running=1 voltage=0 current=0 active_power=0 latitude=43", true)]
+    #[case::counter_too("supply_pressure=0 heat_total=0 heat_power=0", true)]
+    #[case::too_few("voltage=0 current=0", false)]
+    #[case::one_is_not("voltage=0 current=0 active_power=0 energy_total=2", false)]
+    #[case::a_device_that_rests("current=0 active_power=0 compressor_frequency=0", false)]
+    #[case::a_winter_night("outdoor_temp=0 wind_speed=0 irradiance=0", false)]
+    #[case::a_new_meter("heat_total=0 flow_total=0 heat_power=0 flow=0", false)]
+    fn blank_reports(#[case] report: &str, #[case] want: bool) {
+        let readings = report.split(' ').map(|reading| {
+            let (code, value) = reading.split_once('=').unwrap();
+            let metric = Catalogue::builtin().id(code).unwrap();
+            Observed { metric, value: value.parse().unwrap(), normal: true }
+        });
+        let readings: Vec<_> = readings.collect();
+        let rules = Rule::all(Catalogue::builtin());
+        assert_eq!(is_blank(&readings, &rules), want);
+        let marks = readings.iter().map(|r| rules[usize::from(r.metric.0)].own(r, None, want));
+        let impossible = marks.filter(|mark| mark.impossible()).count();
+        let quantities = readings.iter().filter(|r| rules[usize::from(r.metric.0)].quantity).count();
+        assert_eq!(impossible, if want { quantities } else { 0 });
     }
 
     #[test]
     fn a_value_that_was_normalised_is_noted_and_used() {
         let reading =
             Observed { metric: Catalogue::builtin().id("room_temp").unwrap(), value: 20.0, normal: false };
-        let mark = rule("room_temp").own(&reading, None);
+        let mark = rule("room_temp").own(&reading, None, false);
         assert_eq!(mark.flag(), Flag::Good);
         assert!(mark.failed().contains(QualityTest::Normativity));
     }

@@ -320,6 +320,36 @@ fn a_sentinel_fails_and_does_not_blame_its_neighbours() {
 }
 
 #[test]
+fn zeros_that_physics_forbids_do_not_blame_the_truth_between_them() {
+    let points = [(0, 67.9), (1, 0.0), (2, 0.0), (3, 71.9), (4, 0.0), (5, 71.8)];
+    let output = apply(&mut stage(Memory::default()), Vec::new(), minutes("secondary_supply_temp", &points));
+    let flags: String = output.reports.iter().map(|r| r.readings[0].flag.number().to_string()).collect();
+    assert_eq!(flags, "144141");
+    assert_eq!(said(&output)[1], "1 secondary_supply_temp=0 Fail sentinel");
+}
+
+#[test]
+fn a_report_of_zeros_alone_is_no_measurement() {
+    let of = |minute: i64, values: [f64; 4]| {
+        let codes = ["secondary_supply_pressure", "secondary_flow", "heat_power", "heat_total"];
+        let readings: Vec<_> = codes.into_iter().zip(values).collect();
+        report(START + minute * time::MINUTE, 0, &readings)
+    };
+    let mut stage = stage(Memory::default());
+    let good = [0.45, 120.5, 800.0, 5_000.0];
+    // The middle one comes last.
+    let output =
+        apply(&mut stage, Vec::new(), vec![of(0, good), of(2, [0.0, 0.0, 0.0, 5_000.1]), of(1, [0.0; 4])]);
+    let blank: Vec<_> = output.reports.iter().filter(|r| r.observed_at == START + time::MINUTE).collect();
+    assert!(blank[0].readings.iter().all(|r| r.failed.names().eq(["sentinel"])), "{blank:?}");
+    let others = output.reports.iter().filter(|r| r.observed_at != START + time::MINUTE);
+    assert!(
+        others.flat_map(|r| r.readings).all(|r| r.flag != Flag::Fail),
+        "a station that has stopped is believed"
+    );
+}
+
+#[test]
 fn a_power_that_the_facility_cannot_have_is_doubtful() {
     let mut stage = stage(Memory::default());
     let mut small = registered("", "");

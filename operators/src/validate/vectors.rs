@@ -13,6 +13,8 @@ use crate::{capacity::RiseLimit, flow::Observed};
 const NOTHING: Rule = Rule {
     range: (f64::MIN, f64::MAX),
     state: false,
+    quantity: true,
+    zero: None,
     counter: false,
     rise: RiseLimit::NONE,
     scale: 1.0,
@@ -51,7 +53,10 @@ fn judged(test: &str, parameters: &[f64], points: &[Point]) -> Vec<Flag> {
             let rule = Rule { range: (*least, *greatest), ..NOTHING };
             let reading = |value| Observed { metric: id("room_temp"), value, normal: true };
             let device = Some((*device_least, *device_greatest));
-            return points.iter().map(|(_, value)| rule.own(&reading(*value), device).flag()).collect();
+            return points
+                .iter()
+                .map(|(_, value)| rule.own(&reading(*value), device, false).flag())
+                .collect();
         }
         ("aggregate", []) => {
             let pair = |(_, pair): &Point| flag((pair / 10.0).floor()).and(flag(pair % 10.0));
