@@ -70,6 +70,8 @@ reasons! {
     Superseded => "superseded", "nothing to do: the correction is used";
     /// A registry entry that contradicts the registry.
     RegistryConflict => "registry_conflict", "correct the registry entry that the detail names";
+    /// A record that names another object than the topic it came on.
+    TopicMismatch => "topic_mismatch", "publish on the topic of the object, or correct the code in the record";
     /// A payload on a topic that no profile maps.
     NoProfile => "no_profile", "map the topic in the configuration";
     /// An operator has the record passed over.

@@ -10,6 +10,7 @@ use crate::{
     payload::{
         Arrival, Batch, native,
         pointer::{Mapping, Pointers},
+        record::code_text,
         senml, thingsboard,
     },
 };
@@ -18,7 +19,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// A topic filter in which `{facility}` and `{device}` may stand for whole levels, beside `+` and `#`.
+    /// A topic filter in which `{facility}` and `{device}` may stand for whole levels, beside `+` and `#`. What the topic
+    /// names wins: a record that names another facility or device is refused.
     pub topic: String,
     /// How payloads are read.
     #[serde(default)]
@@ -124,6 +126,12 @@ impl Profiles {
             let detail = format!("no profile maps topic {topic}");
             return (Batch::unreadable(payload, Reason::NoProfile, detail), arrival);
         };
+        for (what, named) in [("facility", &facility), ("device", &device)] {
+            if let Some(Err((reason, detail))) = named.as_ref().map(|code| code_text(what, code)) {
+                let detail = format!("topic {topic}: {detail}");
+                return (Batch::unreadable(payload, reason, detail), arrival);
+            }
+        }
         arrival.facility = facility;
         arrival.device = device;
         let batch = match &profile.reader {
@@ -234,6 +242,40 @@ mod tests {
             Profile { topic: topic.to_owned(), format: Format::Native, separator: slash(), pointers: None };
         let found = Checked::new(0, &profile).unwrap().matches(given);
         assert_eq!(found, want.map(|(f, d)| (f.map(Code::new), d.map(Code::new))));
+    }
+
+    #[rstest::rstest]
+    #[case("heating/ST-1/report", r#"{"observed_at":0,"readings":{"room_temp":1}}"#, Ok("ST-1"))]
+    #[case(
+        "heating/ST-1/report",
+        r#"{"facility":"ST-2","observed_at":0,"readings":{"room_temp":1}}"#,
+        Err(Reason::TopicMismatch)
+    )]
+    #[case(
+        "heating//report",
+        r#"{"facility":"ST-2","observed_at":0,"readings":{"room_temp":1}}"#,
+        Err(Reason::MissingField)
+    )]
+    #[case("heating/ST-1/senml", r#"[{"n":"room_temp","v":1}]"#, Ok("ST-1"))]
+    #[case("heating/ST-1/senml", r#"[{"bn":"ST-2:","n":"room_temp","v":1}]"#, Err(Reason::TopicMismatch))]
+    #[case("v1/gateway/telemetry", r#"{"ST-1":[{"room_temp":1}]}"#, Ok("ST-1"))]
+    fn the_default_topics_name_the_facility(
+        #[case] topic: &str,
+        #[case] payload: &str,
+        #[case] want: Result<&str, Reason>,
+    ) {
+        let arrival = Arrival {
+            at: 1_705_305_600_000,
+            origin: format!("mqtt:{topic}"),
+            zone: jiff::tz::TimeZone::UTC,
+            accept_received_at: false,
+            facility: None,
+            device: None,
+        };
+        let payload = Bytes::from(payload.replace(":0,", ":1705305600000,"));
+        let (batch, _) = Profiles::new(&defaults()).unwrap().parse(topic, &payload, arrival);
+        let found = batch.reports().next().map(|report| report.facility.as_str());
+        assert_eq!(found.ok_or_else(|| batch.refused[0].reason), want);
     }
 
     #[test]

@@ -86,11 +86,16 @@ impl Batch {
         record: &Bytes,
         reading: Bytes,
     ) {
-        let whole = self.carried + record.len() <= 4 << 20;
+        let whole = self.repeats(record);
         self.carried += if whole { record.len() } else { reading.len() };
         let raw = if whole { record.clone() } else { reading };
         let metric = Some(metric.chars().take(super::MAX_TEXT).collect());
         self.refused.push(Refusal { index, metric, reason, detail, raw, readings: 1 });
+    }
+
+    /// Whether the refusal of one reading still carries its whole record.
+    pub(super) fn repeats(&self, record: &Bytes) -> bool {
+        self.carried + record.len() <= 4 << 20
     }
 
     /// The reports that are accepted.

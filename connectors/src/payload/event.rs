@@ -10,7 +10,7 @@ use super::{
     batch::Accepted,
     json::{Kind, Node},
     native::{each_element, each_line, field, object, required},
-    record::{Source, Wrong, code, instant},
+    record::{Source, Wrong, code, instant, unfit},
 };
 use crate::Outgoing;
 
@@ -62,7 +62,7 @@ fn event(source: Source<'_>, node: &Node<'_>, arrival: &Arrival) -> Result<Event
 
 fn fields(source: Source<'_>, node: &Node<'_>) -> Result<BTreeMap<String, String>, Wrong> {
     let Kind::Object(members) = &node.kind else {
-        return Err((Reason::WrongType, format!("fields is {}, expected an object", node.kind.name())));
+        return Err(unfit("fields", &node.kind, "an object"));
     };
     if members.len() > MAX_FIELDS {
         return Err((Reason::TooLarge, format!("{} fields, {MAX_FIELDS} are allowed", members.len())));
@@ -77,7 +77,7 @@ fn fields(source: Source<'_>, node: &Node<'_>) -> Result<BTreeMap<String, String
             Kind::Array(_) | Kind::Object(_) => {
                 String::from_utf8_lossy(&source.bytes(&member.value.span)).into_owned()
             }
-            Kind::TooDeep => return Err((Reason::TooDeep, format!("field {} nests too deep", member.key))),
+            unread => return Err(unfit(&format!("field {}", member.key), unread, "a value")),
         };
         if fields.insert(member.key.clone().into_owned(), text).is_some() {
             return Err((Reason::DuplicateKey, format!("field {} stands more than once", member.key)));

@@ -2,9 +2,14 @@
 //!
 //! Enters: bytes. Leaves: [`Node`]s that borrow from them, each with its place, so that a reject carries exactly the
 //! bytes it is about. Guarantees: never a panic, no recursion deeper than [`MAX_DEPTH`], every syntax error with its
-//! byte, members in their order with repeated keys kept, numbers as they were written. Two departures from RFC 8259
-//! keep one bad value from spoiling a batch: the words `NaN`, `Infinity` and `-Infinity` are read as numbers (many
-//! programs write them), and what nests deeper is passed over as [`Kind::TooDeep`].
+//! byte, members in their order with repeated keys kept, numbers as they were written. Four departures from RFC 8259
+//! keep one bad value from spoiling a batch:
+//! - what C, Python and JavaScript write for NaN and the infinities is a number, in any letter case;
+//! - another word, a malformed number, and a string with half a surrogate pair, an unknown escape or a bare control
+//!   character are [`Kind::Broken`]; in a key, U+FFFD stands for what cannot be read;
+//! - an array or object with a syntax error is [`Kind::Broken`] from its bracket to the one that closes it, unless it is
+//!   the whole text;
+//! - what nests too deep is passed over as [`Kind::TooDeep`].
 //!
 //! serde_json is not used here because it keeps neither places nor repeated keys and stops at the first bad value.
 
@@ -40,7 +45,7 @@ pub enum Kind<'a> {
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number as written, also `NaN`, `Infinity` and `-Infinity`.
+    /// A number as written, also NaN and the infinities.
     Number(&'a str),
     /// A string without its escapes.
     Text(Cow<'a, str>),
@@ -50,6 +55,12 @@ pub enum Kind<'a> {
     Object(Vec<Member<'a>>),
     /// Something that nests too deep.
     TooDeep,
+    /// Something that is no JSON value.
+    Broken(SyntaxError),
+    /// A record that is longer than allowed, in bytes.
+    TooLong(usize),
+    /// A record in which this byte of the payload is no UTF-8.
+    NoText(usize),
 }
 
 impl Kind<'_> {
@@ -64,6 +75,9 @@ impl Kind<'_> {
             Kind::Array(_) => "an array",
             Kind::Object(_) => "an object",
             Kind::TooDeep => "a value that nests too deep",
+            Kind::Broken(_) => "no JSON value",
+            Kind::TooLong(_) => "too long",
+            Kind::NoText(_) => "no text",
         }
     }
 }
@@ -88,14 +102,21 @@ impl std::fmt::Display for SyntaxError {
 /// # Errors
 /// [`SyntaxError`] at the first byte that cannot be, also for anything after the value.
 pub fn parse(text: &str) -> Result<Node<'_>, SyntaxError> {
-    let mut reader = Reader { text, at: 0, keep_until: text.len() };
-    let node = reader.value(0)?;
+    let mut reader = Reader { text, at: 0, keep_until: text.len(), mends_from: 1 };
+    let node = unbroken(reader.value(0)?)?;
     reader.end()?;
     Ok(node)
 }
 
+fn unbroken(node: Node<'_>) -> Result<Node<'_>, SyntaxError> {
+    match node.kind {
+        Kind::Broken(error) => Err(error),
+        _ => Ok(node),
+    }
+}
+
 /// Reads the elements of an array one after the other, or the value itself when it is none; gives how many there are.
-/// Of an element with more than `greatest` bytes there is only the place.
+/// Of an element with more than `greatest` bytes there is only the place; one with a syntax error is [`Kind::Broken`].
 ///
 /// # Errors
 /// As for [`parse`]; elements before the error have been given then.
@@ -104,11 +125,14 @@ pub fn each_element<'a>(
     greatest: usize,
     mut each: impl FnMut(usize, Element<'a>),
 ) -> Result<usize, SyntaxError> {
-    let mut reader = Reader { text, at: 0, keep_until: 0 };
+    let mut reader = Reader { text, at: 0, keep_until: 0, mends_from: 0 };
     let mut number = 0;
     let mut element = |reader: &mut Reader<'a>| {
         reader.keep_until = reader.at.saturating_add(greatest);
-        let node = reader.value(0)?;
+        let mut node = reader.value(0)?;
+        if reader.mends_from > 0 {
+            node = unbroken(node)?;
+        }
         each(number, if node.span.len() > greatest { Err(node.span) } else { Ok(node) });
         number += 1;
         Ok(())
@@ -117,6 +141,7 @@ pub fn each_element<'a>(
     if reader.peek() == Some(b'[') {
         reader.sequence(b']', element)?;
     } else {
+        reader.mends_from = 1;
         element(&mut reader)?;
     }
     reader.end()?;
@@ -131,6 +156,8 @@ struct Reader<'a> {
     at: usize,
     /// What is read beyond is not kept: containers stay incomplete, only their places are right.
     keep_until: usize,
+    /// A container is passed over when it is broken, from this depth on.
+    mends_from: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -166,52 +193,71 @@ impl<'a> Reader<'a> {
         self.space();
         let start = self.at;
         let kind = match self.peek() {
-            Some(b'{' | b'[') if depth >= MAX_DEPTH => self.pass_over()?,
-            Some(b'{') => self.object(depth)?,
-            Some(b'[') => {
-                let mut nodes = Vec::new();
-                self.sequence(b']', |reader| {
-                    let node = reader.value(depth + 1)?;
-                    if reader.keeps() {
-                        nodes.push(node);
-                    }
-                    Ok(())
-                })?;
-                Kind::Array(nodes)
+            Some(b'{' | b'[') if depth >= MAX_DEPTH => {
+                self.pass_over()?;
+                Kind::TooDeep
             }
-            Some(b'"') => Kind::Text(self.string()?),
-            Some(b'-' | b'0'..=b'9') => Kind::Number(self.number()?),
-            _ => self.word()?,
+            Some(b'{' | b'[') => self.container(depth)?,
+            Some(b'"') => match self.string()? {
+                (text, None) => Kind::Text(text),
+                (_, Some(flaw)) => Kind::Broken(flaw),
+            },
+            _ => self.scalar()?,
         };
         Ok(Node { span: start..self.at, kind })
     }
 
-    fn word(&mut self) -> Result<Kind<'a>, SyntaxError> {
-        let rest = &self.text.as_bytes()[self.at..];
-        let words: [(&str, Kind<'a>); 5] = [
-            ("null", Kind::Null),
-            ("true", Kind::Bool(true)),
-            ("false", Kind::Bool(false)),
-            ("NaN", Kind::Number("NaN")),
-            ("Infinity", Kind::Number("Infinity")),
-        ];
-        for (word, kind) in words {
-            if rest.starts_with(word.as_bytes()) {
-                self.at += word.len();
-                return Ok(kind);
-            }
+    fn container(&mut self, depth: usize) -> Result<Kind<'a>, SyntaxError> {
+        let start = self.at;
+        let read = if self.peek() == Some(b'{') { self.object(depth) } else { self.array(depth) };
+        let Err(error) = read else { return read };
+        self.at = start;
+        if depth < self.mends_from || self.pass_over().is_err() {
+            return Err(error);
         }
-        self.wrong("a value")
+        Ok(Kind::Broken(error))
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Kind<'a>, SyntaxError> {
+        let mut nodes = Vec::new();
+        self.sequence(b']', |reader| {
+            let node = reader.value(depth + 1)?;
+            if reader.keeps() {
+                nodes.push(node);
+            }
+            Ok(())
+        })?;
+        Ok(Kind::Array(nodes))
+    }
+
+    /// A number or a word, up to the next character that must end it.
+    fn scalar(&mut self) -> Result<Kind<'a>, SyntaxError> {
+        let start = self.at;
+        let flaw = if matches!(self.peek(), Some(b'-' | b'0'..=b'9')) {
+            match self.number() {
+                Ok(number) if self.peek().is_none_or(ends_scalar) => return Ok(Kind::Number(number)),
+                Ok(_) => SyntaxError { at: self.at, expected: "nothing after the value" },
+                Err(flaw) => flaw,
+            }
+        } else {
+            SyntaxError { at: start, expected: "a value" }
+        };
+        self.at = start;
+        self.at += self.run(|byte| !ends_scalar(byte));
+        match &self.text[start..self.at] {
+            "" => Err(flaw),
+            "null" => Ok(Kind::Null),
+            "true" => Ok(Kind::Bool(true)),
+            "false" => Ok(Kind::Bool(false)),
+            word if is_not_finite(word) => Ok(Kind::Number(word)),
+            _ => Ok(Kind::Broken(flaw)),
+        }
     }
 
     fn number(&mut self) -> Result<&'a str, SyntaxError> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
-        }
-        if self.text.as_bytes()[self.at..].starts_with(b"Infinity") {
-            self.at += "Infinity".len();
-            return Ok(&self.text[start..self.at]);
         }
         if self.peek() == Some(b'0') {
             self.at += 1;
@@ -245,7 +291,7 @@ impl<'a> Reader<'a> {
             if reader.peek() != Some(b'"') {
                 return reader.wrong("a key in quotes");
             }
-            let key = reader.string()?;
+            let (key, _) = reader.string()?;
             reader.space();
             if reader.peek() != Some(b':') {
                 return reader.wrong("':'");
@@ -288,12 +334,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over a container by its brackets and strings alone.
-    fn pass_over(&mut self) -> Result<Kind<'a>, SyntaxError> {
-        let mut open = 0_usize;
+    fn pass_over(&mut self) -> Result<(), SyntaxError> {
+        let mut open = Vec::new();
         loop {
             match self.peek() {
-                Some(b'[' | b'{') => open += 1,
-                Some(b']' | b'}') => open -= 1,
+                Some(b'[') => open.push(b']'),
+                Some(b'{') => open.push(b'}'),
+                Some(byte @ (b']' | b'}')) => {
+                    if open.pop() != Some(byte) {
+                        return self.wrong("the bracket that closes the one before");
+                    }
+                }
                 Some(b'"') => {
                     self.string()?;
                     continue;
@@ -302,16 +353,18 @@ impl<'a> Reader<'a> {
                 None => return self.wrong("']' or '}'"),
             }
             self.at += 1;
-            if open == 0 {
-                return Ok(Kind::TooDeep);
+            if open.is_empty() {
+                return Ok(());
             }
         }
     }
 
-    fn string(&mut self) -> Result<Cow<'a, str>, SyntaxError> {
+    /// A string, and what is wrong in it first.
+    fn string(&mut self) -> Result<(Cow<'a, str>, Option<SyntaxError>), SyntaxError> {
         self.at += 1;
         let start = self.at;
         let mut unescaped: Option<String> = None;
+        let mut flaw = None;
         let mut from = start;
         loop {
             self.at += self.run(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
@@ -319,15 +372,19 @@ impl<'a> Reader<'a> {
                 Some(b'"') => {
                     let tail = &self.text[from..self.at];
                     self.at += 1;
-                    return Ok(match unescaped {
+                    let text = match unescaped {
                         None => Cow::Borrowed(tail),
                         Some(text) => Cow::Owned(text + tail),
-                    });
+                    };
+                    return Ok((text, flaw));
                 }
                 Some(b'\\') => {
                     let text = unescaped.get_or_insert_with(String::new);
                     text.push_str(&self.text[from..self.at]);
-                    let c = self.escape()?;
+                    let c = self.escape().unwrap_or_else(|error| {
+                        flaw.get_or_insert(error);
+                        char::REPLACEMENT_CHARACTER
+                    });
                     if self.keeps() {
                         text.push(c);
                     } else {
@@ -335,12 +392,19 @@ impl<'a> Reader<'a> {
                     }
                     from = self.at;
                 }
-                Some(_) => return self.wrong("an escape for a control character"),
+                Some(_) => {
+                    flaw.get_or_insert(SyntaxError {
+                        at: self.at,
+                        expected: "an escape for a control character",
+                    });
+                    self.at += 1;
+                }
                 None => return self.wrong("'\"'"),
             }
         }
     }
 
+    /// The character of an escape; after an error the reader stands behind what of it cannot be read.
     fn escape(&mut self) -> Result<char, SyntaxError> {
         self.at += 1;
         let c = match self.peek() {
@@ -362,16 +426,16 @@ impl<'a> Reader<'a> {
         if !(0xd800..0xe000).contains(&first) {
             return char::from_u32(first).map_or_else(|| self.wrong("a character"), Ok);
         }
-        if self.peek() == Some(b'\\') {
+        // What follows half a pair is read for itself.
+        let after_first = self.at;
+        if first < 0xdc00 && self.text.as_bytes()[self.at..].starts_with(b"\\u") {
             self.at += 1;
-            if self.peek() == Some(b'u') && first < 0xdc00 {
-                let second = self.four_digits()?;
-                if (0xdc00..0xe000).contains(&second) {
-                    let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-                    return char::from_u32(code).map_or_else(|| self.wrong("a character"), Ok);
-                }
+            if let Ok(second @ 0xdc00..0xe000) = self.four_digits() {
+                let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+                return char::from_u32(code).map_or_else(|| self.wrong("a character"), Ok);
             }
         }
+        self.at = after_first;
         self.wrong("a pair of surrogates")
     }
 
@@ -384,6 +448,19 @@ impl<'a> Reader<'a> {
         self.at += 5;
         Ok(digits.iter().fold(0, |code, digit| code * 16 + char::from(*digit).to_digit(16).unwrap_or(0)))
     }
+}
+
+/// Whether a number or word ends before this byte.
+fn ends_scalar(byte: u8) -> bool {
+    matches!(byte, b',' | b':' | b'[' | b']' | b'{' | b'}' | b'"' | b' ' | b'\t' | b'\n' | b'\r')
+}
+
+/// Whether a word is NaN or an infinity as printf (`nan`, `-nan(ind)`, `1.#QNAN`), Python or JavaScript writes it.
+fn is_not_finite(word: &str) -> bool {
+    let word = word.strip_prefix(['+', '-']).unwrap_or(word).to_ascii_lowercase();
+    matches!(word.as_str(), "nan" | "inf" | "infinity")
+        || (word.starts_with("nan(") && word.ends_with(')'))
+        || word.starts_with("1.#")
 }
 
 #[cfg(test)]
@@ -418,13 +495,23 @@ mod tests {
         match (parse(text), serde_json::from_str::<Value>(text)) {
             (Ok(node), Ok(value)) => assert!(same(&node, &value), "{text}: {node:?} is not {value:?}"),
             (Err(_), Err(_)) => {}
-            (Ok(node), Err(error)) => {
-                let departs = text.contains("NaN") || text.contains("Infinity");
-                assert!(departs, "{text}: read as {node:?}, but {error}");
-            }
+            (Ok(node), Err(error)) => assert!(departs(&node), "{text}: read as {node:?}, but {error}"),
             (Err(error), Ok(value)) => panic!("{text}: {error}, but it is {value}"),
         }
         one_by_one(text);
+    }
+
+    /// Whether a value holds one of the four departures from RFC 8259.
+    fn departs(node: &Node<'_>) -> bool {
+        match &node.kind {
+            Kind::Broken(_) | Kind::TooDeep => true,
+            Kind::Number(text) => text.parse::<f64>().map_or(true, |number| !number.is_finite()),
+            Kind::Array(nodes) => nodes.iter().any(departs),
+            Kind::Object(members) => members
+                .iter()
+                .any(|m| m.key.contains(|c: char| c < ' ' || c == '\u{fffd}') || departs(&m.value)),
+            _ => false,
+        }
     }
 
     /// The elements one after the other are those of the whole; of those that are too long there is the place.
@@ -487,6 +574,37 @@ mod tests {
         assert_eq!(&text[members[0].span.clone()], r#""a": 1.50"#);
         assert_eq!(members[0].value.kind, Kind::Number("1.50"));
         assert_eq!(&text[members[1].value.span.clone()], "[NaN,-Infinity]");
+    }
+
+    #[rstest::rstest]
+    #[case::object(r#"{"a" 1}"#)]
+    #[case::string_with_brackets(r#"{"a" "]}\"}"}"#)]
+    #[case::array(r#"[1 2]"#)]
+    #[case::inner(r#"{"a":{"b":1,}}"#)]
+    #[case::inner_and_outer(r#"{"a":{"b":1,} "c":2}"#)]
+    #[case::word("nul")]
+    #[case::control_character("\"\u{0}\"")]
+    #[case::escaped_quote_after_half_a_pair(r#""\ud83d\"""#)]
+    #[case::cut_escape(r#""\u12""#)]
+    fn a_broken_element_costs_only_itself(#[case] element: &str) {
+        let text = format!(r#"[{{"a":1}},{element} , "x"]"#);
+        let mut found = Vec::new();
+        let number = each_element(&text, usize::MAX, |_, element| found.extend(element));
+        assert_eq!((number, found.len()), (Ok(3), 3));
+        assert_eq!(&text[found[1].span.clone()], element);
+        assert!(departs(&found[1]), "{found:?}");
+        assert_eq!(found[2].kind, Kind::Text("x".into()));
+        assert!(departs(&parse(&text).unwrap()));
+    }
+
+    #[rstest::rstest]
+    #[case::brace_is_missing(r#"[{"a":{"b":1},{"c":2}]"#)]
+    #[case::brace_too_many(r#"[{"a":1}},{"c":2}]"#)]
+    #[case::quote_is_missing(r#"[{"a":"b},{"c":2}]"#)]
+    #[case::cut(r#"[{"a":1},{"c"#)]
+    fn an_element_whose_end_cannot_be_told_costs_the_whole(#[case] text: &str) {
+        assert!(each_element(text, usize::MAX, |_, _| ()).is_err());
+        assert!(parse(text).is_err());
     }
 
     #[test]

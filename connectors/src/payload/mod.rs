@@ -15,6 +15,7 @@ pub mod units;
 
 mod batch;
 mod event;
+mod readable;
 #[cfg(test)]
 mod tests;
 
@@ -48,8 +49,8 @@ pub struct Arrival {
     pub zone: TimeZone,
     /// Whether a record's own `received_at` counts: for replays and simulations only.
     pub accept_received_at: bool,
-    /// The facility that the topic names, for records that name none.
+    /// The facility that the topic names, for records that name none; a record that names another is refused.
     pub facility: Option<Code>,
-    /// The device that the topic names, for records that name neither facility nor device.
+    /// The device that the topic names, likewise.
     pub device: Option<Code>,
 }

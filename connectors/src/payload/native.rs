@@ -3,13 +3,16 @@
 //! `{"facility": "ST-0001", "device": …?, "observed_at": RFC 3339 or epoch ms, "sequence": n?, "readings": {metric:
 //! value, …} or [{"metric": …, "value": …}, …]}`. Further fields are passed over.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use schemas::Reason;
 
 use super::{
     Arrival, Batch, MAX_READINGS, MAX_RECORD, MAX_RECORDS,
-    json::{self, Kind, MAX_DEPTH, Member, Node},
-    record::{Draft, Source, Wrong, code, instant, sequence, value},
+    json::{self, Kind, Member, Node},
+    readable::{Readable, text},
+    record::{Draft, Source, Wrong, code, instant, object_of, sequence, unfit, value},
 };
 
 /// Reads an object or an array of objects. A syntax error anywhere makes the whole payload unreadable.
@@ -29,19 +32,24 @@ pub(super) fn each_element(
     payload: &Bytes,
     mut record: impl FnMut(&mut Batch, usize, Source<'_>, &Node<'_>),
 ) -> Batch {
-    let (text, offset) = match text(payload) {
-        Ok(found) => found,
+    let readable = match Readable::of_records(payload) {
+        Ok(readable) => readable,
         Err((reason, detail)) => return Batch::unreadable(payload, reason, detail),
     };
-    let (source, mut batch) = (Source { payload, offset }, Batch::default());
-    let read = json::each_element(text, MAX_RECORD, |index, element| match element {
-        // The payload as a whole is refused below.
-        _ if index >= MAX_RECORDS => {}
-        Ok(node) => record(&mut batch, index, source, &node),
-        Err(place) => too_long(&mut batch, index, source.bytes(&place)),
+    let mut batch = Batch::default();
+    let read = json::each_element(&readable.text, MAX_RECORD, |index, element| {
+        // More records are refused below, with the whole payload.
+        if index < MAX_RECORDS {
+            let mut node = element.unwrap_or_else(too_long);
+            readable.judge(&mut node);
+            record(&mut batch, index, readable.source, &node);
+        }
     });
     match read {
-        Err(error) => Batch::unreadable(payload, Reason::Malformed, error.to_string()),
+        Err(error) => {
+            let (reason, detail) = readable.unreadable(&error);
+            Batch::unreadable(payload, reason, detail)
+        }
         Ok(0) => Batch::unreadable(payload, Reason::Empty, "the array has no elements".to_owned()),
         Ok(number) if number > MAX_RECORDS => {
             let detail = format!("{number} records, {MAX_RECORDS} are allowed");
@@ -51,9 +59,8 @@ pub(super) fn each_element(
     }
 }
 
-fn too_long(batch: &mut Batch, index: usize, record: Bytes) {
-    let detail = format!("the record has {} bytes, {MAX_RECORD} are allowed", record.len());
-    batch.refuse(index, Reason::TooLarge, detail, record, 0);
+fn too_long<'a>(span: Range<usize>) -> Node<'a> {
+    Node { kind: Kind::TooLong(span.len()), span }
 }
 
 /// Takes a payload apart into its lines.
@@ -76,14 +83,15 @@ pub(super) fn each_line(
         }
         let bytes = payload.slice(offset..offset + line.trim_ascii_end().len());
         match text(&bytes) {
-            Ok((text, _)) if text.len() > MAX_RECORD => too_long(&mut batch, index, bytes),
-            Ok((text, skipped)) => match json::parse(text) {
-                Ok(node) => record(&mut batch, index, Source { payload, offset: offset + skipped }, &node),
-                Err(error) => {
-                    let line = bytes.slice(skipped..);
-                    batch.refuse(index, Reason::Malformed, error.to_string(), line, 0);
-                }
-            },
+            Ok((text, skipped)) => {
+                let span = 0..text.len();
+                let node = if text.len() > MAX_RECORD {
+                    too_long(span)
+                } else {
+                    json::parse(text).unwrap_or_else(|error| Node { span, kind: Kind::Broken(error) })
+                };
+                record(&mut batch, index, Source { payload, offset: offset + skipped }, &node);
+            }
             Err((reason, detail)) => batch.refuse(index, reason, detail, bytes, 0),
         }
         index += 1;
@@ -92,18 +100,6 @@ pub(super) fn each_line(
         return Batch::unreadable(payload, Reason::Empty, "the payload has no lines".to_owned());
     }
     batch
-}
-
-/// The payload as text without a byte order mark, and how many bytes that mark took.
-pub(super) fn text(payload: &Bytes) -> Result<(&str, usize), Wrong> {
-    if payload.trim_ascii().is_empty() {
-        return Err((Reason::Empty, "the payload is empty".to_owned()));
-    }
-    let skipped = if payload.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    match std::str::from_utf8(&payload[skipped..]) {
-        Ok(text) => Ok((text, skipped)),
-        Err(error) => Err((Reason::Malformed, format!("byte {} is no UTF-8", skipped + error.valid_up_to()))),
-    }
 }
 
 fn record(batch: &mut Batch, index: usize, source: Source<'_>, node: &Node<'_>, arrival: &Arrival) {
@@ -135,26 +131,21 @@ fn head<'n, 'a>(
     arrival: &Arrival,
 ) -> Result<(Draft, &'n Node<'a>), Wrong> {
     let members = object(node)?;
-    let (facility, from_topic) = match (field(members, "facility")?, &arrival.facility) {
-        (None, Some(named)) => (named.clone(), arrival.device.clone()),
-        _ => (code("facility", required(members, "facility")?)?, None),
+    let named = |what| match field(members, what)? {
+        None | Some(Node { kind: Kind::Null, .. }) => Ok(None),
+        Some(node) => code(what, node).map(Some),
     };
+    let (facility, device) = object_of(named("facility")?, named("device")?, arrival)?;
     let observed_at = instant("observed_at", required(members, "observed_at")?, arrival)?;
     let readings = required(members, "readings")?;
     match &readings.kind {
-        Kind::Object(_) | Kind::Array(_) => readable(count(node))?,
-        Kind::TooDeep => return Err((Reason::TooDeep, format!("readings nests deeper than {MAX_DEPTH}"))),
+        Kind::Object(_) | Kind::Array(_) => bounded(count(node))?,
         other => {
-            let detail = format!("readings is {}, expected an object or an array", other.name());
-            return Err((Reason::WrongType, detail));
+            return Err(unfit("readings", other, "an object or an array"));
         }
     }
     let mut draft = Draft::new(index, raw.clone(), facility, observed_at, arrival);
-    draft.device = from_topic;
-    match field(members, "device")? {
-        None | Some(Node { kind: Kind::Null, .. }) => {}
-        Some(device) => draft.device = Some(code("device", device)?),
-    }
+    draft.device = device;
     if let Some(found) = field(members, "sequence")? {
         draft.sequence = sequence(found)?;
     }
@@ -170,7 +161,7 @@ fn head<'n, 'a>(
 ///
 /// # Errors
 /// [`Reason::TooLarge`].
-pub(super) fn readable(readings: usize) -> Result<(), Wrong> {
+pub(super) fn bounded(readings: usize) -> Result<(), Wrong> {
     if readings <= MAX_READINGS {
         return Ok(());
     }
@@ -180,12 +171,11 @@ pub(super) fn readable(readings: usize) -> Result<(), Wrong> {
 /// The members of an object.
 ///
 /// # Errors
-/// [`Reason::WrongType`] or [`Reason::TooDeep`] when it is none.
+/// As for [`unfit`] when it is none.
 pub(super) fn object<'n, 'a>(node: &'n Node<'a>) -> Result<&'n [Member<'a>], Wrong> {
     match &node.kind {
         Kind::Object(members) => Ok(members),
-        Kind::TooDeep => Err((Reason::TooDeep, format!("the record nests deeper than {MAX_DEPTH}"))),
-        other => Err((Reason::WrongType, format!("the record is {}, expected an object", other.name()))),
+        other => Err(unfit("the record", other, "an object")),
     }
 }
 
@@ -238,8 +228,9 @@ fn readings(batch: &mut Batch, draft: &mut Draft, source: Source<'_>, node: &Nod
 fn pair<'n>(element: &'n Node<'_>) -> (&'n str, Result<schemas::RawValue, Wrong>) {
     let read = || -> Result<(&'n str, Result<schemas::RawValue, Wrong>), Wrong> {
         let members = object(element)?;
-        let Kind::Text(metric) = &required(members, "metric")?.kind else {
-            return Err((Reason::WrongType, "metric is no text".to_owned()));
+        let metric = match &required(members, "metric")?.kind {
+            Kind::Text(metric) => metric,
+            other => return Err(unfit("metric", other, "text")),
         };
         let found = match field(members, "value") {
             Ok(Some(node)) => value(metric, &node.kind),

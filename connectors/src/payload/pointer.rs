@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::{
     Arrival, Batch, MAX_RECORDS,
     json::{self, Kind, Node},
-    native::text,
-    record::{Draft, Source, Wrong, code, instant, sequence, value},
+    readable::Readable,
+    record::{Draft, Source, Wrong, code, instant, object_of, sequence, unfit, value},
     units::{Conversion, conversion},
 };
 use crate::Error;
@@ -148,13 +148,16 @@ impl Mapping {
     /// Reads a payload.
     #[must_use]
     pub fn parse(&self, payload: &Bytes, arrival: &Arrival) -> Batch {
-        let (text, offset) = match text(payload) {
-            Ok(found) => found,
+        let readable = match Readable::new(payload) {
+            Ok(readable) => readable,
             Err((reason, detail)) => return Batch::unreadable(payload, reason, detail),
         };
-        let node = match json::parse(text) {
+        let node = match json::parse(&readable.text) {
             Ok(node) => node,
-            Err(error) => return Batch::unreadable(payload, Reason::Malformed, error.to_string()),
+            Err(error) => {
+                let (reason, detail) = readable.unreadable(&error);
+                return Batch::unreadable(payload, reason, detail);
+            }
         };
         let records = match find(&node, &self.pointers.records) {
             Ok(Some(Node { kind: Kind::Array(records), .. })) => records.as_slice(),
@@ -172,12 +175,13 @@ impl Mapping {
             let detail = format!("{} records, {MAX_RECORDS} are allowed", records.len());
             return Batch::unreadable(payload, Reason::TooLarge, detail);
         }
-        let source = Source { payload, offset };
+        let source = readable.source;
         let mut batch = Batch::default();
         for (index, record) in records.iter().enumerate() {
             // The whole payload when it is one record: then a reject can be sent again as it came.
             let raw = if records.len() == 1 { payload.clone() } else { source.bytes(&record.span) };
-            match batch.has_room().and_then(|()| self.head(index, raw.clone(), record, arrival)) {
+            let checked = batch.has_room().and_then(|()| readable.check(record));
+            match checked.and_then(|()| self.head(index, raw.clone(), record, arrival)) {
                 Ok(draft) => self.readings(&mut batch, draft, source, record, arrival),
                 Err((reason, detail)) => {
                     let readings = self
@@ -197,11 +201,15 @@ impl Mapping {
             Some(pointer) => Ok(find(record, pointer)?.filter(|node| node.kind != Kind::Null)),
             None => Ok::<_, Wrong>(None),
         };
-        let facility = match (at(&self.pointers.facility)?, &arrival.facility) {
-            (Some(node), _) => code("facility", node)?,
-            (None, Some(facility)) => facility.clone(),
-            (None, None) => return Err((Reason::MissingField, "facility is missing".to_owned())),
-        };
+        if matches!(record.kind, Kind::Broken(_)) {
+            return Err(unfit("the record", &record.kind, "an object"));
+        }
+        let named = |what, pointer| at(pointer)?.map(|node| code(what, node)).transpose();
+        let (facility, device) = object_of(
+            named("facility", &self.pointers.facility)?,
+            named("device", &self.pointers.device)?,
+            arrival,
+        )?;
         let observed_at = match (&self.pointers.time, at(&self.pointers.time)?) {
             (Some(_), Some(node)) => self.time.read(node, arrival)?,
             (Some(pointer), None) => {
@@ -210,10 +218,7 @@ impl Mapping {
             (None, _) => arrival.at,
         };
         let mut draft = Draft::new(index, raw, facility, observed_at, arrival);
-        draft.device = match at(&self.pointers.device)? {
-            Some(node) => Some(code("device", node)?),
-            None => arrival.device.clone(),
-        };
+        draft.device = device;
         if let Some(node) = at(&self.pointers.sequence)? {
             draft.sequence = sequence(node)?;
         }
@@ -272,7 +277,7 @@ impl TimeFormat {
         let written = match &node.kind {
             Kind::Number(text) => *text,
             Kind::Text(text) => text,
-            other => return Err((Reason::WrongType, format!("the time is {}", other.name()))),
+            other => return Err(unfit("the time", other, "a number or text")),
         };
         let bad = |expected: &str| {
             let shown: String = written.chars().take(40).collect();

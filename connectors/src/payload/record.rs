@@ -8,9 +8,9 @@ use schemas::{
 };
 
 use super::{
-    Arrival, Batch, MAX_READINGS, MAX_TEXT,
+    Arrival, Batch, MAX_READINGS, MAX_RECORD, MAX_TEXT,
     batch::Accepted,
-    json::{Kind, Node},
+    json::{Kind, MAX_DEPTH, Node},
 };
 use crate::Outgoing;
 
@@ -56,6 +56,8 @@ pub struct Draft {
     /// A bit per metric of the catalogue.
     seen: smallvec::SmallVec<[u64; 4]>,
     refused: usize,
+    /// Whether every refusal names the object, because the record's own bytes may not.
+    names_object: bool,
 }
 
 impl Draft {
@@ -73,7 +75,14 @@ impl Draft {
             readings: smallvec::SmallVec::new(),
             seen: smallvec::SmallVec::new(),
             refused: 0,
+            names_object: false,
         }
+    }
+
+    /// The same record with its object's name in every refusal.
+    #[must_use]
+    pub fn naming_object(self) -> Draft {
+        Draft { names_object: true, ..self }
     }
 
     /// Adds a reading, or refuses it with its bytes in `batch`.
@@ -86,11 +95,27 @@ impl Draft {
     ) {
         match self.checked(metric, value) {
             Ok(reading) => self.readings.push(reading),
-            Err(wrong) => {
+            Err((reason, mut detail)) => {
                 self.refused += 1;
-                batch.refuse_reading(self.index, metric, wrong, &self.raw, bytes());
+                if self.names_object || !batch.repeats(&self.raw) {
+                    detail = self.named(&detail);
+                }
+                batch.refuse_reading(self.index, metric, (reason, detail), &self.raw, bytes());
             }
         }
+    }
+
+    /// What is wrong, and with what object.
+    fn named(&self, detail: &str) -> String {
+        match &self.device {
+            None => format!("facility {}: {detail}", self.facility),
+            Some(device) => format!("facility {}, device {device}: {detail}", self.facility),
+        }
+    }
+
+    fn refuse(self, batch: &mut Batch, reason: Reason, detail: String) {
+        let detail = if self.names_object { self.named(&detail) } else { detail };
+        batch.refuse(self.index, reason, detail, self.raw, self.readings.len());
     }
 
     fn checked(&mut self, metric: &str, value: Result<RawValue, Wrong>) -> Result<RawReading, Wrong> {
@@ -133,12 +158,11 @@ impl Draft {
     pub fn finish(self, batch: &mut Batch, arrival: &Arrival) {
         if let Err(reason) = time::plausible(self.observed_at, self.received_at) {
             let detail = implausible(self.observed_at, self.received_at);
-            return batch.refuse(self.index, reason, detail, self.raw, self.readings.len());
+            return self.refuse(batch, reason, detail);
         }
         if self.readings.is_empty() {
             if self.refused == 0 {
-                let detail = "the record has no readings".to_owned();
-                batch.refuse(self.index, Reason::Empty, detail, self.raw, 0);
+                self.refuse(batch, Reason::Empty, "the record has no readings".to_owned());
             }
             return;
         }
@@ -172,11 +196,43 @@ pub fn value(metric: &str, kind: &Kind<'_>) -> Result<RawValue, Wrong> {
             Err(Reason::NotFinite) => Err((Reason::NotFinite, format!("{metric} is {text}"))),
             Err(reason) => Err((reason, format!("{metric} is the text '{text}', expected a number"))),
         },
-        Kind::TooDeep => {
-            Err((Reason::TooDeep, format!("{metric} nests deeper than {}", super::json::MAX_DEPTH)))
-        }
-        other => Err((Reason::WrongType, format!("{metric} is {}, expected a number", other.name()))),
+        other => Err(unfit(metric, other, "a number")),
     }
+}
+
+/// Why a value that is not of the expected kind cannot be used.
+pub fn unfit(what: &str, kind: &Kind<'_>, expected: &str) -> Wrong {
+    match kind {
+        Kind::Broken(error) => (Reason::Malformed, format!("{what} is no JSON value: {error}")),
+        Kind::NoText(byte) => (Reason::Malformed, format!("byte {byte} is no UTF-8")),
+        Kind::TooLong(length) => {
+            (Reason::TooLarge, format!("{what} has {length} bytes, {MAX_RECORD} are allowed"))
+        }
+        Kind::TooDeep => (Reason::TooDeep, format!("{what} nests deeper than {MAX_DEPTH}")),
+        other => (Reason::WrongType, format!("{what} is {}, expected {expected}", other.name())),
+    }
+}
+
+/// Facility and device of a record: those that it names, and those of its topic where it names none.
+///
+/// # Errors
+/// [`Reason::TopicMismatch`] when the record names another than its topic, [`Reason::MissingField`] when neither names a
+/// facility.
+pub fn object_of(
+    facility: Option<Code>,
+    device: Option<Code>,
+    arrival: &Arrival,
+) -> Result<(Code, Option<Code>), Wrong> {
+    let one = |what: &str, named: Option<Code>, topic: &Option<Code>| match (named, topic) {
+        (Some(named), Some(topic)) if named != *topic => {
+            let detail = format!("the record names {what} {named}, its topic names {what} {topic}");
+            Err((Reason::TopicMismatch, detail))
+        }
+        (named, topic) => Ok(named.or_else(|| topic.clone())),
+    };
+    let facility = one("facility", facility, &arrival.facility)?
+        .ok_or_else(|| (Reason::MissingField, "field facility is missing".to_owned()))?;
+    Ok((facility, one("device", device, &arrival.device)?))
 }
 
 /// The finite value of a JSON number; integers beyond 2^53 become the nearest one.
@@ -201,7 +257,7 @@ fn is_state(metric: &str) -> bool {
 pub fn code(field: &str, node: &Node<'_>) -> Result<Code, Wrong> {
     match &node.kind {
         Kind::Text(text) => code_text(field, text),
-        other => Err((Reason::WrongType, format!("{field} is {}, expected text", other.name()))),
+        other => Err(unfit(field, other, "text")),
     }
 }
 
@@ -228,10 +284,7 @@ pub fn instant(field: &str, node: &Node<'_>, arrival: &Arrival) -> Result<Millis
     match &node.kind {
         Kind::Number(text) => millis(text).ok_or_else(|| bad_time(field, text)),
         Kind::Text(text) => instant_text(field, text, arrival),
-        other => Err((
-            Reason::WrongType,
-            format!("{field} is {}, expected RFC 3339 text or milliseconds since 1970", other.name()),
-        )),
+        other => Err(unfit(field, other, "RFC 3339 text or milliseconds since 1970")),
     }
 }
 
@@ -276,6 +329,7 @@ pub fn sequence(node: &Node<'_>) -> Result<Option<i64>, Wrong> {
             Ok(number) => Ok(Some(number)),
             Err(_) => Err(wrong(&text.chars().take(40).collect::<String>())),
         },
+        Kind::Broken(_) => Err(unfit("sequence", &node.kind, "a whole number")),
         other => Err(wrong(other.name())),
     }
 }

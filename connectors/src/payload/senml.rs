@@ -1,8 +1,10 @@
 //! SenML in JSON (RFC 8428).
 //!
 //! A record's name, base name included, is `facility:metric` or `facility:device:metric`, with `/` as another
-//! separator and `urn:nuanliu:` as a possible beginning. Records of one object and one time become one report, in the
-//! order in which its first record stands. Units are converted to the metric's unit; a record without unit is taken to
+//! separator and `urn:nuanliu:` as a possible beginning; on a topic that names the facility it may be `metric` alone.
+//! Records of one object and one time become one report, in the order in which its first record stands. A base field that
+//! cannot be read, or that a record without readable fields may have set, refuses the records that rest on it until it is
+//! set anew; a label ending in `_` and a later version refuse the whole pack (section 4.4). Units are converted to the metric's unit; a record without unit is taken to
 //! be in it. Times below 2^28 are relative to the arrival (section 4.5.3). Sums (`s`) are not readings and are refused.
 
 use bytes::Bytes;
@@ -11,9 +13,9 @@ use schemas::{Catalogue, Code, Millis, RawValue, Reason};
 
 use super::{
     Arrival, Batch,
-    json::{Kind, Member, Node},
+    json::{Kind, Member},
     native::{each_element, field, object},
-    record::{Draft, Wrong, code_text, value},
+    record::{Draft, Wrong, code_text, object_of, unfit, value},
     units::{Conversion, conversion},
 };
 
@@ -22,13 +24,15 @@ const RELATIVE: f64 = 268_435_456.0;
 /// The version of SenML that a receiver of RFC 8428 understands.
 const VERSION: f64 = 10.0;
 
+/// What a base field was set to, or the record that set it and cannot be read.
+type Set<T> = Result<T, usize>;
+
 /// What base fields have set for the records that follow.
-#[derive(Clone, Default)]
 struct Base {
-    name: String,
-    time: f64,
-    unit: Option<String>,
-    value: f64,
+    name: Set<String>,
+    time: Set<f64>,
+    unit: Set<Option<String>>,
+    value: Set<f64>,
 }
 
 /// A resolved record.
@@ -52,13 +56,25 @@ struct Group {
 /// Reads a SenML pack.
 #[must_use]
 pub fn parse(payload: &Bytes, arrival: &Arrival) -> Batch {
-    let mut base = Base::default();
+    let mut base = Base { name: Ok(String::new()), time: Ok(0.0), unit: Ok(None), value: Ok(0.0) };
+    let (mut records, mut not_understood) = (0, None);
     let mut groups: Vec<Group> = Vec::new();
     let mut places: FxHashMap<(Code, Option<Code>, Millis), usize> = FxHashMap::default();
     let mut resolved = Vec::new();
     let mut batch = each_element(payload, |batch, index, source, node| {
         let bytes = source.bytes(&node.span);
-        match record(&mut base, node, arrival) {
+        records += 1;
+        let found = match object(node) {
+            Ok(members) => {
+                not_understood = not_understood.take().or_else(|| refuses_pack(index, members));
+                record(&mut base, index, members, arrival)
+            }
+            Err(wrong) => {
+                base.forget(index, &bytes);
+                Err(wrong)
+            }
+        };
+        match found {
             Ok(None) => {}
             Ok(Some((object, metric, value))) => {
                 let group = *places.entry(object.clone()).or_insert_with(|| {
@@ -74,6 +90,11 @@ pub fn parse(payload: &Bytes, arrival: &Arrival) -> Batch {
     if batch.unreadable {
         return batch;
     }
+    if let Some((reason, detail)) = not_understood {
+        let mut batch = Batch::unreadable(payload, reason, detail);
+        batch.refused[0].readings = records;
+        return batch;
+    }
     if groups.is_empty() && batch.refused.is_empty() {
         return Batch::unreadable(payload, Reason::Empty, "the pack has no values".to_owned());
     }
@@ -83,7 +104,8 @@ pub fn parse(payload: &Bytes, arrival: &Arrival) -> Batch {
         .into_iter()
         .map(|group| {
             let raw = if whole { payload.clone() } else { group.bytes };
-            let mut draft = Draft::new(group.index, raw, group.facility, group.at, arrival);
+            let draft = Draft::new(group.index, raw, group.facility, group.at, arrival);
+            let mut draft = draft.naming_object();
             draft.device = group.device;
             draft
         })
@@ -107,17 +129,35 @@ type Object = (Code, Option<Code>, Millis);
 /// An object, the metric and its value.
 type Found = (Object, String, Result<RawValue, Wrong>);
 
-/// A record's object, metric and value; `None` when it only sets base fields.
-fn record(base: &mut Base, node: &Node<'_>, arrival: &Arrival) -> Result<Option<Found>, Wrong> {
-    let members = object(node)?;
+/// Why a record refuses the whole pack (section 4.4).
+fn refuses_pack(index: usize, members: &[Member<'_>]) -> Option<Wrong> {
     if let Some(member) = members.iter().find(|member| member.key.ends_with('_')) {
-        // Section 4.4: a label ending in '_' must be understood.
-        return Err((Reason::WrongType, format!("field {} is not understood", member.key)));
+        let shown: String = member.key.chars().take(80).collect();
+        return Some((
+            Reason::WrongType,
+            format!("record {index} has field {shown}, which is not understood"),
+        ));
     }
-    let mut next = base.clone();
-    next.update(members)?;
-    *base = next;
-    let name = format!("{}{}", base.name, text(members, "n")?.unwrap_or_default());
+    match number(members, "bver") {
+        Ok(version) if version.is_none_or(|version| version <= VERSION) => None,
+        Ok(version) => {
+            let version = version.unwrap_or_default();
+            let detail =
+                format!("record {index} has version {version}, which is not understood, {VERSION} is");
+            Some((Reason::WrongType, detail))
+        }
+        Err((reason, detail)) => Some((reason, format!("record {index}: {detail}"))),
+    }
+}
+
+/// A record's object, metric and value; `None` when it only sets base fields.
+fn record(
+    base: &mut Base,
+    index: usize,
+    members: &[Member<'_>],
+    arrival: &Arrival,
+) -> Result<Option<Found>, Wrong> {
+    base.update(index, members)?;
     let values = ["v", "vb", "vs", "vd"];
     let given: Vec<&Member<'_>> = members.iter().filter(|member| values.contains(&&*member.key)).collect();
     let found = match given.as_slice() {
@@ -129,50 +169,92 @@ fn record(base: &mut Base, node: &Node<'_>, arrival: &Arrival) -> Result<Option<
         [one] => one,
         _ => return Err((Reason::DuplicateKey, "the record has more than one value".to_owned())),
     };
-    let (facility, device, metric) = split(&name)?;
-    let at = base.time + number(members, "t")?.unwrap_or(0.0);
+    let name = format!("{}{}", resolved("bn", &base.name)?, text(members, "n")?.unwrap_or_default());
+    let (facility, device, metric) = split(&name, arrival)?;
+    let at = resolved("bt", &base.time)? + number(members, "t")?.unwrap_or(0.0);
     let at = if at < RELATIVE { arrival.at as f64 / 1e3 + at } else { at };
-    let unit = text(members, "u")?.or(base.unit.as_deref());
-    let value = converted(&metric, unit, base.value, found);
+    let unit = match text(members, "u")? {
+        Some(unit) => Some(unit),
+        None => resolved("bu", &base.unit)?.as_deref(),
+    };
+    let added = if found.key == "v" { *resolved("bv", &base.value)? } else { 0.0 };
+    let value = converted(&metric, unit, added, found);
     Ok(Some(((facility, device, (at * 1e3).round() as Millis), metric, value)))
 }
 
+/// What a base field was set to.
+fn resolved<'b, T>(name: &str, set: &'b Set<T>) -> Result<&'b T, Wrong> {
+    set.as_ref().map_err(|index| {
+        let detail = format!("it rests on {name} of record {index}, which cannot be read: send {name} again");
+        (Reason::MissingField, detail)
+    })
+}
+
 impl Base {
-    fn update(&mut self, members: &[Member<'_>]) -> Result<(), Wrong> {
-        if let Some(version) = number(members, "bver")?
-            && version > VERSION
-        {
-            return Err((Reason::WrongType, format!("version {version} is not understood, {VERSION} is")));
+    /// Takes over what a record sets; fields that cannot be read are not resolved from here on.
+    fn update(&mut self, index: usize, members: &[Member<'_>]) -> Result<(), Wrong> {
+        let mut read = Ok(());
+        let text = |key| text(members, key).map(|found| found.map(str::to_owned));
+        let mut note = |wrong| {
+            if read.is_ok() {
+                read = Err(wrong);
+            }
+            index
+        };
+        set(&mut self.name, text("bn"), &mut note);
+        set(&mut self.time, number(members, "bt"), &mut note);
+        set(&mut self.unit, text("bu").map(|unit| unit.map(Some)), &mut note);
+        set(&mut self.value, number(members, "bv"), &mut note);
+        read
+    }
+
+    /// Forgets every base field that may stand in a record without readable fields.
+    fn forget(&mut self, index: usize, record: &[u8]) {
+        // An escape may hide a label.
+        let may_set = |label: &[u8]| {
+            [label, b"\\u"].iter().any(|part| record.windows(part.len()).any(|bytes| bytes == *part))
+        };
+        if may_set(b"\"bn\"") {
+            self.name = Err(index);
         }
-        if let Some(name) = text(members, "bn")? {
-            name.clone_into(&mut self.name);
+        if may_set(b"\"bt\"") {
+            self.time = Err(index);
         }
-        if let Some(unit) = text(members, "bu")? {
-            self.unit = Some(unit.to_owned());
+        if may_set(b"\"bu\"") {
+            self.unit = Err(index);
         }
-        self.time = number(members, "bt")?.unwrap_or(self.time);
-        self.value = number(members, "bv")?.unwrap_or(self.value);
-        Ok(())
+        if may_set(b"\"bv\"") {
+            self.value = Err(index);
+        }
+    }
+}
+
+fn set<T>(field: &mut Set<T>, read: Result<Option<T>, Wrong>, note: &mut impl FnMut(Wrong) -> usize) {
+    match read {
+        Ok(None) => {}
+        Ok(Some(value)) => *field = Ok(value),
+        Err(wrong) => *field = Err(note(wrong)),
     }
 }
 
 /// Facility, device and metric of a name.
-fn split(name: &str) -> Result<(Code, Option<Code>, String), Wrong> {
+fn split(name: &str, arrival: &Arrival) -> Result<(Code, Option<Code>, String), Wrong> {
     let path = name.strip_prefix("urn:nuanliu:").unwrap_or(name);
     let parts: Vec<&str> = path.split([':', '/']).collect();
-    match parts.as_slice() {
-        [facility, metric] => Ok((code_text("facility", facility)?, None, (*metric).to_owned())),
+    let (facility, device, metric) = match parts.as_slice() {
+        [metric] if arrival.facility.is_some() && !metric.is_empty() => (None, None, metric),
+        [facility, metric] => (Some(code_text("facility", facility)?), None, metric),
         [facility, device, metric] => {
-            Ok((code_text("facility", facility)?, Some(code_text("device", device)?), (*metric).to_owned()))
+            (Some(code_text("facility", facility)?), Some(code_text("device", device)?), metric)
         }
         _ => {
             let shown: String = name.chars().take(80).collect();
-            Err((
-                Reason::MissingField,
-                format!("name '{shown}' is not facility:metric or facility:device:metric"),
-            ))
+            let detail = format!("name '{shown}' is not facility:metric or facility:device:metric");
+            return Err((Reason::MissingField, detail));
         }
-    }
+    };
+    let (facility, device) = object_of(facility, device, arrival)?;
+    Ok((facility, device, (*metric).to_owned()))
 }
 
 /// The value in the metric's unit; text is passed on as written when its unit is the metric's.
@@ -187,8 +269,7 @@ fn converted(metric: &str, unit: Option<&str>, base: f64, member: &Member<'_>) -
         ("v", Kind::Number(_)) | ("vb", Kind::Bool(_)) | ("vs", Kind::Text(_)) | (_, Kind::Null)
     );
     if !fits {
-        let found = member.value.kind.name();
-        return Err((Reason::WrongType, format!("{} of {metric} is {found}", member.key)));
+        return Err(unfit(&format!("{} of {metric}", member.key), &member.value.kind, "another type"));
     }
     match value(metric, &member.value.kind)? {
         RawValue::Number(number) if member.key == "v" => {
@@ -212,7 +293,7 @@ fn text<'n>(members: &'n [Member<'_>], key: &str) -> Result<Option<&'n str>, Wro
         None => Ok(None),
         Some(Kind::Text(text)) if text.len() <= 1_024 => Ok(Some(text)),
         Some(Kind::Text(text)) => Err((Reason::TooLarge, format!("{key} has {} bytes", text.len()))),
-        Some(other) => Err((Reason::WrongType, format!("{key} is {}, expected text", other.name()))),
+        Some(other) => Err(unfit(key, other, "text")),
     }
 }
 
@@ -223,6 +304,6 @@ fn number(members: &[Member<'_>], key: &str) -> Result<Option<f64>, Wrong> {
             Ok(number) if number.is_finite() => Ok(Some(number)),
             _ => Err((Reason::NotFinite, format!("{key} is no finite number"))),
         },
-        Some(other) => Err((Reason::WrongType, format!("{key} is {}, expected a number", other.name()))),
+        Some(other) => Err(unfit(key, other, "a number")),
     }
 }

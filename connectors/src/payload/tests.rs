@@ -109,6 +109,26 @@ fn times_are_read(#[case] time: &str, #[case] after: i64) {
 #[case::nan(r#"{"room_temp":NaN}"#, Reason::NotFinite, "room_temp is NaN")]
 #[case::infinity(r#"{"room_temp":-Infinity}"#, Reason::NotFinite, "-Infinity")]
 #[case::overflow(r#"{"room_temp":1e999}"#, Reason::NotFinite, "1e999")]
+#[case::lower_nan(r#"{"room_temp":nan}"#, Reason::NotFinite, "room_temp is nan")]
+#[case::upper_nan(r#"{"room_temp":NAN}"#, Reason::NotFinite, "room_temp is NAN")]
+#[case::negative_nan(r#"{"room_temp":-nan}"#, Reason::NotFinite, "room_temp is -nan")]
+#[case::windows_nan(r#"{"room_temp":-nan(ind)}"#, Reason::NotFinite, "room_temp is -nan(ind)")]
+#[case::old_windows_nan(r#"{"room_temp":1.#QNAN}"#, Reason::NotFinite, "room_temp is 1.#QNAN")]
+#[case::inf(r#"{"room_temp":inf}"#, Reason::NotFinite, "room_temp is inf")]
+#[case::negative_inf(r#"{"room_temp":-inf}"#, Reason::NotFinite, "room_temp is -inf")]
+#[case::positive_infinity(r#"{"room_temp":+Infinity}"#, Reason::NotFinite, "room_temp is +Infinity")]
+#[case::negative_overflow(r#"{"room_temp":-1e999}"#, Reason::NotFinite, "-1e999")]
+#[case::word(r#"{"room_temp":undefined}"#, Reason::Malformed, "room_temp is no JSON value")]
+#[case::leading_zero(r#"{"room_temp":021.5}"#, Reason::Malformed, "room_temp is no JSON value")]
+#[case::no_integer(r#"{"room_temp":.5}"#, Reason::Malformed, "room_temp is no JSON value")]
+#[case::plus(r#"{"room_temp":+5}"#, Reason::Malformed, "room_temp is no JSON value")]
+#[case::hexadecimal(r#"{"room_temp":0x1F}"#, Reason::Malformed, "room_temp is no JSON value")]
+#[case::high_surrogate(r#"{"room_temp":"\ud83d"}"#, Reason::Malformed, "a pair of surrogates")]
+#[case::low_surrogate(r#"{"room_temp":"\ude00"}"#, Reason::Malformed, "a pair of surrogates")]
+#[case::escape(r#"{"room_temp":"\x41"}"#, Reason::Malformed, "one of")]
+#[case::control_character("{\"room_temp\":\"2\u{1}1\"}", Reason::Malformed, "control character")]
+#[case::line_break("{\"room_temp\":\"2\n1\"}", Reason::Malformed, "control character")]
+#[case::surrogate_in_a_metric(r#"{"room_temp\ud83d":1}"#, Reason::UnknownMetric, "room_temp\u{fffd}")]
 #[case::nan_text(r#"{"room_temp":"NaN"}"#, Reason::NotFinite, "NaN")]
 #[case::text(r#"{"room_temp":"warm"}"#, Reason::NotANumber, "the text 'warm'")]
 #[case::unit_in_text(r#"{"room_temp":"21℃"}"#, Reason::NotANumber, "21℃")]
@@ -201,6 +221,43 @@ fn a_bad_reading_costs_only_itself(#[case] readings: &str, #[case] reason: Reaso
     Reason::WrongType,
     "sequence is 18446744073709551616"
 )]
+#[case::surrogate_in_the_facility(
+    r#"{"facility":"A\ud83d","observed_at":1705305600000,"readings":{"room_temp":1}}"#,
+    Reason::Malformed,
+    "facility is no JSON value"
+)]
+#[case::no_json_value_in_the_time(
+    r#"{"facility":"A","observed_at":now,"readings":{"room_temp":1}}"#,
+    Reason::Malformed,
+    "observed_at is no JSON value"
+)]
+#[case::nan_in_the_time(
+    r#"{"facility":"A","observed_at":nan,"readings":{"room_temp":1}}"#,
+    Reason::BadTime,
+    "observed_at is 'nan'"
+)]
+#[case::nan_in_the_sequence(
+    r#"{"facility":"A","observed_at":1705305600000,"sequence":nan,"readings":{"room_temp":1}}"#,
+    Reason::WrongType,
+    "sequence is nan"
+)]
+#[case::no_colon(
+    r#"{"facility" "A","observed_at":1705305600000,"readings":{"room_temp":1}}"#,
+    Reason::Malformed,
+    "expected ':'"
+)]
+#[case::no_comma(
+    r#"{"facility":"A" "observed_at":1705305600000,"readings":{"room_temp":1}}"#,
+    Reason::Malformed,
+    "expected ',' or '}'"
+)]
+#[case::comma_at_the_end(
+    r#"{"facility":"A","observed_at":1705305600000,"readings":{"room_temp":1,}}"#,
+    Reason::Malformed,
+    "expected a key in quotes"
+)]
+#[case::single_quotes(r#"{'facility':'A'}"#, Reason::Malformed, "a key in quotes")]
+#[case::word("undefined", Reason::Malformed, "the record is no JSON value")]
 #[case::repeated_field(
     r#"{"facility":"A","facility":"B","observed_at":1705305600000,"readings":{"room_temp":1}}"#,
     Reason::DuplicateKey,
@@ -216,7 +273,13 @@ fn a_bad_record_costs_only_itself(#[case] bad: &str, #[case] reason: Reason, #[c
     assert_eq!(reasons(&batch), [(1, None, reason)]);
     assert!(batch.refused[0].detail.contains(detail), "{}", batch.refused[0].detail);
     assert_eq!(batch.refused[0].raw, bad);
-    assert_eq!(lines(&format!("{good}\n{bad}\r\n\n{good}")).refused, batch.refused);
+    let lines = lines(&format!("{good}\n{bad}\r\n\n{good}"));
+    if reason == Reason::Malformed {
+        // A syntax error is named by its byte, in the payload or in the line.
+        assert_eq!((reasons(&lines), &lines.refused[0].raw), (reasons(&batch), &batch.refused[0].raw));
+    } else {
+        assert_eq!(lines.refused, batch.refused);
+    }
 }
 
 #[rstest::rstest]
@@ -236,6 +299,41 @@ fn an_unreadable_payload_is_one_refusal_with_all_its_bytes(#[case] payload: &str
 fn bytes_that_are_no_text_are_named() {
     let batch = native::parse(&Bytes::from_static(b"{\"a\":\"\xff\"}"), &arrival());
     assert_eq!(batch.refused[0].detail, "byte 6 is no UTF-8");
+}
+
+#[rstest::rstest]
+#[case::high_surrogate(r#""note":"cut \ud83d""#)]
+#[case::two_high_surrogates(r#""note":"\ud83d\ud83d""#)]
+#[case::low_surrogate(r#""note":"\ude00""#)]
+#[case::nan(r#""note":nan"#)]
+#[case::key(r#""\ud83d":1"#)]
+#[case::control_character("\"note\":\"a\tb\"")]
+#[case::great_number(r#""note":1e999"#)]
+#[case::deep_inside(r#""note":{"a":[{"b":nan}]}"#)]
+fn what_no_one_reads_costs_nothing(#[case] field: &str) {
+    let good = record(r#""readings":{"room_temp":21}"#);
+    let batch = native(&format!("[{good},{},{good}]", good.replacen('{', &format!("{{{field},"), 1)));
+    assert_eq!((shown(&batch).len(), batch.refused.len()), (3, 0), "{:?}", batch.refused);
+}
+
+#[test]
+fn bytes_that_are_no_text_cost_only_their_record() {
+    // A note in GB 18030.
+    let good = record(r#""readings":{"room_temp":21}"#).into_bytes();
+    let bad = [&b"{\"note\":\"\xc5\xaf\xc1\xf7\","[..], &good[1..]].concat();
+    for (between, start, end) in [("\n", "", ""), (",", "[", "]")] {
+        let text =
+            [start.as_bytes(), &good, between.as_bytes(), &bad, between.as_bytes(), &good, end.as_bytes()];
+        let payload = Bytes::from(text.concat());
+        let batch = match between {
+            "\n" => native::parse_lines(&payload, &arrival()),
+            _ => native::parse(&payload, &arrival()),
+        };
+        assert_eq!(shown(&batch).len(), 2, "{between:?}");
+        assert_eq!(reasons(&batch), [(1, None, Reason::Malformed)]);
+        assert!(batch.refused[0].detail.contains("is no UTF-8"), "{}", batch.refused[0].detail);
+        assert_eq!(batch.refused[0].raw, bad);
+    }
 }
 
 #[test]
@@ -270,13 +368,52 @@ fn received_at_counts_only_where_it_is_accepted() {
     assert_eq!((received(false), received(true)), (NOW, NOW + 5));
 }
 
-#[test]
-fn the_topic_names_what_the_record_does_not() {
+#[rstest::rstest]
+#[case::neither("", "T/D@0 room_temp=1", None)]
+#[case::the_same(r#""facility":"T","device":"D","#, "T/D@0 room_temp=1", None)]
+#[case::the_same_facility(r#""facility":"T","#, "T/D@0 room_temp=1", None)]
+#[case::the_same_device(r#""facility":null,"device":"D","#, "T/D@0 room_temp=1", None)]
+#[case::no_device(r#""device":null,"#, "T/D@0 room_temp=1", None)]
+#[case::another_facility(r#""facility":"B","#, "", Some("facility B, its topic names facility T"))]
+#[case::another_device(r#""device":"E","#, "", Some("device E, its topic names device D"))]
+fn the_topic_wins(#[case] names: &str, #[case] want: &str, #[case] detail: Option<&str>) {
     let arrival = Arrival { facility: Some("T".into()), device: Some("D".into()), ..arrival() };
-    let payload = br#"[{"observed_at":1705305600000,"readings":{"room_temp":1}},
-        {"facility":"A","observed_at":1705305600000,"readings":{"room_temp":2}}]"#;
-    let batch = native::parse(&Bytes::from_static(payload), &arrival);
-    assert_eq!(shown(&batch), ["T/D@0 room_temp=1", "A@0 room_temp=2"]);
+    let good = format!(r#"{{"observed_at":{NOW},"readings":{{"voltage":220}}}}"#);
+    let bad = format!(r#"{{{names}"observed_at":{NOW},"readings":{{"room_temp":1}}}}"#);
+    let fields = "facility = '/facility'\ndevice = '/device'\ntime = '/observed_at'
+        fields.'/readings/room_temp' = { metric = 'room_temp' }\nfields.'/readings/voltage' = { metric = 'voltage' }";
+    let mapping = Mapping::new(pointers(fields), true).unwrap();
+    let array = Bytes::from(format!("[{good},{bad}]"));
+    let batches = [
+        native::parse(&array, &arrival),
+        native::parse_lines(&Bytes::from(format!("{good}\n{bad}")), &arrival),
+        mapping.parse(&array, &arrival),
+    ];
+    for batch in batches {
+        let mut all = vec!["T/D@0 voltage=220", want];
+        all.retain(|line| !line.is_empty());
+        assert_eq!(shown(&batch), all, "{:?}", batch.refused);
+        assert_eq!(batch.refused.len(), usize::from(detail.is_some()));
+        if let Some(detail) = detail {
+            assert_eq!((batch.refused[0].index, batch.refused[0].reason.name()), (1, "topic_mismatch"));
+            assert!(batch.refused[0].detail.contains(detail), "{}", batch.refused[0].detail);
+            assert_eq!(
+                (batch.refused[0].raw.clone(), batch.refused[0].readings),
+                (Bytes::from(bad.clone()), 1)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_topic_that_names_one_device_of_a_facility_lets_none_beside_it_in() {
+    let arrival = Arrival { facility: Some("T".into()), device: Some("D".into()), ..arrival() };
+    let payload =
+        br#"{"T":[{"room_temp":1}],"T/D":[{"room_temp":2}],"B":[{"room_temp":3}],"T/E":[{"room_temp":4}]}"#;
+    let batch = thingsboard::parse(&Bytes::from_static(payload), &arrival, "/");
+    assert_eq!(shown(&batch), ["T/D@0 room_temp=1", "T/D@0 room_temp=2"]);
+    let found: Vec<_> = batch.refused.iter().map(|r| (r.index, r.reason.name())).collect();
+    assert_eq!(found, [(2, "topic_mismatch"), (3, "topic_mismatch")]);
 }
 
 #[test]
@@ -360,8 +497,6 @@ fn senml_is_read(#[case] payload: &str, #[case] want: &[&str]) {
 #[case::two_values(r#"{"n":"A:room_temp","v":1,"vs":"1"}"#, Reason::DuplicateKey, "more than one value")]
 #[case::data(r#"{"n":"A:room_temp","vd":"aGk"}"#, Reason::WrongType, "vd of room_temp is text")]
 #[case::text_in_v(r#"{"n":"A:room_temp","v":"1"}"#, Reason::WrongType, "v of room_temp is text")]
-#[case::must_understand(r#"{"n":"A:room_temp","v":1,"x_":1}"#, Reason::WrongType, "x_ is not understood")]
-#[case::version(r#"{"bver":11,"n":"A:room_temp","v":1}"#, Reason::WrongType, "version 11")]
 #[case::infinite(r#"{"n":"A:room_temp","v":1e999}"#, Reason::NotFinite, "1e999")]
 #[case::future(r#"{"n":"A:room_temp","v":1,"t":7200}"#, Reason::TimeInFuture, "10:00:00")]
 fn senml_refuses_only_what_is_wrong(#[case] bad: &str, #[case] reason: Reason, #[case] detail: &str) {
@@ -370,6 +505,117 @@ fn senml_refuses_only_what_is_wrong(#[case] bad: &str, #[case] reason: Reason, #
     assert_eq!((batch.refused.len(), batch.refused[0].index), (1, 1));
     assert_eq!(batch.refused[0].reason, reason);
     assert!(batch.refused[0].detail.contains(detail), "{}", batch.refused[0].detail);
+}
+
+#[rstest::rstest]
+#[case::time(r#"{"bn":"B:","bt":"2024-01-15T08:00:00Z","n":"room_temp","v":71}"#, &["A@0 room_temp=45"])]
+#[case::name(r#"{"bn":7,"n":"room_temp","v":71}"#, &["A@0 room_temp=45"])]
+#[case::repeated_name(r#"{"bn":"B:","bn":"C:","n":"room_temp","v":71}"#, &["A@0 room_temp=45"])]
+#[case::unit(r#"{"bn":"B:","bu":[],"n":"room_temp","v":71}"#, &["A@0 room_temp=45"])]
+#[case::value(r#"{"bn":"B:","bv":"1","n":"room_temp","v":71}"#, &["A@0 room_temp=45"])]
+#[case::no_json(r#"{"bn":"B:","bt":5,"n""room_temp","v":71}"#, &["A@0 room_temp=45"])]
+#[case::too_deep_for_a_name(&format!(r#"{{"bn":{}{},"n":"room_temp","v":71}}"#, "[".repeat(90), "]".repeat(90)),
+    &["A@0 room_temp=45"])]
+#[case::base_is_right(r#"{"bn":"B:","n":"room_temp","v":"x"}"#,
+    &["A@0 room_temp=45", "B@0 voltage=99", "B@60000 room_temp=61"])]
+#[case::no_base(r#"{"n":"room_temp","v":[]}"#, &["A@0 room_temp=45 voltage=99", "A@60000 room_temp=61"])]
+#[case::no_json_and_no_base(r#"{"n""room_temp","v":71}"#, &["A@0 room_temp=45 voltage=99", "A@60000 room_temp=61"])]
+fn a_senml_base_that_cannot_be_resolved_refuses_the_records_that_rest_on_it(
+    #[case] base: &str,
+    #[case] want: &[&str],
+) {
+    let batch = senml(&format!(
+        r#"[{{"bn":"A:","bt":1705305600,"n":"room_temp","v":45}},{base},
+        {{"n":"room_temp","t":60,"v":61}},{{"n":"voltage","v":99}}]"#
+    ));
+    assert_eq!(shown(&batch), want, "{:?}", batch.refused);
+    assert!(!batch.unreadable && batch.refused[0].index == 1);
+    assert_eq!(batch.readings() + batch.refused.len(), 4);
+    for refusal in &batch.refused[1..] {
+        assert_eq!(refusal.reason, Reason::MissingField);
+        assert!(refusal.detail.contains("record 1"), "{}", refusal.detail);
+    }
+}
+
+#[test]
+fn a_senml_base_that_is_set_anew_is_good_again() {
+    let batch = senml(
+        r#"[{"bn":"A:","bt":[],"n":"room_temp","v":1},{"n":"voltage","v":2},{"bt":1705305600,"n":"voltage","v":3}]"#,
+    );
+    assert_eq!(shown(&batch), ["A@0 voltage=3"]);
+    assert_eq!(reasons(&batch), [(0, None, Reason::WrongType), (1, None, Reason::MissingField)]);
+}
+
+#[rstest::rstest]
+#[case::must_understand(r#"{"bn":"B:","x_":1,"n":"voltage","v":2}"#, "record 1 has field x_")]
+#[case::version(r#"{"bver":11,"n":"A:voltage","v":2}"#, "version 11")]
+fn a_senml_pack_that_is_not_understood_is_refused_whole(#[case] record: &str, #[case] detail: &str) {
+    let pack = format!(r#"[{{"n":"A:voltage","v":220}},{record},{{"n":"room_temp","v":20}}]"#);
+    let batch = senml(&pack);
+    assert_eq!(shown(&batch), [""; 0]);
+    assert_eq!(reasons(&batch), [(0, None, Reason::WrongType)]);
+    assert!(batch.unreadable && batch.refused[0].raw == pack && batch.refused[0].readings == 3);
+    assert!(batch.refused[0].detail.contains(detail), "{}", batch.refused[0].detail);
+}
+
+#[rstest::rstest]
+#[case::metric(r#"[{"n":"room_temp","v":1},{"n":"voltage","v":2}]"#, &["T/D@0 room_temp=1 voltage=2"], &[])]
+#[case::the_same(r#"[{"bn":"T:D:","n":"room_temp","v":1}]"#, &["T/D@0 room_temp=1"], &[])]
+#[case::facility_only(r#"[{"bn":"T/","n":"room_temp","v":1}]"#, &["T/D@0 room_temp=1"], &[])]
+#[case::another_facility(r#"[{"n":"room_temp","v":1},{"n":"B:voltage","v":2}]"#, &["T/D@0 room_temp=1"], &[1])]
+#[case::another_device(r#"[{"n":"room_temp","v":1},{"n":"T:E:voltage","v":2}]"#, &["T/D@0 room_temp=1"], &[1])]
+fn the_topic_is_the_base_name_of_senml(#[case] pack: &str, #[case] want: &[&str], #[case] refused: &[usize]) {
+    let arrival = Arrival { facility: Some("T".into()), device: Some("D".into()), ..arrival() };
+    let batch = senml::parse(&Bytes::copy_from_slice(pack.as_bytes()), &arrival);
+    assert_eq!(shown(&batch), want);
+    let found: Vec<_> = batch.refused.iter().map(|r| (r.index, r.reason.name())).collect();
+    assert_eq!(found, refused.iter().map(|&index| (index, "topic_mismatch")).collect::<Vec<_>>());
+}
+
+#[rstest::rstest]
+#[case::rfc_3339(
+    r#"{"ts":"2024-01-15T08:00:01Z","values":{"room_temp":21}}"#,
+    "ST-1@1000 room_temp=21",
+    None
+)]
+#[case::milliseconds(r#"{"ts":1705305601000,"values":{"room_temp":21}}"#, "ST-1@1000 room_temp=21", None)]
+#[case::flat(r#"{"room_temp":21}"#, "ST-1@0 room_temp=21", None)]
+#[case::values_alone(r#"{"values":{"room_temp":21}}"#, "ST-1@0 room_temp=21", None)]
+#[case::seconds(r#"{"ts":1705305600,"values":{"room_temp":21}}"#, "", Some((Reason::TimeBefore2000, "looks like seconds")))]
+#[case::beside(r#"{"ts":1705300200000,"room_temp":21}"#, "", Some((Reason::MissingField, "ts stands beside the values")))]
+#[case::values_are_no_object(r#"{"ts":1705305600000,"values":[21]}"#, "", Some((Reason::WrongType, "values is an array")))]
+#[case::values_are_null(r#"{"ts":1705305600000,"values":null}"#, "", Some((Reason::MissingField, "values")))]
+#[case::unknown_metric(r#"{"ts":1705305600000,"values":{"no_such_metric":1}}"#, "", Some((Reason::UnknownMetric, "no_such_metric")))]
+#[case::no_number(r#"{"room_temp":"warm"}"#, "", Some((Reason::NotANumber, "room_temp")))]
+#[case::no_json(r#"{"ts":1705305600000,"values":{"room_temp":}}"#, "", Some((Reason::Malformed, "syntax error")))]
+fn thingsboard_elements_are_read_or_refused_by_name(
+    #[case] element: &str,
+    #[case] want: &str,
+    #[case] refused: Option<(Reason, &str)>,
+) {
+    let good = r#"{"ts":1705305600000,"values":{"voltage":220}}"#;
+    let payload = format!(r#"{{"ST-0":[{good}],"ST-1":[{good}, {element} ],"ST-2":[{good}]}}"#);
+    let batch = thingsboard(&payload);
+    let mut all = vec!["ST-0@0 voltage=220", "ST-1@0 voltage=220", want, "ST-2@0 voltage=220"];
+    all.retain(|line| !line.is_empty());
+    assert_eq!(shown(&batch), all, "{:?}", batch.refused);
+    let Some((reason, detail)) = refused else { return assert_eq!(batch.refused, []) };
+    assert_eq!(batch.refused.len(), 1);
+    let refusal = &batch.refused[0];
+    assert_eq!((refusal.index, refusal.reason), (2, reason), "{}", refusal.detail);
+    assert!(refusal.detail.contains("ST-1") && refusal.detail.contains(detail), "{}", refusal.detail);
+    assert_eq!(refusal.raw, format!(r#"{{"ST-1":[{element}]}}"#), "it can be sent again as it is");
+}
+
+#[test]
+fn a_gateway_reject_names_device_and_metric_however_long_its_payload_is() {
+    let good = format!(r#"{{"room_temp":"warm","note":"{}"}}"#, "x".repeat(1 << 19));
+    let batch = thingsboard(&format!(r#"{{"ST-1/D1":[{}]}}"#, vec![good; 10].join(",")));
+    assert_eq!(batch.refused.len(), 20);
+    for refusal in &batch.refused {
+        assert!(refusal.detail.contains("facility ST-1, device D1"), "{}", refusal.detail);
+        assert!(refusal.detail.contains(refusal.metric.as_deref().unwrap()), "{}", refusal.detail);
+    }
 }
 
 #[test]

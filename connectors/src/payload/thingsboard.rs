@@ -1,7 +1,9 @@
 //! ThingsBoard's gateway telemetry (topic `v1/gateway/telemetry`).
 //!
-//! `{"device name": [{"ts": epoch ms, "values": {metric: value, …}}, …], …}`. An element without `ts` and `values` is
-//! itself the values, at the time of arrival. A device name is a facility, or facility and device around a separator.
+//! `{"device name": [{"ts": epoch ms, "values": {metric: value, …}}, …], …}`; `ts` may also be RFC 3339 text. An element
+//! without `ts` and `values` is itself the values, at the time of arrival; one with `ts` beside the values is neither form
+//! and is refused. A device name is a facility, or facility and device around a separator. Every refusal names them, and
+//! its bytes are a payload with this element alone, which can be sent again.
 
 use bytes::Bytes;
 use schemas::{Code, Reason};
@@ -9,21 +11,26 @@ use schemas::{Code, Reason};
 use super::{
     Arrival, Batch, MAX_RECORDS,
     json::{self, Kind, Member, Node},
-    native::{field, object, readable, required, text},
-    record::{Draft, Source, Wrong, code_text, instant, value},
+    native::{bounded, field, object, required},
+    readable::Readable,
+    record::{Draft, Source, Wrong, code_text, instant, object_of, unfit, value},
 };
 
 /// Reads gateway telemetry; records are numbered over all devices in their order.
 #[must_use]
 pub fn parse(payload: &Bytes, arrival: &Arrival, separator: &str) -> Batch {
-    let (text, offset) = match text(payload) {
-        Ok(found) => found,
+    let readable = match Readable::new(payload) {
+        Ok(readable) => readable,
         Err((reason, detail)) => return Batch::unreadable(payload, reason, detail),
     };
-    let node = match json::parse(text) {
+    let mut node = match json::parse(&readable.text) {
         Ok(node) => node,
-        Err(error) => return Batch::unreadable(payload, Reason::Malformed, error.to_string()),
+        Err(error) => {
+            let (reason, detail) = readable.unreadable(&error);
+            return Batch::unreadable(payload, reason, detail);
+        }
     };
+    mark(&readable, &mut node);
     let members = match object(&node) {
         Ok([]) => {
             return Batch::unreadable(payload, Reason::Empty, "the payload names no device".to_owned());
@@ -31,7 +38,7 @@ pub fn parse(payload: &Bytes, arrival: &Arrival, separator: &str) -> Batch {
         Ok(members) => members,
         Err((reason, detail)) => return Batch::unreadable(payload, reason, detail),
     };
-    let source = Source { payload, offset };
+    let source = readable.source;
     let mut batch = Batch::default();
     let mut index = 0;
     for member in members {
@@ -45,17 +52,41 @@ pub fn parse(payload: &Bytes, arrival: &Arrival, separator: &str) -> Batch {
         }
         if elements.is_empty() {
             let detail = format!("device {} has no telemetry", shown(&member.key));
-            batch.refuse(index, Reason::Empty, detail, source.bytes(&member.span), 0);
+            batch.refuse(index, Reason::Empty, detail, alone(source, member, &member.value, 1), 0);
             index += 1;
         }
         for element in elements {
-            // A single element keeps its device's name in the reject, one of many would repeat the others.
-            let raw = source.bytes(if elements.len() == 1 { &member.span } else { &element.span });
+            let raw = alone(source, member, element, members.len() * elements.len());
             record(&mut batch, index, source, raw, (&member.key, separator), element, arrival);
             index += 1;
         }
     }
     batch
+}
+
+/// Marks devices and elements with bytes that are no text.
+fn mark(readable: &Readable<'_>, payload: &mut Node<'_>) {
+    let Kind::Object(members) = &mut payload.kind else { return };
+    for member in members {
+        match &mut member.value.kind {
+            Kind::Array(elements) => elements.iter_mut().for_each(|element| readable.judge(element)),
+            _ => readable.judge(&mut member.value),
+        }
+    }
+}
+
+/// A payload with one element of one device; the whole payload when there is no other.
+fn alone(source: Source<'_>, device: &Member<'_>, element: &Node<'_>, elements: usize) -> Bytes {
+    if elements == 1 {
+        return source.payload.clone();
+    }
+    let name = &source.payload[source.offset + device.span.start..source.offset + device.value.span.start];
+    let element = source.bytes(&element.span);
+    let mut alone = Vec::with_capacity(name.len() + element.len() + 4);
+    for part in [b"{", name, b"[", &element, b"]}"] {
+        alone.extend_from_slice(part);
+    }
+    alone.into()
 }
 
 fn record(
@@ -70,19 +101,28 @@ fn record(
     let room = batch.has_room();
     let read = || -> Result<(Draft, &[Member<'_>]), Wrong> {
         room.clone()?;
-        readable(count(element))?;
-        let (facility, device) = object_of(name, separator)?;
+        bounded(count(element))?;
+        let (facility, device) = named(name, separator)?;
+        let (facility, device) = object_of(Some(facility), device, arrival)?;
         let (observed_at, values) = match object(element)? {
             members if field(members, "values")?.is_some() => {
                 let at = match field(members, "ts")? {
                     Some(node) => instant("ts", node, arrival)?,
                     None => arrival.at,
                 };
-                (at, object(required(members, "values")?)?)
+                let values = required(members, "values")?;
+                let Kind::Object(values) = &values.kind else {
+                    return Err(unfit("values", &values.kind, "an object"));
+                };
+                (at, values.as_slice())
+            }
+            members if field(members, "ts")?.is_some() => {
+                let detail = "ts stands beside the values, expected {\"ts\": …, \"values\": {…}}".to_owned();
+                return Err((Reason::MissingField, detail));
             }
             members => (arrival.at, members),
         };
-        let mut draft = Draft::new(index, raw.clone(), facility, observed_at, arrival);
+        let mut draft = Draft::new(index, raw.clone(), facility, observed_at, arrival).naming_object();
         draft.device = device;
         Ok((draft, values))
     };
@@ -110,7 +150,7 @@ fn count(element: &Node<'_>) -> usize {
     }
 }
 
-fn object_of(name: &str, separator: &str) -> Result<(Code, Option<Code>), Wrong> {
+fn named(name: &str, separator: &str) -> Result<(Code, Option<Code>), Wrong> {
     match name.split_once(separator) {
         Some((facility, device)) if !separator.is_empty() => {
             Ok((code_text("facility", facility)?, Some(code_text("device", device)?)))
