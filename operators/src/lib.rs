@@ -14,6 +14,7 @@ pub mod model;
 pub mod profile;
 mod refuse;
 pub mod registry;
+pub mod season;
 pub mod stage;
 pub mod validate;
 pub mod window;

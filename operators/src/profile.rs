@@ -64,6 +64,14 @@ impl Profile {
             .or_else(|| of(&self.facility.attributes, name))
     }
 
+    /// An attribute of the device, else of the facility, as it is written; none when it is empty.
+    #[must_use]
+    pub fn text(&self, device: &str, name: &str) -> Option<&str> {
+        let device = self.devices.get(device).and_then(|device| device.attributes.get(name));
+        let written = device.or_else(|| self.facility.attributes.get(name))?.trim();
+        (!written.is_empty()).then_some(written)
+    }
+
     /// Milliseconds between two reports of the object; 60 s when the registry does not say.
     #[must_use]
     pub fn interval(&self, device: &str) -> i64 {

@@ -8,8 +8,8 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
-use operators::{alarm::alarms::AlarmSettings, validate::Memory, window::Calendar};
-use schemas::{KafkaSettings, Millis, time};
+use operators::{alarm::alarms::AlarmSettings, season::Seasons, validate::Memory, window::Calendar};
+use schemas::{KafkaSettings, Millis, season::Season, time};
 use serde::Deserialize;
 
 use crate::{checkpoint, conditions::Limits, flow::clock::ClockSource, telemetry::LogForm};
@@ -121,6 +121,9 @@ pub struct RuleSettings {
     pub settle_minutes: u32,
     /// Minutes for which late readings revise alarms.
     pub alarm_horizon_minutes: u32,
+    /// The legal heating season, `MM-DD..MM-DD`, of objects whose attribute `heating_season` says nothing; `none` when
+    /// heating is due all year. The default is wider than any city's: give the one of yours.
+    pub heating_season: String,
 }
 
 impl Default for RuleSettings {
@@ -133,6 +136,7 @@ impl Default for RuleSettings {
             day_lateness_hours: 24,
             settle_minutes: 10,
             alarm_horizon_minutes: 120,
+            heating_season: Season::WIDEST.to_string(),
         }
     }
 }
@@ -153,6 +157,13 @@ impl RuleSettings {
         let settling = Millis::from(self.settle_minutes) * time::MINUTE;
         Calendar::new(zone, hours(self.lateness_hours), settling)
             .with_day_lateness(hours(self.day_lateness_hours))
+    }
+
+    /// When heating is due. Zone and season have been validated.
+    #[must_use]
+    pub fn seasons(&self) -> Seasons {
+        let zone = TimeZone::get(&self.time_zone).unwrap_or(TimeZone::UTC);
+        Seasons::new(zone, self.heating_season.parse().ok())
     }
 
     /// How far back alarms are revised.
@@ -257,6 +268,11 @@ pub fn validate(config: &Config) -> Vec<String> {
     if TimeZone::get(zone).is_err() {
         problems.push(format!("rules.time_zone `{zone}` is not known: use a name such as Asia/Shanghai"));
     }
+    if let Err(problem) = config.rules.heating_season.parse::<Season>()
+        && config.rules.heating_season != "none"
+    {
+        problems.push(format!("rules.heating_season: {problem}, or `none`"));
+    }
     problems
 }
 
@@ -322,9 +338,10 @@ mod tests {
 
     #[test]
     fn impossible_values_are_all_named() {
-        let text =
-            format!("{LEAST}[pipeline]\nworkers = 0\nepochs_in_flight = 1\n[rules]\ntime_zone = \"Mars\"\n");
+        let text = format!(
+            "{LEAST}[pipeline]\nworkers = 0\nepochs_in_flight = 1\n[rules]\ntime_zone = \"Mars\"\nheating_season = \"winter\"\n"
+        );
         let problems = validate(&parse(&text, "c.toml").unwrap());
-        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert_eq!(problems.len(), 4, "{problems:?}");
     }
 }

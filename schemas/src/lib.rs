@@ -18,6 +18,7 @@ pub mod registry;
 pub mod registry_files;
 pub mod reject;
 pub mod report;
+pub mod season;
 pub mod sorted_map;
 pub mod time;
 pub mod topic;

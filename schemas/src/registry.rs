@@ -209,6 +209,9 @@ pub mod attribute {
     /// Rating of the transformer, kVA.
     pub const TRANSFORMER_CAPACITY: &str = "transformer_capacity";
 
+    /// The legal heating season, `MM-DD..MM-DD` ([`crate::season::Season`]); outside it no heat is due.
+    pub const HEATING_SEASON: &str = "heating_season";
+
     /// The attribute as a number, where it is one.
     #[must_use]
     pub fn number(attributes: &super::Attributes, name: &str) -> Option<f64> {
