@@ -52,7 +52,7 @@ impl Intake {
         arrival: &Arrival,
         connector: &'static str,
     ) -> Result<Started, Error> {
-        let mut load = Load::for_records(batch.accepted.len() + batch.refused.len());
+        let mut load = Load::for_records(batch.accepted.len() + batch.heard.len() + batch.refused.len());
         self.load(batch, arrival, &mut load)?;
         self.send(&load, connector)
     }
@@ -70,6 +70,9 @@ impl Intake {
         load.delivered.readings += batch.readings();
         for accepted in batch.accepted.drain(..) {
             self.publisher.pack(&accepted.record, &mut load.parcel)?;
+        }
+        for report in batch.heard.drain(..) {
+            self.publisher.pack(&Outgoing::Report(report), &mut load.parcel)?;
         }
         for refusal in &batch.refused {
             load.count(refusal.reason);

@@ -6,7 +6,8 @@
 //! reject with its bytes. Values are read, not judged, except that text is marked as not normal.
 //!
 //! A reading that the sender reports as not measured leaves as a reject (`not_measured`): it is no reading and has no
-//! row, and for completeness it counts as missing like one that never came. A negative sequence number is for the
+//! row, and for completeness it counts as missing like one that never came. A report of which no reading is left travels
+//! on without readings: it says nothing of its object but that there is contact. A negative sequence number is for the
 //! connectors to refuse; one that has come this far is passed on as it is.
 
 use schemas::{
@@ -113,8 +114,7 @@ fn whole(place: Place<'_>, at: Millis, reason: Reason, detail: String) -> Reject
     Reject { at, origin: place.origin(), reason, detail, raw, stage: Stage::Dataflow, readings: 0 }
 }
 
-/// Reads a report into a share and answers when it arrived; `None` when none of its readings is left. After an error
-/// what it read so far is to be abandoned.
+/// Reads a report into a share and answers when it arrived. After an error what it read so far is to be abandoned.
 fn observe(
     metrics: &mut MetricLookup,
     place: Place<'_>,
@@ -122,7 +122,6 @@ fn observe(
     (share, rejects): (&mut Observations, &mut Vec<Reject>),
 ) -> Result<Option<Millis>, Error> {
     let report = reader.view();
-    let mut refused = false;
     let mut before = None;
     while let Some((metric, value)) = reader.next(|code| metrics.find(before, code))? {
         let reading = match metric {
@@ -135,18 +134,10 @@ fn observe(
                 share.add(reading);
             }
             Err((reason, code)) => {
-                refused = true;
                 let detail = explain(reason, code, value);
                 rejects.push(refuse::reading(header(report), &place.origin(), (code, value), reason, detail));
             }
         }
-    }
-    if !share.is_open() {
-        if !refused {
-            let detail = format!("report of {} has no readings", refuse::object(header(report)));
-            rejects.push(whole(place, report.received_at, Reason::Empty, detail));
-        }
-        return Ok(None);
     }
     share.close(&Observation {
         facility: report.facility,
@@ -321,11 +312,17 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_bad_readings_alone_leaves_as_their_rejects() {
-        let (observations, rejects) =
-            decoded(&encoded(vec![("a", RawValue::Missing), ("b", RawValue::Missing)]));
-        assert_eq!(observations, []);
-        assert_eq!(rejects.iter().map(|r| r.readings).sum::<u32>(), 2);
+    fn a_report_of_which_no_reading_is_left_travels_on_without_readings() {
+        let nothing = [("room_temp", RawValue::Missing), ("room_humidity", RawValue::Missing)];
+        let unusable = [("a", RawValue::Number(1.0)), ("room_temp", RawValue::Text("warm".into()))];
+        for (readings, refused) in [(nothing.to_vec(), 2), (unusable.to_vec(), 2), (Vec::new(), 0)] {
+            let (observations, rejects) = decoded(&encoded(readings));
+            let [observation] = &observations[..] else { panic!("{observations:?}") };
+            assert_eq!((observation.facility.as_str(), observation.device.as_str()), ("ST-1", "D-1"));
+            assert_eq!((observation.observed_at, observation.received_at), (1_000, 3_000));
+            assert_eq!(observation.readings, []);
+            assert_eq!(rejects.iter().map(|r| r.readings).sum::<u32>(), refused);
+        }
     }
 
     #[test]
@@ -333,13 +330,12 @@ mod tests {
         let whole = encoded(vec![("room_temp", RawValue::Number(20.0))]);
         let mut strange = whole.clone();
         strange[3] ^= 1;
-        let cases: [(&[u8], Reason, Millis); 6] = [
+        let cases: [(&[u8], Reason, Millis); 5] = [
             (b"", Reason::Malformed, 9_000),
             (b"{\"facility\":\"ST-1\"}", Reason::Malformed, 9_000),
             (&whole[..whole.len() - 3], Reason::Malformed, 9_000),
             (&[&whole[..], b"x"].concat(), Reason::Malformed, 9_000),
             (&strange, Reason::UnknownSchema, 9_000),
-            (&encoded(Vec::new()), Reason::Empty, 3_000),
         ];
         for (bytes, reason, at) in cases {
             let (observations, rejects) = decoded(bytes);

@@ -109,7 +109,8 @@ pub struct Checked {
     pub change: Change,
 }
 
-/// The checked readings of one object at one time.
+/// The checked readings of one object at one time. Without readings it says that the object reported on time and had
+/// no value to give.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CheckedReport<'a> {
     /// Whose.
@@ -133,6 +134,17 @@ pub struct Repeated {
     pub readings: u32,
 }
 
+/// A report that leaves validation with nothing new: its object is in contact, and no more is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// Whose.
+    pub object: Rc<Object>,
+    /// When it arrived.
+    pub received_at: Millis,
+    /// Whether it was refused for a time that cannot be true: the object's clock is wrong.
+    pub misdated: bool,
+}
+
 /// One worker's share of an epoch after validation.
 #[derive(Debug, Default)]
 pub struct CheckedEpoch {
@@ -146,6 +158,8 @@ pub struct CheckedEpoch {
     pub reports: CheckedReports,
     /// Repetitions, counted for the uniqueness figure; each repeated reading is among the rejects too.
     pub repeated: Vec<Repeated>,
+    /// Arrivals that are not among `reports`: all of their readings were repetitions, or their time cannot be true.
+    pub heard: Vec<Heard>,
     /// What cannot be used.
     pub rejects: Vec<Reject>,
 }

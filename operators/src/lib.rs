@@ -21,7 +21,7 @@ pub mod window;
 
 pub use durable::Durable;
 pub use flow::{
-    Change, Checked, CheckedEpoch, CheckedReport, CheckedReports, Object, Observation, Observations,
+    Change, Checked, CheckedEpoch, CheckedReport, CheckedReports, Heard, Object, Observation, Observations,
     Observed, ObservedEpoch, Repeated,
 };
 pub use profile::{Profile, ProfileChange};

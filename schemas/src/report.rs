@@ -39,7 +39,8 @@ pub struct Report {
     pub origin: Code,
     /// The sender's own counter, at least 0.
     pub sequence: Option<i64>,
-    /// The readings, at least one.
+    /// The readings. None when nothing of what was sent could be used: then the report says only that its object is in
+    /// contact, and a time that cannot be true that the object's clock is wrong.
     pub readings: SmallVec<[RawReading; 4]>,
 }
 

@@ -67,8 +67,8 @@ mod tests {
     #[case(" 5-1 .. 9-30 ", &["2026-05-01", "2026-09-30"], &["2026-04-30", "2026-10-01"])]
     #[case("11-15..02-29", &["2024-02-29", "2025-02-28"], &["2024-03-01", "2025-03-01"])]
     fn days_in_and_out(#[case] season: Season, #[case] inside: &[&str], #[case] outside: &[&str]) {
-        let day = |text: &&str| season.contains(text.parse().unwrap());
-        assert!(inside.iter().all(|text| day(text)) && !outside.iter().any(|text| day(text)));
+        let inside_of = |text: &&str| season.contains(text.parse().unwrap());
+        assert!(inside.iter().all(inside_of) && !outside.iter().any(inside_of));
         assert_eq!(season.to_string().parse(), Ok(season));
     }
 

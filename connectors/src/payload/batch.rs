@@ -41,6 +41,9 @@ pub struct Batch {
     pub accepted: Vec<Accepted>,
     /// What cannot.
     pub refused: Vec<Refusal>,
+    /// Reports without readings, for records of which nothing is accepted: their objects are in contact. No sender's
+    /// count of accepted records holds them.
+    pub heard: Vec<Report>,
     /// True when the payload as a whole was not readable.
     pub unreadable: bool,
     /// Bytes that refusals carry already.
@@ -128,6 +131,7 @@ impl Batch {
             refused.push(Refusal { index: one.index, metric: None, reason, detail, raw, readings });
             false
         });
+        self.heard.retain(|report| now.check(&report.facility, report.device.as_deref()).is_ok());
         if refused.len() > before {
             refused.sort_by_key(|refusal| refusal.index);
         }
@@ -136,7 +140,8 @@ impl Batch {
     /// The records, then the rejects, as they go to Kafka; the records leave the batch.
     #[must_use]
     pub fn take_outgoing(&mut self, arrival: &Arrival) -> Vec<Outgoing> {
-        let records = self.accepted.drain(..).map(|accepted| accepted.record);
+        let heard = self.heard.drain(..).map(Outgoing::Report);
+        let records = self.accepted.drain(..).map(|accepted| accepted.record).chain(heard);
         let rejects = self.refused.iter().map(|refusal| Outgoing::Reject(refusal.reject(arrival)));
         records.chain(rejects).collect()
     }

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use schemas::Reason;
+use schemas::{Reason, Report};
+use smallvec::SmallVec;
 
 use super::{
     Arrival, Batch, MAX_READINGS, MAX_RECORD, MAX_RECORDS,
@@ -109,8 +110,36 @@ fn record(batch: &mut Batch, index: usize, source: Source<'_>, node: &Node<'_>, 
             self::readings(batch, &mut draft, source, readings);
             draft.finish(batch, arrival);
         }
-        Err((reason, detail)) => batch.refuse(index, reason, detail, raw, count(node)),
+        Err((reason, detail)) => {
+            batch.heard.extend(sender(node, arrival));
+            batch.refuse(index, reason, detail, raw, count(node));
+        }
     }
+}
+
+/// Whose a record is that is turned away, where that can be read: its object is in contact. A time that cannot be read
+/// becomes one that cannot be true.
+fn sender(node: &Node<'_>, arrival: &Arrival) -> Option<Report> {
+    let members = object(node).ok()?;
+    let named = |key| field(members, key).ok().flatten();
+    let facility = match (named("facility"), &arrival.facility) {
+        (Some(facility), _) => code("facility", facility).ok()?,
+        (None, facility) => facility.clone()?,
+    };
+    let device = match named("device") {
+        None | Some(Node { kind: Kind::Null, .. }) => arrival.device.clone(),
+        Some(device) => Some(code("device", device).ok()?),
+    };
+    let observed_at = named("observed_at").and_then(|at| instant("observed_at", at, arrival).ok());
+    Some(Report {
+        facility,
+        device,
+        observed_at: observed_at.unwrap_or(0),
+        received_at: arrival.at,
+        origin: arrival.origin.as_str().into(),
+        sequence: None,
+        readings: SmallVec::new(),
+    })
 }
 
 /// How many readings a record holds that is turned away.

@@ -113,9 +113,9 @@ impl Draft {
         }
     }
 
-    fn refuse(self, batch: &mut Batch, reason: Reason, detail: String) {
+    fn refuse(&self, batch: &mut Batch, reason: Reason, detail: String) {
         let detail = if self.names_object { self.named(&detail) } else { detail };
-        batch.refuse(self.index, reason, detail, self.raw, self.readings.len());
+        batch.refuse(self.index, reason, detail, self.raw.clone(), self.readings.len());
     }
 
     fn checked(&mut self, metric: &str, value: Result<RawValue, Wrong>) -> Result<RawReading, Wrong> {
@@ -154,19 +154,27 @@ impl Draft {
         self.seen[word] |= 1 << bit;
     }
 
-    /// Ends the record: a report when it has readings, a refusal when it never had any.
-    pub fn finish(self, batch: &mut Batch, arrival: &Arrival) {
+    /// Ends the record: a report when it has readings, a refusal when it never had any. What cannot be used still shows
+    /// that its object is in contact, and leaves as a report without readings too.
+    pub fn finish(mut self, batch: &mut Batch, arrival: &Arrival) {
         if let Err(reason) = time::plausible(self.observed_at, self.received_at) {
             let detail = implausible(self.observed_at, self.received_at);
-            return self.refuse(batch, reason, detail);
+            self.refuse(batch, reason, detail);
+            self.readings.clear();
+            return batch.heard.push(self.report(arrival));
         }
         if self.readings.is_empty() {
             if self.refused == 0 {
                 self.refuse(batch, Reason::Empty, "the record has no readings".to_owned());
             }
-            return;
+            return batch.heard.push(self.report(arrival));
         }
-        let report = Report {
+        let (index, raw) = (self.index, self.raw.clone());
+        batch.accepted.push(Accepted { index, record: Outgoing::Report(self.report(arrival)), raw });
+    }
+
+    fn report(self, arrival: &Arrival) -> Report {
+        Report {
             facility: self.facility,
             device: self.device,
             observed_at: self.observed_at,
@@ -174,8 +182,7 @@ impl Draft {
             origin: Code::new(&arrival.origin),
             sequence: self.sequence,
             readings: self.readings,
-        };
-        batch.accepted.push(Accepted { index: self.index, record: Outgoing::Report(report), raw: self.raw });
+        }
     }
 }
 

@@ -153,6 +153,36 @@ fn a_bad_reading_costs_only_itself(#[case] readings: &str, #[case] reason: Reaso
     assert_eq!(batch.refused[0].raw, record(&format!(r#""readings":{readings}"#)));
 }
 
+/// What is said of objects of whose records nothing is accepted: facility, device, time.
+#[rstest::rstest]
+#[case::unusable(&record(r#""readings":{"room_temp":"warm"}"#), Some(("ST-1", None, NOW)))]
+#[case::unknown(&record(r#""device":"D","readings":{"zzz":1}"#), Some(("ST-1", Some("D"), NOW)))]
+#[case::empty(&record(r#""readings":{}"#), Some(("ST-1", None, NOW)))]
+#[case::fast(
+    r#"{"facility":"A","observed_at":4000000000000,"readings":{"room_temp":1}}"#,
+    Some(("A", None, 4_000_000_000_000))
+)]
+#[case::never(r#"{"facility":"A","observed_at":5,"readings":{"room_temp":1}}"#, Some(("A", None, 5)))]
+#[case::no_time(r#"{"facility":"A","device":"D","readings":{"room_temp":1}}"#, Some(("A", Some("D"), 0)))]
+#[case::bad_time(r#"{"facility":"A","observed_at":"noon","readings":{}}"#, Some(("A", None, 0)))]
+#[case::nobody(r#"{"observed_at":5,"readings":{"room_temp":1}}"#, None)]
+#[case::accepted(&record(r#""readings":{"room_temp":null}"#), None)]
+fn a_sender_of_nothing_usable_is_in_contact(
+    #[case] text: &str,
+    #[case] want: Option<(&str, Option<&str>, i64)>,
+) {
+    let mut batch = native(text);
+    let heard: Vec<_> =
+        batch.heard.iter().map(|r| (r.facility.as_str(), r.device.as_deref(), r.observed_at)).collect();
+    assert_eq!(heard, Vec::from_iter(want));
+    assert!(batch.heard.iter().all(|r| r.readings.is_empty() && r.received_at == NOW));
+    assert_eq!(batch.accepted.is_empty(), !text.contains("null"));
+    let rejects = batch.refused.len();
+    let outgoing = batch.take_outgoing(&arrival());
+    let reports = outgoing.iter().filter(|record| matches!(record, Outgoing::Report(_))).count();
+    assert_eq!((reports, outgoing.len()), (usize::from(!text.starts_with(r#"{"obs"#)), reports + rejects));
+}
+
 #[rstest::rstest]
 #[case::no_facility(r#"{"observed_at":0,"readings":{}}"#, Reason::MissingField, "field facility is missing")]
 #[case::empty_facility(

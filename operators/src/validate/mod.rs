@@ -6,6 +6,9 @@
 //! as a reject beside it. Guarantees: a mark never destroys a value; within the memory the final marks and values
 //! do not depend on the order of arrival.
 //!
+//! A report of a registered object is a sign of life whatever becomes of its readings: without any it leaves as a
+//! checked report without readings, and when it is refused for its time, or repeats what is known, as [`Heard`].
+//!
 //! What each test makes of the flag: range fails (outside the catalogue) or suspects (outside the device's); spike
 //! and flat line suspect, then fail; rate of change, a counter's jump and a clock that runs ahead suspect; a counter's
 //! fall fails. A normalised form, a late arrival, a counter's reset and a correction are noted and leave the reading
@@ -47,7 +50,7 @@ mod values;
 mod vectors;
 mod work;
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use schemas::{Catalogue, Code, FacilityKind, Millis, Reason, time};
 use serde::Serialize;
@@ -55,7 +58,7 @@ use serde::Serialize;
 use self::{object::Series, rule::Rule, saved::RestoredPlace, work::Work};
 use crate::{
     durable::{Keyed, shard},
-    flow::{CheckedEpoch, CheckedReports, Object, Observation, Observations, ObservedEpoch},
+    flow::{CheckedEpoch, CheckedReports, Heard, Object, Observation, Observations, ObservedEpoch},
     profile::{Profile, ProfileChange},
     refuse,
     stage::Stage,
@@ -226,6 +229,7 @@ impl Stage for Validate {
                 input.observations.iter().map(|reports| reports.readings().len()).sum(),
             ),
             repeated: Vec::new(),
+            heard: Vec::new(),
             rejects: Vec::new(),
         };
         for change in &input.profiles {
@@ -245,15 +249,28 @@ impl Stage for Validate {
         for observation in input.observations.iter().flat_map(Observations::iter) {
             let number = self.facilities.number(observation.facility);
             let place = number.and_then(|number| self.facilities.get_mut(number));
-            match Place::series(place, &observation).and_then(|found| in_time(&observation).map(|()| found)) {
-                Ok((series, profile)) => {
-                    let before = series.columns();
-                    series.admit(&observation, profile, &mut work);
-                    self.columns += series.columns() - before;
-                }
-                Err((reason, detail)) => {
-                    work.rejects.push(refuse::report(&observation, &self.topic, reason, detail));
-                }
+            let refused = match Place::series(place, &observation) {
+                Ok((series, profile)) => match in_time(&observation) {
+                    Ok(()) => {
+                        let (columns, told) = (series.columns(), work.reports.len());
+                        series.admit(&observation, profile, &mut work);
+                        self.columns += series.columns() - columns;
+                        if work.reports.len() == told {
+                            output.heard.push(heard(series, &observation, false));
+                        }
+                        continue;
+                    }
+                    Err(refusal) => {
+                        output.heard.push(heard(series, &observation, true));
+                        refusal
+                    }
+                },
+                Err(refusal) => refusal,
+            };
+            // Without readings there is nothing to refuse: what it held has been refused before.
+            if !observation.readings.is_empty() {
+                let (reason, detail) = refused;
+                work.rejects.push(refuse::report(&observation, &self.topic, reason, detail));
             }
         }
         self.sweep(input.clock);
@@ -311,6 +328,10 @@ impl Place {
         let own = self.series.capacity() * size_of::<Series>();
         own + self.series.iter().map(Series::heap_bytes).sum::<usize>()
     }
+}
+
+fn heard(series: &Series, observation: &Observation<'_>, misdated: bool) -> Heard {
+    Heard { object: Rc::clone(&series.object), received_at: observation.received_at, misdated }
 }
 
 fn has_device(profile: &Profile, device: &str) -> bool {

@@ -136,6 +136,7 @@ impl Series {
     pub fn admit(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
         self.touched = work.clock;
         if report.readings.is_empty() {
+            work.reports.close(&self.object, report.observed_at, report.received_at);
             return;
         }
         let newest = self.rows.last().map_or(self.forgotten, |row| row.observed);

@@ -477,3 +477,26 @@ fn no_memory_is_too_short() {
     let output = apply(&mut stage, Vec::new(), minutes("room_temp", &[(0, 20.0), (10, 26.0), (20, 20.0)]));
     assert_eq!(said(&output).last().unwrap(), "10 room_temp=26 Suspect spike remarked");
 }
+
+#[test]
+fn every_report_of_a_registered_object_shows_contact() {
+    let mut stage = stage(Memory::default());
+    let at = |minute: i64| START + minute * time::MINUTE;
+    let empty = report(at(0), 5, &[]);
+    let output = apply(&mut stage, Vec::new(), vec![empty]);
+    let passed: Vec<_> =
+        output.reports.iter().map(|r| (r.observed_at, r.received_at, r.readings.len())).collect();
+    assert_eq!((passed, output.heard, output.rejects), (vec![(at(0), at(0) + 5, 0)], vec![], vec![]));
+
+    let good = report(at(1), 0, &[("room_temp", 20.0)]);
+    let again = Observation { received_at: at(2), ..good.clone() };
+    let fast = report(at(600), at(3) - at(600), &[("room_temp", 20.0)]);
+    let never = report(5, at(4) - 5, &[]);
+    let stranger = Observation { facility: "ST-9".into(), ..again.clone() };
+    let output = apply(&mut stage, Vec::new(), vec![good, again, fast, never, stranger]);
+    assert_eq!(output.reports.len(), 1);
+    let heard: Vec<_> = output.heard.iter().map(|h| (h.received_at, h.misdated)).collect();
+    assert_eq!(heard, [(at(2), false), (at(3), true), (at(4), true)]);
+    let reasons: Vec<_> = output.rejects.iter().map(|reject| reject.reason).collect();
+    assert_eq!(reasons, [Reason::Duplicate, Reason::TimeInFuture, Reason::UnknownFacility]);
+}

@@ -114,6 +114,11 @@ pub(super) struct Heard {
     pub(super) outdoor: bool,
 }
 
+/// What a beat says of its report.
+const WITH_READINGS: f64 = 0.0;
+/// See [`WITH_READINGS`].
+const WITHOUT_READINGS: f64 = 1.0;
+
 const QUALITY: [Component; 3] = [Component::Valid, Component::Timely, Component::Consistent];
 
 impl Object {
@@ -143,9 +148,10 @@ impl Object {
             tally.add(hour, Component::Duplicates, report.readings.len() as i64);
             return Heard::default();
         }
-        if report.readings.iter().any(|r| r.change.is_first()) {
-            self.beat(at, now, tally);
-            if now.ended(hour) {
+        let empty = report.readings.is_empty();
+        if empty || report.readings.iter().any(|r| r.change.is_first()) {
+            self.beat(at, empty, now, tally);
+            if now.ended(hour) && !empty {
                 tally.add(hour, Component::LateChanges, 1);
             }
         }
@@ -176,15 +182,19 @@ impl Object {
         heard
     }
 
-    /// A report was heard: counts it, the time online, and what is expected up to it.
-    fn beat(&mut self, at: Millis, now: &Now<'_>, tally: &mut Tally) {
+    /// A report was heard: counts it, the time online, and what is expected up to it. One without readings shows
+    /// contact and is not among those received, so that completeness tells of what is missing.
+    fn beat(&mut self, at: Millis, empty: bool, now: &Now<'_>, tally: &mut Tally) {
         let hour = Calendar::hour(at);
         let beside = self.beats.neighbours(at);
+        let received = !empty && beside.here != Some(WITH_READINGS);
+        tally.add(hour, Component::ReportsReceived, i64::from(received));
+        if received || beside.here.is_none() {
+            self.beats.upsert(at, if empty { WITHOUT_READINGS } else { WITH_READINGS });
+        }
         if beside.here.is_some() {
             return;
         }
-        self.beats.upsert(at, 0.0);
-        tally.add(hour, Component::ReportsReceived, 1);
         tally.saw(hour, at);
         let terms = self.terms(now.floor);
         let mut online = |a: Option<Point>, b: Option<Point>, sign: i64| {

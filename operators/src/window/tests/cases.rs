@@ -255,3 +255,32 @@ fn heat_of_source_and_station_is_counted_once() {
     let city = run.scope(&city(), Period::Hour, START);
     assert_eq!((city.get(Component::Heat), city.get(Component::ReportsReceived)), (2_000_000_000, 4));
 }
+
+#[test]
+fn reports_without_readings_show_contact_and_are_missing() {
+    let reports = || {
+        let minute = |n: i64| match n % 2 {
+            0 => good("ST-1", START + n * MINUTE, "heat_power", 1.0),
+            _ => report("ST-1", "", START + n * MINUTE, &[]),
+        };
+        (0..60).map(minute)
+    };
+    let mut orders = [reports().collect::<Vec<_>>(), reports().rev().collect(), reports().collect()];
+    // One of them brings its readings later, and one comes without them once more.
+    for reports in &mut orders {
+        reports.push(good("ST-1", START + MINUTE, "heat_power", 1.0));
+        reports.push(report("ST-1", "", START, &[]));
+    }
+    orders[2].rotate_right(2);
+    for reports in orders {
+        let mut run = Run::in_china();
+        run.epoch(START, vec![register(station(1.0, vec![]))], vec![]);
+        run.epoch(START + HOUR, vec![], reports);
+        let facts = run.hour("ST-1", START);
+        assert_eq!(
+            (facts.get(Component::Online), facts.get(Component::ReportsExpected)),
+            (HOUR - MINUTE, 60)
+        );
+        assert_eq!((facts.get(Component::ReportsReceived), facts.get(Component::ReportsCounted)), (31, 31));
+    }
+}

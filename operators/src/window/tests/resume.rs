@@ -51,7 +51,7 @@ impl Input {
             profiles: self.profiles.iter().filter(|change| mine(&change.facility)).cloned().collect(),
             reports: self.reports.iter().filter(|r| mine(&r.object.facility)).collect(),
             repeated: self.repeated.iter().filter(|r| mine(&r.object.facility)).cloned().collect(),
-            rejects: Vec::new(),
+            ..CheckedEpoch::default()
         }
     }
 }
