@@ -198,6 +198,8 @@ pub mod attribute {
     pub const INTERVAL: &str = "interval";
     /// Seconds of silence after which the object counts as offline.
     pub const OFFLINE_AFTER: &str = "offline_after";
+    /// Seconds between two uploads of an object that stores what it measures and sends it together.
+    pub const UPLOADS_EVERY: &str = "uploads_every";
     /// Seconds a reading may take to arrive before it fails the timeliness test.
     pub const ARRIVES_WITHIN: &str = "arrives_within";
     /// Standard room temperature, °C; 18 when absent.

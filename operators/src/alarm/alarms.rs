@@ -10,6 +10,7 @@ use super::{
     communication::{self, Contact, Deadlines},
     object::{ObjectState, ToldOfSeries},
     position::{Place, Places},
+    rhythm::Patience,
     saved::SavedObject,
     threshold::{RuleList, Rules},
     transition::sort,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage,
-    durable::{self, Durable, Keyed, RestoreError, Saved, known_form},
+    durable::{self, Durable, Keyed, RestoreError, Saved},
 };
 
 /// What can be set.
@@ -94,7 +95,7 @@ impl Stage for Alarms {
 /// The state is that of the objects; facilities, rules and deadlines follow from it and from the registry.
 impl Durable for Alarms {
     const STATE: &'static str = "alarm";
-    const FORM: u16 = 1;
+    const FORM: u16 = 2;
 
     fn begin(&mut self) {
         self.objects.begin();
@@ -105,7 +106,10 @@ impl Durable for Alarms {
     }
 
     fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
-        known_form(Self::STATE, form, Self::FORM)?;
+        // Form 1 was never released, and knew no rhythm of uploads.
+        if form != Self::FORM {
+            return Err(RestoreError::UnknownForm { state: Self::STATE, found: form, known: Self::FORM });
+        }
         self.objects.restore(Self::STATE, section)
     }
 }
@@ -176,8 +180,7 @@ impl Alarms {
             let device = object.device.clone();
             let rules = self.rules.resolve(profile, &device);
             let place = self.places.of(profile, &device);
-            let limit = communication::limit(profile, &device);
-            let contact = (limit, communication::level(profile, &device));
+            let contact = (Patience::of(profile, &device), communication::level(profile, &device));
             let mut state = saved.resume(Rc::clone(&object), &rules, place.clone(), contact);
             let (judged_by, at) = ((&rules, place), (clock, self.settings.horizon));
             let changed = enforce(&mut state, judged_by, profile, at, &mut self.told, &mut self.silence);
@@ -241,10 +244,10 @@ impl Alarms {
             },
         };
         let Some(object) = self.objects.get_mut(number) else { return 0 };
-        let was_lost = object.contact.lost();
+        let (was_lost, before) = (object.contact.lost(), object.contact.deadline());
         object.contact.arrive(report.received_at, &mut self.silence);
         let too_late = object.read(report, self.settings.horizon, &mut self.told);
-        if was_lost && !object.contact.lost() {
+        if (was_lost && !object.contact.lost()) || object.contact.deadline() < before {
             self.deadlines.insert(object.contact.deadline(), number);
         }
         if object.dirty {
@@ -263,7 +266,7 @@ impl Alarms {
         let profile = Arc::clone(&facility.profile);
         let contact = Contact::new(
             report.received_at,
-            communication::limit(&profile, device),
+            Patience::of(&profile, device),
             communication::level(&profile, device),
         );
         let state = ObjectState::new(Rc::clone(report.object), contact);
@@ -314,8 +317,7 @@ fn enforce(
     if judged_anew {
         object.revise(horizon, told);
     }
-    let limit = communication::limit(profile, &device);
     let level = communication::level(profile, &device);
-    object.contact.change(limit, level, clock, silence);
+    object.contact.change(Patience::of(profile, &device), level, clock, silence);
     judged_anew || !told.is_empty() || !silence.is_empty()
 }

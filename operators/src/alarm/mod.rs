@@ -20,6 +20,7 @@ mod oracle;
 pub mod position;
 #[cfg(test)]
 mod resume;
+pub mod rhythm;
 pub mod rule;
 pub mod saved;
 pub mod series;

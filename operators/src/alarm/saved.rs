@@ -18,6 +18,7 @@ use super::{
     episode::Fold,
     object::ObjectState,
     position::{DEVICE_MOVED, Place},
+    rhythm::Patience,
     rule::{Rule, threshold_code},
     series::Series,
     watch::{Judged, Record, Watch},
@@ -32,7 +33,7 @@ pub struct SavedObject {
 }
 
 impl SavedObject {
-    /// The object again, under the rules, the place and the limit of silence of its profile.
+    /// The object again, under the rules, the place and the patience of its profile.
     ///
     /// When they are those under which it was written, nothing is to be told. Otherwise what changed must be put in
     /// force as a change of the registry ([`ObjectState::watch`]).
@@ -42,7 +43,7 @@ impl SavedObject {
         object: Rc<Object>,
         rules: &[Rc<Rule>],
         place: Option<Place>,
-        (limit, level): (Millis, u8),
+        (patience, level): (Patience, u8),
     ) -> ObjectState {
         let series = |(SavedMetric(metric), series): (SavedMetric, SavedSeries)| {
             let rule_of = |side| {
@@ -55,7 +56,7 @@ impl SavedObject {
         // One that never took a reading begins with its first.
         let begun = self.series.into_iter().filter(|(_, series)| series.newest() > Millis::MIN);
         let series = begun.map(series).collect();
-        let contact = self.contact.resume(limit, level);
+        let contact = self.contact.resume(patience, level);
         ObjectState { series, place: place.map(Box::new), ..ObjectState::new(object, contact) }
     }
 }

@@ -448,6 +448,7 @@ proptest! {
         gaps in prop::collection::vec(prop_oneof![5 => 1i64..9, 1 => 9i64..200], 1..80),
         size in 1usize..20,
         idle in 0usize..5,
+        learns in any::<bool>(),
     ) {
         let mut minute = 0;
         let reports: Vec<_> = gaps.iter().map(|gap| { minute += gap; good(minute, 40.0) }).collect();
@@ -459,7 +460,12 @@ proptest! {
             let epoch = CheckedEpoch { epoch: 1, clock, profiles, reports: reports.iter().collect(), ..CheckedEpoch::default() };
             seen.extend(alarms.apply(&epoch).transitions);
         };
-        apply(vec![change(profile(&[]))], &[], clock);
+        let mut told = profile(&[]);
+        if !learns {
+            // Two and a half times four minutes is what holds without it too.
+            told.facility.attributes.insert("uploads_every".into(), "240".into());
+        }
+        apply(vec![change(told.clone())], &[], clock);
         for chunk in reports.chunks(size) {
             let to = chunk[chunk.len() - 1].received_at;
             for step in 1..=idle as i64 {
@@ -472,6 +478,18 @@ proptest! {
         }
         apply(vec![], &[], end);
         let seen = final_state(&seen);
+        if learns {
+            let mut whole = Alarms::default();
+            let report = |report: &CheckedReport| (vec![], vec![report.clone()]);
+            let first = (vec![change(told)], vec![]);
+            let mut expected = run(&mut whole, [first].into_iter().chain(reports.iter().map(report)));
+            let epoch = CheckedEpoch { clock: end, ..CheckedEpoch::default() };
+            expected.extend(whole.apply(&epoch).transitions);
+            let brief = |t: &AlarmTransition| (t.raised_at, t.cleared_at);
+            prop_assert_eq!(seen.values().map(brief).collect::<Vec<_>>(),
+                final_state(&expected).values().map(brief).collect::<Vec<_>>());
+            return Ok(());
+        }
         let mut ends: Vec<Millis> = reports.iter().map(|r| r.received_at).collect();
         ends.push(end);
         let want: Vec<_> = ends
