@@ -19,6 +19,7 @@ pub mod registry_files;
 pub mod reject;
 pub mod report;
 pub mod season;
+mod sentinel;
 pub mod sorted_map;
 pub mod time;
 pub mod topic;
@@ -35,6 +36,7 @@ pub use registry::{
 };
 pub use reject::{Reason, Reject, Stage};
 pub use report::{RawReading, RawValue, Report, ReportView};
+pub use sentinel::Sentinel;
 pub use sorted_map::SortedMap;
 pub use time::Millis;
 pub use topic::{KafkaSettings, Topic};

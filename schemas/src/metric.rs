@@ -94,6 +94,9 @@ pub struct Metric {
     pub flat_suspect: Option<u32>,
     /// Unchanged for this long fails, in seconds.
     pub flat_fail: Option<u32>,
+    /// Only values at least this far from zero must change; nearer ones may stand still, as in a station at rest, in the
+    /// unit.
+    pub flat_above: Option<f64>,
     /// What a value of exactly zero says; `None` where it is a value like any other.
     pub zero: Option<Zero>,
 }

@@ -32,6 +32,7 @@ const NEIGHBOUR: u16 = bit(QualityTest::Spike)
     | bit(QualityTest::CounterFall)
     | bit(QualityTest::CounterReset)
     | bit(QualityTest::CounterJump)
+    | bit(QualityTest::Sentinel)
     | NEIGHBOUR_SUSPECT
     | NEIGHBOUR_FAIL;
 const _: () = assert!(QualityTest::ALL.len() <= 12, "the tests no longer fit beside the four gravity bits");
@@ -64,7 +65,8 @@ impl Mark {
     /// The verdicts of the own tests alone.
     #[must_use]
     pub fn own(self) -> Mark {
-        Mark(self.0 & !NEIGHBOUR)
+        // What is impossible is not compared, so that all it holds is its own.
+        if self.impossible() { self } else { Mark(self.0 & !NEIGHBOUR) }
     }
 
     /// Both marks' verdicts.
@@ -114,6 +116,15 @@ mod tests {
         assert_eq!(mark.own().failed().names().collect::<Vec<_>>(), ["range", "timeliness"]);
         assert!(!mark.impossible());
         assert!(Mark::CLEAN.with(QualityTest::Range, Gravity::Fail).impossible());
+    }
+
+    #[test]
+    fn a_sentinel_is_impossible_by_itself_or_fails_by_its_neighbours() {
+        assert!(Mark::NO_MEASUREMENT.impossible());
+        assert_eq!(Mark::NO_MEASUREMENT.own(), Mark::NO_MEASUREMENT);
+        let by_neighbours = Mark::CLEAN.with(QualityTest::Sentinel, Gravity::Fail);
+        assert_eq!((by_neighbours.flag(), by_neighbours.own()), (Flag::Fail, Mark::CLEAN));
+        assert!(!by_neighbours.impossible());
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub struct State {
     pub(super) packed: u64,
 }
 
+/// A value that equals the limit of a register is genuine when it differs from a neighbour by at most this share of it. Wide,
+/// as flows move: garbage is far from what it replaces, and where it is not it does little harm.
+const GENUINE_WITHIN: f64 = 0.2;
+
 /// What a test of neighbours says of a reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
@@ -105,6 +109,14 @@ pub fn step(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, next
 
 fn step_gauge(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, next: Option<Point>) -> Mark {
     let (at, value) = point;
+    // A value that may stand for nothing says nothing about the one before it.
+    let next = next.filter(|next| !rule.is_sentinel(next.1));
+    if rule.is_sentinel(value)
+        && !is_near(value, state.last.1)
+        && !next.is_some_and(|next| is_near(value, next.1))
+    {
+        return Mark::CLEAN.with(QualityTest::Sentinel, Gravity::Fail);
+    }
     if state.is_empty() {
         *state = State::steady(point, at, (value, value));
         return Mark::CLEAN;
@@ -118,11 +130,17 @@ fn step_gauge(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, ne
     let unchanged =
         rule.flat.is_some_and(|flat| at - last.0 <= flat.longest_gap && wider.1 - wider.0 < flat.tolerance);
     let (since, span) = if unchanged { (since, wider) } else { (at, (value, value)) };
-    if let Some(flat) = rule.flat {
+    if let Some(flat) = rule.flat.filter(|flat| value.abs() >= flat.above) {
         mark = mark.and(flat_line(flat, at - since));
     }
     *state = State::steady(point, since, span);
     mark
+}
+
+/// Whether a value that may stand for nothing is a measurement by the looks of its neighbour: the last one before it that
+/// was believed, or the next one.
+fn is_near(value: f64, neighbour: f64) -> bool {
+    (value - neighbour).abs() <= GENUINE_WITHIN * value.abs()
 }
 
 /// Further than `limit` from both neighbours on the same side: suspect; further than twice as far: failed.
@@ -243,5 +261,37 @@ mod tests {
         #[case] tests: &[&'static str],
     ) {
         assert_eq!(judged("secondary_supply_temp", minutes, values), (letters.to_owned(), tests.to_vec()));
+    }
+
+    #[rstest::rstest]
+    #[case::power("heat_power", &[800.5; 6], "....ss")]
+    #[case::flow("secondary_flow", &[120.25; 6], "....ss")]
+    #[case::pressure("secondary_supply_pressure", &[0.452; 6], "....ss")]
+    #[case::pressure_never_fails("secondary_supply_pressure", &[0.452; 20], "....ssssssssssssssss")]
+    #[case::power_fails("heat_power", &[800.5; 14], "....ssssssssff")]
+    #[case::flow_moves("secondary_flow", &[120.25, 120.25, 120.26, 120.25, 120.25, 120.25], "......")]
+    #[case::rests("secondary_flow", &[0.0; 20], "....................")]
+    #[case::rests_with_an_offset("secondary_flow", &[0.02; 20], "....................")]
+    #[case::small_meter_shows_few_digits("heat_power", &[3.2; 20], "....................")]
+    #[case::stops_and_freezes("heat_power", &[0.0, 0.0, 0.0, 800.5, 800.5, 800.5, 800.5, 800.5], ".......s")]
+    fn frozen_meters(#[case] code: &str, #[case] values: &[f64], #[case] letters: &str) {
+        let tests = if letters.contains(['s', 'f']) { vec!["flat_line"] } else { Vec::new() };
+        assert_eq!(judged(code, 60, values), (letters.to_owned(), tests));
+    }
+
+    #[rstest::rstest]
+    #[case::for_two_polls("heat_power", &[32.5, 65535.0, 65535.0, 32.7], ".ff.")]
+    #[case::shifted("secondary_flow", &[41.2, 327.67, 655.35, 41.0, 6553.5], ".ff.f")]
+    #[case::within_a_smooth_run("secondary_flow", &[327.66, 327.67, 327.68, 327.67, 327.67], ".....")]
+    #[case::a_plant_that_rises("heat_power", &[61_000.0, 65535.0, 70_000.0], "...")]
+    #[case::genuine_by_what_follows("secondary_flow", &[0.0, 327.67, 330.1], "...")]
+    #[case::nothing_else_yet("heat_power", &[65535.0, 65535.0, 40.0, 41.0], "ff..")]
+    #[case::missing_value_of_a_logger("heat_power", &[32.5, -999.0, 32.7], ".f.")]
+    #[case::power_on_of_a_sensor("supply_air_temp", &[41.0, 85.0, 41.5], ".f.")]
+    #[case::hot_air("supply_air_temp", &[80.0, 85.0, 84.0], "...")]
+    #[case::hot_water("secondary_supply_temp", &[80.0, 85.0, 84.0], "...")]
+    fn sentinels(#[case] code: &str, #[case] values: &[f64], #[case] letters: &str) {
+        let tests = if letters.contains('f') { vec!["sentinel"] } else { Vec::new() };
+        assert_eq!(judged(code, 10, values), (letters.to_owned(), tests));
     }
 }

@@ -54,25 +54,46 @@ fn batch(code: &str, deliveries: &[Delivery]) -> Truth {
 
 type Verdict = (i64, &'static str, Flag);
 
+/// Parts the series into measurements and values that stand for nothing: of those that might, the ones that no neighbour
+/// makes likely.
+fn measurements(code: &str, series: &[(i64, f64)]) -> (Vec<(i64, f64)>, Vec<Verdict>) {
+    let may_stand_for_nothing =
+        |value: f64| code == "heat_power" && [65_535.0, 6_553.5, 327.67, 32_767.0, 9_999.0].contains(&value);
+    let (mut kept, mut verdicts) = (Vec::<(i64, f64)>::new(), Vec::new());
+    for (i, &(minute, value)) in series.iter().enumerate() {
+        let next = series.get(i + 1).filter(|next| !may_stand_for_nothing(next.1));
+        let mut beside = kept.last().into_iter().chain(next);
+        if may_stand_for_nothing(value) && !beside.any(|other| (other.1 - value).abs() <= value.abs() / 5.0) {
+            verdicts.push((minute, "sentinel", Flag::Fail));
+        } else {
+            kept.push((minute, value));
+        }
+    }
+    (kept, verdicts)
+}
+
 fn gauge(code: &str, series: &[(i64, f64)]) -> Vec<Verdict> {
     let metric = id(code).metric();
-    let mut verdicts = Vec::new();
+    let (series, mut verdicts) = measurements(code, series);
+    let series = &series[..];
+    let (rate, limit) = (metric.max_rate.unwrap_or(f64::MAX), metric.spike.unwrap_or(f64::MAX));
     for (i, pair) in series.windows(2).enumerate() {
         let ((t0, v0), (t1, v1)) = (pair[0], pair[1]);
         // Two values of one decimal, each of which may be one digit off.
-        if (v1 - v0).abs() - 0.2 > metric.max_rate.unwrap() * (t1 - t0) as f64 {
+        if (v1 - v0).abs() - 0.2 > rate * (t1 - t0) as f64 {
             verdicts.push((t1, "rate_of_change", Flag::Suspect));
         }
         if let Some(&(_, v2)) = series.get(i + 2) {
             let peak = (v1 - v0.max(v2)).max(v0.min(v2) - v1);
-            let limit = metric.spike.unwrap();
             if peak > limit {
                 verdicts.push((t1, "spike", if peak > 2.0 * limit { Flag::Fail } else { Flag::Suspect }));
             }
         }
     }
     // Cut the series into the longest runs from the left.
-    let [suspect, fail] = [metric.flat_suspect, metric.flat_fail].map(|s| i64::from(s.unwrap()) / 60);
+    let [suspect, fail] =
+        [metric.flat_suspect, metric.flat_fail].map(|s| s.map_or(i64::MAX, |s| i64::from(s) / 60));
+    let stands = |value: f64| value.abs() < metric.flat_above.unwrap_or(0.0);
     let mut rest = series;
     while let Some(first) = rest.first() {
         let fits = |n: &usize| {
@@ -82,7 +103,7 @@ fn gauge(code: &str, series: &[(i64, f64)]) -> Vec<Verdict> {
                 && rest[..*n].windows(2).all(|pair| (pair[1].0 - pair[0].0) * 2 <= suspect)
         };
         let length = (1..=rest.len()).take_while(fits).last().unwrap_or(1);
-        for (minute, _) in &rest[..length] {
+        for (minute, _) in rest[..length].iter().filter(|(_, value)| !stands(*value)) {
             match minute - first.0 {
                 age if age >= fail => verdicts.push((*minute, "flat_line", Flag::Fail)),
                 age if age >= suspect => verdicts.push((*minute, "flat_line", Flag::Suspect)),
@@ -179,7 +200,11 @@ fn values(code: &'static str) -> BoxedStrategy<Vec<f64>> {
         6 => Just(0.0), 4 => Just(0.1), 2 => Just(0.0004), 2 => Just(-3.0), 2 => Just(7.5), 1 => Just(11.0),
         1 => Just(1e4), 1 => Just(-1e4), 1 => Just(-500.0)
     ];
-    let (base, top) = if code.ends_with("_total") { (1000.0, 1e6) } else { (20.0, 48.0) };
+    let (base, top) = match code {
+        "heat_power" => (18.0, 1e5),
+        code if code.ends_with("_total") => (1000.0, 1e6),
+        _ => (20.0, 48.0),
+    };
     let walk = move |steps: Vec<(f64, bool)>| {
         let mut level = base;
         steps
@@ -266,6 +291,20 @@ fn in_blocks(deliveries: impl Strategy<Value = Vec<Delivery>>) -> impl Strategy<
     )
 }
 
+/// A power that is moved to where limits of registers are genuine, and limits of registers in the place of some values.
+fn with_sentinels(deliveries: impl Strategy<Value = Vec<Delivery>>) -> impl Strategy<Value = Vec<Delivery>> {
+    let level = prop_oneof![Just(0.0), Just(300.0), Just(6_500.0)];
+    let sentinel = prop_oneof![6 => Just(None), 1 => Just(Some(327.67)), 1 => Just(Some(6_553.5)), 1 => Just(Some(65_535.0))];
+    (deliveries, level, prop::collection::vec(sentinel, 260)).prop_map(|(all, level, sentinels)| {
+        // Corrections, which take longer, say something else than what they correct.
+        let said = |(minute, delay, value): Delivery| {
+            let sentinel = sentinels[minute as usize % sentinels.len()].filter(|_| delay < 40);
+            (minute, delay, sentinel.unwrap_or(value + level))
+        };
+        all.into_iter().map(said).collect()
+    })
+}
+
 const ENDLESS: Memory = few(Millis::MAX / 4, usize::MAX);
 const SHORT: Memory = few(Millis::MAX / 4, 24);
 
@@ -301,6 +340,11 @@ proptest! {
     #[test]
     fn any_order_gives_the_marks_of_the_batch_for_rooms(all in deliveries("room_temp", 500), per_epoch in 1usize..9) {
         agrees("room_temp", &all, ENDLESS, per_epoch)?;
+    }
+
+    #[test]
+    fn any_order_tells_what_stands_for_nothing(all in with_sentinels(deliveries("heat_power", 500)), per_epoch in 1usize..9) {
+        agrees("heat_power", &all, ENDLESS, per_epoch)?;
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The tests of one metric, prepared from the catalogue, and those that need nothing but the reading itself.
 
-use schemas::{Catalogue, Metric, MetricKind, Millis, QualityTest, Zero, time};
+use schemas::{Catalogue, Metric, MetricKind, Millis, QualityTest, Sentinel, Zero, time};
 
 use super::mark::{Gravity, Mark};
 use crate::{capacity::RiseLimit, flow::Observed};
@@ -21,6 +21,8 @@ pub struct Rule {
     pub quantity: bool,
     /// What exactly zero says.
     pub zero: Option<Zero>,
+    /// Values that may stand for nothing, where readings are compared.
+    pub sentinels: Box<[f64]>,
     /// Counts up until it is reset.
     pub counter: bool,
     /// How far a counter of an object can rise, or another quantity change, of which the registry says nothing.
@@ -42,6 +44,8 @@ pub struct Flat {
     pub suspect: Millis,
     /// Unchanged for this long fails, ms.
     pub fail: Millis,
+    /// Values nearer to zero than this may stand still, in the unit.
+    pub above: f64,
     /// A silence longer than this says nothing about what happened in it, ms.
     pub longest_gap: Millis,
 }
@@ -65,12 +69,26 @@ impl Rule {
             state: metric.kind == MetricKind::State,
             quantity: matches!(metric.kind, MetricKind::Gauge | MetricKind::Counter),
             zero: metric.zero,
+            sentinels: Sentinel::values_of(metric).into(),
             counter: is_counter(metric),
             rise: rise_limit(metric, None),
             scale: 10f64.powi(i32::from(metric.decimals)),
             spike: metric.spike,
-            flat: flat.map(|tolerance| Flat { tolerance, suspect, fail, longest_gap: least / 2 }),
+            flat: flat.map(|tolerance| Flat {
+                tolerance,
+                suspect,
+                fail,
+                above: metric.flat_above.unwrap_or(0.0),
+                longest_gap: least / 2,
+            }),
         }
+    }
+
+    /// Whether a value is one that may stand for nothing.
+    #[inline]
+    #[must_use]
+    pub fn is_sentinel(&self, value: f64) -> bool {
+        self.sentinels.contains(&value)
     }
 
     /// Whether any test compares a reading with its neighbours.

@@ -356,15 +356,11 @@ fn a_power_that_the_facility_cannot_have_is_doubtful() {
     let mut profile = Profile::clone(small.profile.as_ref().unwrap());
     profile.facility.heated_area = Some(10_000.0);
     small.profile = Some(Arc::new(profile));
-    let readings = [("heat_power", 65_535.0), ("secondary_flow", 6_553.5), ("primary_flow", 40.0)];
+    let readings = [("heat_power", 70_000.0), ("secondary_flow", 7_000.0), ("primary_flow", 40.0)];
     let output = apply(&mut stage, vec![small], vec![report(START, 0, &readings)]);
     assert_eq!(
         said(&output),
-        [
-            "0 heat_power=65535 Suspect range",
-            "0 secondary_flow=6553.5 Suspect range",
-            "0 primary_flow=40 Good"
-        ]
+        ["0 heat_power=70000 Suspect range", "0 secondary_flow=7000 Suspect range", "0 primary_flow=40 Good"]
     );
 }
 

@@ -10,17 +10,20 @@ use super::{
 };
 use crate::{capacity::RiseLimit, flow::Observed};
 
-const NOTHING: Rule = Rule {
-    range: (f64::MIN, f64::MAX),
-    state: false,
-    quantity: true,
-    zero: None,
-    counter: false,
-    rise: RiseLimit::NONE,
-    scale: 1.0,
-    spike: None,
-    flat: None,
-};
+fn nothing() -> Rule {
+    Rule {
+        range: (f64::MIN, f64::MAX),
+        state: false,
+        quantity: true,
+        zero: None,
+        sentinels: Box::default(),
+        counter: false,
+        rise: RiseLimit::NONE,
+        scale: 1.0,
+        spike: None,
+        flat: None,
+    }
+}
 
 fn numbers(list: &str) -> Vec<f64> {
     list.split_whitespace().map(|number| number.parse().unwrap()).collect()
@@ -42,15 +45,15 @@ fn flag(number: f64) -> Flag {
 /// evaluated" of another test does not show in the aggregate.
 fn judged(test: &str, parameters: &[f64], points: &[Point]) -> Vec<Flag> {
     let rule = match (test, parameters) {
-        ("spike", [limit]) => Rule { spike: Some(*limit), ..NOTHING },
-        ("rate_of_change", [rate]) => Rule { rise: RiseLimit { per_minute: *rate, step: 0.0 }, ..NOTHING },
+        ("spike", [limit]) => Rule { spike: Some(*limit), ..nothing() },
+        ("rate_of_change", [rate]) => Rule { rise: RiseLimit { per_minute: *rate, step: 0.0 }, ..nothing() },
         ("flat_line", [tolerance, suspect, fail]) => {
             let [suspect, fail] = [suspect, fail].map(|minutes| *minutes as Millis * MINUTE);
-            let flat = Flat { tolerance: *tolerance, suspect, fail, longest_gap: suspect / 2 };
-            Rule { flat: Some(flat), ..NOTHING }
+            let flat = Flat { tolerance: *tolerance, suspect, fail, above: 0.0, longest_gap: suspect / 2 };
+            Rule { flat: Some(flat), ..nothing() }
         }
         ("gross_range", [least, greatest, device_least, device_greatest]) => {
-            let rule = Rule { range: (*least, *greatest), ..NOTHING };
+            let rule = Rule { range: (*least, *greatest), ..nothing() };
             let reading = |value| Observed { metric: id("room_temp"), value, normal: true };
             let device = Some((*device_least, *device_greatest));
             return points
