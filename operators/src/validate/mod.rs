@@ -11,8 +11,10 @@
 //!
 //! What each test makes of the flag: range fails (outside the catalogue) or suspects (outside the device's); spike
 //! and flat line suspect, then fail; rate of change, a counter's jump and a clock that runs ahead suspect; a counter's
-//! fall fails. A normalised form, a late arrival, a counter's reset and a correction are noted and leave the reading
-//! usable.
+//! fall and what is no measurement (a zero that physics forbids, a report of zeros alone, the limit of a register that no
+//! neighbour makes likely) fail. A normalised form, a late arrival, a counter's reset and a correction are noted and leave
+//! the reading usable. The registry's attributes `{metric}_min`, `{metric}_max` and `{metric}_resolution` (of a facility or a device)
+//! stand before the catalogue.
 //!
 //! Memory: each object remembers its reports back to [`Memory::lateness`] before its newest, which is further than any
 //! window of a KPI stays open; a room or a clean device no more than its last [`Memory::reports`]. What falls out leaves
