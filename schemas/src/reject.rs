@@ -52,12 +52,14 @@ reasons! {
     WrongUnit => "wrong_unit", "send the unit that the detail names";
     /// Text that is no number.
     NotANumber => "not_a_number", "send a number";
+    /// Text that is one number with a decimal comma and another with a comma between thousands.
+    AmbiguousNumber => "ambiguous_number", "send a number, or say with the setting decimal how numbers are written";
     /// NaN or an infinity.
     NotFinite => "not_finite", "leave out values that were not measured";
     /// The sender says that nothing was measured.
     NotMeasured => "not_measured", "nothing to do: the reading counts as missing";
     /// A time that cannot be read.
-    BadTime => "bad_time", "send RFC 3339 or milliseconds since 1970";
+    BadTime => "bad_time", "send the form that the detail names";
     /// A time before the year 2000.
     TimeBefore2000 => "time_before_2000", "set the device's clock";
     /// A time further ahead than clocks may differ.

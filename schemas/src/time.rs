@@ -1,6 +1,10 @@
 //! Time as data: milliseconds since 1970-01-01 UTC, and the forms in which senders write it.
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::{
+    Timestamp,
+    civil::DateTime,
+    tz::{AmbiguousOffset, TimeZone},
+};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type Millis = i64;
@@ -19,17 +23,73 @@ pub const EARLIEST: Millis = 946_684_800_000;
 /// How far ahead of its arrival a reading's time may lie before it is refused.
 pub const FUTURE_TOLERANCE: Millis = HOUR;
 
-/// Reads a time as senders write it: RFC 3339, or a civil time without offset taken in `zone`.
+/// A time as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// With its offset from UTC.
+    Moment(Millis),
+    /// Without: a zone says when it was.
+    Local(DateTime),
+}
+
+/// When a local time was in a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moments {
+    /// Once.
+    One(Millis),
+    /// Twice, because clocks were set back: the earlier and the later one.
+    Two(Millis, Millis),
+    /// Never, because clocks were set forward.
+    Never,
+}
+
+/// Reads a time as senders write it: RFC 3339, a civil time, or the compact civil time of HJ 212 with 14 or 17 digits,
+/// `yyyyMMddHHmmss` and perhaps milliseconds.
 ///
 /// Full-width digits and separators are folded first. Returns `None` when it is no time.
 #[must_use]
-pub fn parse(text: &str, zone: &TimeZone) -> Option<Millis> {
+pub fn read(text: &str) -> Option<Written> {
     let folded = crate::number::fold_full_width(text.trim());
     if let Ok(at) = folded.parse::<Timestamp>() {
-        return Some(at.as_millisecond());
+        return Some(Written::Moment(at.as_millisecond()));
     }
-    let civil: DateTime = folded.replace('/', "-").parse().ok()?;
-    Some(zone.to_zoned(civil).ok()?.timestamp().as_millisecond())
+    if matches!(folded.len(), 14 | 17) && folded.bytes().all(|byte| byte.is_ascii_digit()) {
+        return compact(&folded).map(Written::Local);
+    }
+    folded.replace('/', "-").parse().ok().map(Written::Local)
+}
+
+fn compact(digits: &str) -> Option<DateTime> {
+    let part = |place: std::ops::Range<usize>| digits.get(place)?.parse::<i16>().ok();
+    let two = |from: usize| part(from..from + 2).and_then(|number| i8::try_from(number).ok());
+    let millis = if digits.len() > 14 { i32::from(part(14..17)?) } else { 0 };
+    DateTime::new(part(0..4)?, two(4)?, two(6)?, two(8)?, two(10)?, two(12)?, millis * 1_000_000).ok()
+}
+
+/// When a local time was; `None` when it is out of range.
+#[must_use]
+pub fn moments(local: DateTime, zone: &TimeZone) -> Option<Moments> {
+    let ambiguous = zone.to_ambiguous_timestamp(local);
+    let at = |read: Result<Timestamp, jiff::Error>| read.ok().map(Timestamp::as_millisecond);
+    Some(match ambiguous.offset() {
+        AmbiguousOffset::Unambiguous { .. } => Moments::One(at(ambiguous.compatible())?),
+        AmbiguousOffset::Fold { .. } => Moments::Two(at(ambiguous.earlier())?, at(ambiguous.later())?),
+        AmbiguousOffset::Gap { .. } => Moments::Never,
+    })
+}
+
+/// Reads a time as [`read`] does, one without offset in `zone`.
+///
+/// Returns `None` when it is no time, or one that occurs twice or never in the zone.
+#[must_use]
+pub fn parse(text: &str, zone: &TimeZone) -> Option<Millis> {
+    match read(text)? {
+        Written::Moment(at) => Some(at),
+        Written::Local(local) => match moments(local, zone)? {
+            Moments::One(at) => Some(at),
+            Moments::Two(..) | Moments::Never => None,
+        },
+    }
 }
 
 /// Whether a reading's time can be true for something that arrived at `received_at`.
@@ -63,10 +123,26 @@ mod tests {
     #[case("2024/01/15 16:00:00", Some(1_705_305_600_000))]
     #[case("２０２４-01-15T08:00:00Z", Some(1_705_305_600_000))]
     #[case("2024-02-30T08:00:00Z", None)]
+    #[case("20240115160000", Some(1_705_305_600_000))]
+    #[case("20240115160000250", Some(1_705_305_600_250))]
+    #[case("２０２４０１１５１６００００", Some(1_705_305_600_000))]
+    #[case("20241315160000", None)]
+    #[case("20240115246000", None)]
     #[case("yesterday", None)]
     fn reads_the_forms_senders_use(#[case] text: &str, #[case] want: Option<Millis>) {
         let zone = TimeZone::fixed(jiff::tz::offset(8));
         assert_eq!(parse(text, &zone), want);
+    }
+
+    #[rstest::rstest]
+    #[case("2026-10-25 01:59:59", Some(1_792_886_399_000))]
+    #[case("2026-10-25 02:30:00", None)]
+    #[case("20261025023000", None)]
+    #[case("2026-10-25T02:30:00+02:00", Some(1_792_888_200_000))]
+    #[case("2026-10-25T03:00:00", Some(1_792_893_600_000))]
+    #[case("2026-03-29 02:30:00", None)]
+    fn local_times_that_occur_twice_or_never_are_no_moment(#[case] text: &str, #[case] want: Option<Millis>) {
+        assert_eq!(parse(text, &TimeZone::get("Europe/Belgrade").unwrap()), want);
     }
 
     #[test]

@@ -134,6 +134,7 @@ async fn taken(
         at: jiff::Timestamp::now().as_millisecond(),
         origin: format!("http:{}", peer.ip()),
         zone: shared.zone.clone(),
+        decimal: None,
         accept_received_at: shared.settings.accept_received_at,
         facility: None,
         device: None,

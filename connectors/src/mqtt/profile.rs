@@ -1,7 +1,7 @@
 //! Payload profiles: which topics are subscribed to, and how their payloads are read.
 
 use bytes::Bytes;
-use schemas::{Code, Reason};
+use schemas::{Code, Reason, number::Decimal};
 use serde::Deserialize;
 
 use super::wrong;
@@ -28,6 +28,9 @@ pub struct Profile {
     /// For `thingsboard`: what stands between facility and device in a device's name.
     #[serde(default = "slash")]
     pub separator: String,
+    /// `.` or `,`: the decimal sign of numbers that are written as text, thousands being set apart by the other. Without
+    /// it `45,2` is read and `1,001` is refused, since it may be either.
+    pub decimal: Option<Decimal>,
     /// For `pointer`: where things stand.
     pub pointers: Option<Pointers>,
 }
@@ -55,8 +58,13 @@ pub enum Format {
 
 /// The profiles when none are configured.
 pub(super) fn defaults() -> Vec<Profile> {
-    let profile =
-        |topic: &str, format| Profile { topic: topic.to_owned(), format, separator: slash(), pointers: None };
+    let profile = |topic: &str, format| Profile {
+        topic: topic.to_owned(),
+        format,
+        separator: slash(),
+        decimal: None,
+        pointers: None,
+    };
     vec![
         profile("heating/{facility}/report", Format::Native),
         profile("heating/{facility}/senml", Format::Senml),
@@ -71,6 +79,7 @@ pub struct Profiles(Vec<Checked>);
 #[derive(Clone, Debug)]
 struct Checked {
     levels: Vec<Level>,
+    decimal: Option<Decimal>,
     reader: Reader,
 }
 
@@ -134,6 +143,7 @@ impl Profiles {
         }
         arrival.facility = facility;
         arrival.device = device;
+        arrival.decimal = profile.decimal;
         let batch = match &profile.reader {
             Reader::Native => native::parse(payload, &arrival),
             Reader::Lines => native::parse_lines(payload, &arrival),
@@ -197,7 +207,7 @@ impl Checked {
                 return Err(wrong(&name, "only format pointer has the table pointers".to_owned()));
             }
         };
-        Ok(Checked { levels, reader })
+        Ok(Checked { levels, decimal: profile.decimal, reader })
     }
 
     /// Facility and device that the topic names, when it matches.
@@ -238,8 +248,13 @@ mod tests {
         #[case] given: &str,
         #[case] want: Option<(Option<&str>, Option<&str>)>,
     ) {
-        let profile =
-            Profile { topic: topic.to_owned(), format: Format::Native, separator: slash(), pointers: None };
+        let profile = Profile {
+            topic: topic.to_owned(),
+            format: Format::Native,
+            separator: slash(),
+            decimal: None,
+            pointers: None,
+        };
         let found = Checked::new(0, &profile).unwrap().matches(given);
         assert_eq!(found, want.map(|(f, d)| (f.map(Code::new), d.map(Code::new))));
     }
@@ -268,6 +283,7 @@ mod tests {
             at: 1_705_305_600_000,
             origin: format!("mqtt:{topic}"),
             zone: jiff::tz::TimeZone::UTC,
+            decimal: None,
             accept_received_at: false,
             facility: None,
             device: None,

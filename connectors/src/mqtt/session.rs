@@ -275,6 +275,7 @@ impl Message {
             at: self.at,
             origin: format!("mqtt:{}", self.topic),
             zone: shared.zone.clone(),
+            decimal: None,
             accept_received_at: shared.settings.accept_received_at,
             facility: None,
             device: None,

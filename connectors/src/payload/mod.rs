@@ -23,7 +23,7 @@ pub use batch::{Accepted, Batch, Refusal};
 pub use event::events;
 
 use jiff::tz::TimeZone;
-use schemas::{Code, Millis};
+use schemas::{Code, Millis, number::Decimal};
 
 /// How many records (lines, elements) one payload may hold.
 pub const MAX_RECORDS: usize = 50_000;
@@ -47,6 +47,8 @@ pub struct Arrival {
     pub origin: String,
     /// The time zone of times that are written without an offset.
     pub zone: TimeZone,
+    /// The decimal sign of numbers that are written as text, where it is known.
+    pub decimal: Option<Decimal>,
     /// Whether a record's own `received_at` counts: for replays and simulations only.
     pub accept_received_at: bool,
     /// The facility that the topic names, for records that name none; a record that names another is refused.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use schemas::{Reason, Report};
+use schemas::{Reason, Report, number::Decimal};
 use smallvec::SmallVec;
 
 use super::{
@@ -107,7 +107,7 @@ fn record(batch: &mut Batch, index: usize, source: Source<'_>, node: &Node<'_>, 
     let raw = source.bytes(&node.span);
     match batch.has_room().and_then(|()| head(index, &raw, node, arrival)) {
         Ok((mut draft, readings)) => {
-            self::readings(batch, &mut draft, source, readings);
+            self::readings(batch, &mut draft, source, readings, arrival.decimal);
             draft.finish(batch, arrival);
         }
         Err((reason, detail)) => {
@@ -234,17 +234,23 @@ pub(super) fn field<'n, 'a>(members: &'n [Member<'a>], key: &str) -> Result<Opti
     Ok(first.map(|member| &member.value))
 }
 
-fn readings(batch: &mut Batch, draft: &mut Draft, source: Source<'_>, node: &Node<'_>) {
+fn readings(
+    batch: &mut Batch,
+    draft: &mut Draft,
+    source: Source<'_>,
+    node: &Node<'_>,
+    decimal: Option<Decimal>,
+) {
     match &node.kind {
         Kind::Object(members) => {
             for member in members {
-                let found = value(&member.key, &member.value.kind);
+                let found = value(&member.key, &member.value.kind, decimal);
                 draft.reading(batch, &member.key, found, || source.bytes(&member.span));
             }
         }
         Kind::Array(elements) => {
             for element in elements {
-                let (metric, found) = pair(element);
+                let (metric, found) = pair(element, decimal);
                 draft.reading(batch, metric, found, || source.bytes(&element.span));
             }
         }
@@ -254,7 +260,7 @@ fn readings(batch: &mut Batch, draft: &mut Draft, source: Source<'_>, node: &Nod
 }
 
 /// One `{"metric": …, "value": …}`.
-fn pair<'n>(element: &'n Node<'_>) -> (&'n str, Result<schemas::RawValue, Wrong>) {
+fn pair<'n>(element: &'n Node<'_>, decimal: Option<Decimal>) -> (&'n str, Result<schemas::RawValue, Wrong>) {
     let read = || -> Result<(&'n str, Result<schemas::RawValue, Wrong>), Wrong> {
         let members = object(element)?;
         let metric = match &required(members, "metric")?.kind {
@@ -262,7 +268,7 @@ fn pair<'n>(element: &'n Node<'_>) -> (&'n str, Result<schemas::RawValue, Wrong>
             other => return Err(unfit("metric", other, "text")),
         };
         let found = match field(members, "value") {
-            Ok(Some(node)) => value(metric, &node.kind),
+            Ok(Some(node)) => value(metric, &node.kind, decimal),
             Ok(None) => Err((Reason::MissingField, format!("{metric} has no field value"))),
             Err(wrong) => Err(wrong),
         };

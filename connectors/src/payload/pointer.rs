@@ -5,15 +5,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use jiff::{civil::DateTime, fmt::strtime};
-use schemas::{Catalogue, Metric, Millis, RawValue, Reason};
+use jiff::fmt::strtime;
+use schemas::{Catalogue, Metric, Millis, RawValue, Reason, number};
 use serde::Deserialize;
 
 use super::{
     Arrival, Batch, MAX_RECORDS,
     json::{self, Kind, Node},
     readable::Readable,
-    record::{Draft, Source, Wrong, code, instant, object_of, sequence, unfit, value},
+    record::{Draft, Source, Wrong, code, instant, is_compact, moment, object_of, sequence, unfit, value},
     units::{Conversion, conversion},
 };
 use crate::Error;
@@ -237,8 +237,8 @@ impl Mapping {
             match find(record, pointer) {
                 Ok(None) => {}
                 Ok(Some(node)) => {
-                    let found =
-                        value(&metric.code, &node.kind).and_then(|raw| scale.apply(&metric.code, raw));
+                    let found = value(&metric.code, &node.kind, arrival.decimal)
+                        .and_then(|raw| scale.apply(&metric.code, raw));
                     draft.reading(batch, &metric.code, found, || source.bytes(&node.span));
                 }
                 Err(wrong) => draft.reading(batch, &metric.code, Err(wrong), || source.bytes(&record.span)),
@@ -257,10 +257,9 @@ impl Scale {
         let number = match raw {
             RawValue::Missing => return Ok(RawValue::Missing),
             RawValue::Number(number) => number,
+            // What can only be read by the decimal sign is a number by now.
             RawValue::Text(text) => {
-                schemas::number::parse(&text)
-                    .map_err(|reason| (reason, format!("{metric} is '{text}'")))?
-                    .value
+                number::parse(&text).map_err(|reason| (reason, format!("{metric} is '{text}'")))?.value
             }
         };
         let number = self.unit.apply(self.configured.apply(number));
@@ -286,27 +285,30 @@ impl TimeFormat {
         let scaled = |scale: f64, expected: &str| {
             let number = written.trim().parse::<f64>().ok().map(|number| number * scale);
             let number = number.filter(|number| number.abs() < 9.0e15).ok_or_else(|| bad(expected))?;
-            Ok(number.floor() as Millis)
+            let millis = number.floor() as Millis;
+            if is_compact(millis) { Err(bad(expected)) } else { Ok(millis) }
         };
         match self {
             TimeFormat::Auto => instant("the time", node, arrival),
             TimeFormat::Millis => scaled(1.0, "milliseconds since 1970"),
             TimeFormat::Seconds => scaled(1e3, "seconds since 1970"),
-            TimeFormat::Pattern(pattern) => {
-                pattern_time(pattern, written, arrival).ok_or_else(|| bad(&format!("the form {pattern}")))
-            }
+            TimeFormat::Pattern(pattern) => pattern_time(pattern, written, arrival)
+                .map_err(|why| bad(&format!("the form {pattern}{why}"))),
         }
     }
 }
 
 /// A time by a strptime pattern; without offset it is in the arrival's zone.
-fn pattern_time(pattern: &str, written: &str, arrival: &Arrival) -> Option<Millis> {
-    let broken = strtime::parse(pattern, written.trim()).ok()?;
+///
+/// # Errors
+/// What else is wrong than its form.
+fn pattern_time(pattern: &str, written: &str, arrival: &Arrival) -> Result<Millis, String> {
+    let broken = strtime::parse(pattern, written.trim()).map_err(|_| String::new())?;
     if let Ok(timestamp) = broken.to_timestamp() {
-        return Some(timestamp.as_millisecond());
+        return Ok(timestamp.as_millisecond());
     }
-    let civil: DateTime = broken.to_datetime().ok()?;
-    Some(arrival.zone.to_zoned(civil).ok()?.timestamp().as_millisecond())
+    let civil = broken.to_datetime().map_err(|_| String::new())?;
+    moment(civil, &arrival.zone).map_err(|why| format!(", and it {why}"))
 }
 
 /// The value at a pointer.

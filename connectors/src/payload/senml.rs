@@ -21,6 +21,8 @@ use super::{
 
 /// Times below are relative to now.
 const RELATIVE: f64 = 268_435_456.0;
+/// Times from here on (year 5138) are no seconds but milliseconds or digits of a date.
+const LATEST: f64 = 1e11;
 /// The version of SenML that a receiver of RFC 8428 understands.
 const VERSION: f64 = 10.0;
 
@@ -172,13 +174,16 @@ fn record(
     let name = format!("{}{}", resolved("bn", &base.name)?, text(members, "n")?.unwrap_or_default());
     let (facility, device, metric) = split(&name, arrival)?;
     let at = resolved("bt", &base.time)? + number(members, "t")?.unwrap_or(0.0);
+    if at >= LATEST {
+        return Err((Reason::BadTime, format!("the time is {at}, expected seconds since 1970")));
+    }
     let at = if at < RELATIVE { arrival.at as f64 / 1e3 + at } else { at };
     let unit = match text(members, "u")? {
         Some(unit) => Some(unit),
         None => resolved("bu", &base.unit)?.as_deref(),
     };
     let added = if found.key == "v" { *resolved("bv", &base.value)? } else { 0.0 };
-    let value = converted(&metric, unit, added, found);
+    let value = converted(&metric, unit, added, found, arrival);
     Ok(Some(((facility, device, (at * 1e3).round() as Millis), metric, value)))
 }
 
@@ -258,7 +263,13 @@ fn split(name: &str, arrival: &Arrival) -> Result<(Code, Option<Code>, String), 
 }
 
 /// The value in the metric's unit; text is passed on as written when its unit is the metric's.
-fn converted(metric: &str, unit: Option<&str>, base: f64, member: &Member<'_>) -> Result<RawValue, Wrong> {
+fn converted(
+    metric: &str,
+    unit: Option<&str>,
+    base: f64,
+    member: &Member<'_>,
+    arrival: &Arrival,
+) -> Result<RawValue, Wrong> {
     let Some(id) = Catalogue::builtin().id(metric) else {
         // The draft refuses the metric by its name.
         return Ok(RawValue::Missing);
@@ -271,7 +282,7 @@ fn converted(metric: &str, unit: Option<&str>, base: f64, member: &Member<'_>) -
     if !fits {
         return Err(unfit(&format!("{} of {metric}", member.key), &member.value.kind, "another type"));
     }
-    match value(metric, &member.value.kind)? {
+    match value(metric, &member.value.kind, arrival.decimal)? {
         RawValue::Number(number) if member.key == "v" => {
             let number = conversion.apply(number + base);
             if number.is_finite() {

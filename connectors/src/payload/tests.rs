@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::tz::{TimeZone, offset};
 use proptest::prelude::*;
-use schemas::{Facility, FacilityKind, RawValue, Reason, RegistryEntry};
+use schemas::{Facility, FacilityKind, RawValue, Reason, RegistryEntry, number::Decimal};
 
 use super::{
     Arrival, Batch, MAX_RAW, MAX_REFUSED, events, native,
@@ -20,6 +20,7 @@ fn arrival() -> Arrival {
         at: NOW,
         origin: "http:198.51.100.7".to_owned(),
         zone: TimeZone::fixed(offset(8)),
+        decimal: None,
         accept_received_at: false,
         facility: None,
         device: None,
@@ -92,12 +93,82 @@ fn native_records_are_read(#[case] fields: &str, #[case] want: &str) {
 }
 
 #[rstest::rstest]
+#[case(Decimal::Point, "1,001", Ok(RawValue::Number(1001.0)))]
+#[case(Decimal::Comma, "1,001", Ok(RawValue::Number(1.001)))]
+#[case(Decimal::Comma, "1.001,5", Ok(RawValue::Number(1001.5)))]
+#[case(Decimal::Comma, "1.001", Ok(RawValue::Number(1001.0)))]
+#[case(Decimal::Comma, "45,2", Ok(RawValue::Text("45,2".into())))]
+#[case(Decimal::Comma, "45.2", Err((Reason::NotANumber, "heat_total is the text '45.2', expected a number with the decimal sign ',' as configured".to_owned())))]
+fn the_decimal_sign_of_the_profile_decides(
+    #[case] decimal: Decimal,
+    #[case] text: &str,
+    #[case] want: Result<RawValue, (Reason, String)>,
+) {
+    let arrival = Arrival { decimal: Some(decimal), facility: Some("A".into()), ..arrival() };
+    let bytes = |text: String| Bytes::from(text);
+    let fields = "time = '/t'\nfields.'/e' = { metric = 'heat_total' }";
+    let mapping = Mapping::new(pointers(fields), true).unwrap();
+    let native = bytes(format!(r#"{{"observed_at":{NOW},"readings":{{"heat_total":"{text}"}}}}"#));
+    let batches = [
+        native::parse(&native, &arrival),
+        native::parse_lines(&native, &arrival),
+        senml::parse(&bytes(format!(r#"[{{"n":"heat_total","vs":"{text}"}}]"#)), &arrival),
+        thingsboard::parse(&bytes(format!(r#"{{"A":[{{"heat_total":"{text}"}}]}}"#)), &arrival, "/"),
+        mapping.parse(&bytes(format!(r#"{{"t":{NOW},"e":"{text}"}}"#)), &arrival),
+    ];
+    for batch in batches {
+        let found = batch.reports().next().map(|report| report.readings[0].value.clone());
+        match &want {
+            Ok(value) => assert_eq!(found.as_ref(), Some(value), "{batch:?}"),
+            Err((reason, detail)) => {
+                assert_eq!((found, batch.refused[0].reason), (None, *reason));
+                assert!(batch.refused[0].detail.ends_with(detail), "{}", batch.refused[0].detail);
+            }
+        }
+    }
+}
+
+#[rstest::rstest]
+#[case(r#""2026-10-25 02:30:00""#, "occurs twice in Europe/Belgrade: send it with its offset")]
+#[case("20261025023000", "occurs twice in Europe/Belgrade")]
+#[case(r#""2026-03-29 02:30:00""#, "does not occur in Europe/Belgrade")]
+fn a_local_time_that_is_not_one_moment_is_refused(#[case] time: &str, #[case] detail: &str) {
+    let zone = TimeZone::get("Europe/Belgrade").unwrap();
+    let arrival = Arrival { zone, at: 1_800_000_000_000, ..arrival() };
+    let fields = "facility = '/facility'\ntime = '/observed_at'\nfields.'/v' = { metric = 'room_temp' }";
+    let pattern = if time.contains(' ') { "%Y-%m-%d %H:%M:%S" } else { "%Y%m%d%H%M%S" };
+    let payload =
+        Bytes::from(format!(r#"{{"facility":"A","observed_at":{time},"readings":{{"room_temp":1}},"v":1}}"#));
+    let batches = [
+        native::parse(&payload, &arrival),
+        thingsboard::parse(
+            &Bytes::from(format!(r#"{{"A":[{{"ts":{time},"values":{{}}}}]}}"#)),
+            &arrival,
+            "/",
+        ),
+        Mapping::new(pointers(fields), false).unwrap().parse(&payload, &arrival),
+        Mapping::new(pointers(&format!("time_format = '{pattern}'\n{fields}")), false)
+            .unwrap()
+            .parse(&payload, &arrival),
+    ];
+    for batch in batches {
+        assert_eq!(reasons(&batch), [(0, None, Reason::BadTime)]);
+        assert!(batch.refused[0].detail.contains(detail), "{}", batch.refused[0].detail);
+    }
+}
+
+#[rstest::rstest]
 #[case(r#""2024-01-15T16:00:01+08:00""#, 1_000)]
 #[case(r#""2024-01-15 16:00:01""#, 1_000)]
 #[case(r#""２０２４-01-15T08:00:01Z""#, 1_000)]
 #[case("1705305601000", 1_000)]
 #[case("1705305601000.5", 1_000)]
 #[case(r#""1705305601000""#, 1_000)]
+#[case(r#""20240115160001""#, 1_000)]
+#[case("20240115160001", 1_000)]
+#[case("20240115160001.0", 1_000)]
+#[case(r#""20240115160001250""#, 1_250)]
+#[case("20240115160001250", 1_250)]
 fn times_are_read(#[case] time: &str, #[case] after: i64) {
     let batch = native(&format!(r#"{{"facility":"A","observed_at":{time},"readings":{{"room_temp":1}}}}"#));
     assert_eq!(shown(&batch), [format!("A@{after} room_temp=1")]);
@@ -130,6 +201,8 @@ fn times_are_read(#[case] time: &str, #[case] after: i64) {
 #[case::line_break("{\"room_temp\":\"2\n1\"}", Reason::Malformed, "control character")]
 #[case::surrogate_in_a_metric(r#"{"room_temp\ud83d":1}"#, Reason::UnknownMetric, "room_temp\u{fffd}")]
 #[case::nan_text(r#"{"room_temp":"NaN"}"#, Reason::NotFinite, "NaN")]
+#[case::thousands_or_decimals(r#"{"room_temp":"1,001"}"#, Reason::AmbiguousNumber, "1001 or 1.001")]
+#[case::thousands(r#"{"room_temp":"1,000.2"}"#, Reason::NotANumber, "the setting decimal")]
 #[case::text(r#"{"room_temp":"warm"}"#, Reason::NotANumber, "the text 'warm'")]
 #[case::unit_in_text(r#"{"room_temp":"21℃"}"#, Reason::NotANumber, "21℃")]
 #[case::boolean(r#"{"room_temp":true}"#, Reason::WrongType, "a boolean")]
@@ -215,6 +288,26 @@ fn a_sender_of_nothing_usable_is_in_contact(
     r#"{"facility":"A","observed_at":"noon","readings":{"room_temp":1}}"#,
     Reason::BadTime,
     "'noon'"
+)]
+#[case::compact_time_that_is_none(
+    r#"{"facility":"A","observed_at":"20241315160000","readings":{"room_temp":1}}"#,
+    Reason::BadTime,
+    "'20241315160000', expected RFC 3339, yyyyMMddHHmmss"
+)]
+#[case::compact_number_that_is_no_time(
+    r#"{"facility":"A","observed_at":20240115246000,"readings":{"room_temp":1}}"#,
+    Reason::BadTime,
+    "'20240115246000', expected RFC 3339, yyyyMMddHHmmss"
+)]
+#[case::compact_time_without_seconds(
+    r#"{"facility":"A","observed_at":202401151600,"readings":{"room_temp":1}}"#,
+    Reason::TimeBefore2000,
+    "yyyyMMddHHmmss is expected"
+)]
+#[case::microseconds(
+    r#"{"facility":"A","observed_at":1705305600000000,"readings":{"room_temp":1}}"#,
+    Reason::TimeInFuture,
+    "looks like microseconds"
 )]
 #[case::overflowing_time(
     r#"{"facility":"A","observed_at":99999999999999999999,"readings":{"room_temp":1}}"#,
@@ -528,6 +621,16 @@ fn senml_is_read(#[case] payload: &str, #[case] want: &[&str]) {
 #[case::data(r#"{"n":"A:room_temp","vd":"aGk"}"#, Reason::WrongType, "vd of room_temp is text")]
 #[case::text_in_v(r#"{"n":"A:room_temp","v":"1"}"#, Reason::WrongType, "v of room_temp is text")]
 #[case::infinite(r#"{"n":"A:room_temp","v":1e999}"#, Reason::NotFinite, "1e999")]
+#[case::milliseconds(
+    r#"{"n":"A:room_temp","v":1,"t":1705305600000}"#,
+    Reason::BadTime,
+    "expected seconds since 1970"
+)]
+#[case::compact_time(
+    r#"{"n":"A:room_temp","v":1,"t":20240115160000}"#,
+    Reason::BadTime,
+    "expected seconds since 1970"
+)]
 #[case::future(r#"{"n":"A:room_temp","v":1,"t":7200}"#, Reason::TimeInFuture, "10:00:00")]
 fn senml_refuses_only_what_is_wrong(#[case] bad: &str, #[case] reason: Reason, #[case] detail: &str) {
     let batch = senml(&format!(r#"[{{"n":"B:voltage","v":220}},{bad}]"#));

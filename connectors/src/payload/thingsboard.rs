@@ -129,7 +129,7 @@ fn record(
     match read() {
         Ok((mut draft, values)) => {
             for member in values {
-                let found = value(&member.key, &member.value.kind);
+                let found = value(&member.key, &member.value.kind, arrival.decimal);
                 draft.reading(batch, &member.key, found, || source.bytes(&member.span));
             }
             draft.finish(batch, arrival);

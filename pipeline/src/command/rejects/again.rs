@@ -104,6 +104,7 @@ impl Reader {
             at: reject.at,
             origin: origin.to_owned(),
             zone: zone.clone(),
+            decimal: None,
             // The dataflow's rejects carry the time at which they came.
             accept_received_at: reject.stage == Stage::Dataflow,
             facility: None,
