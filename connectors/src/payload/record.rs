@@ -241,16 +241,18 @@ pub fn object_of(
     Ok((facility, one("device", device, &arrival.device)?))
 }
 
-/// A number that is written as text. It goes on as written where the dataflow reads the same in it.
+/// A number that is written as text. It goes on as written for the dataflow to read and mark; with a decimal sign that is
+/// agreed on it is a number already.
 ///
 /// # Errors
 /// [`Reason::NotANumber`], [`Reason::AmbiguousNumber`], [`Reason::NotFinite`].
 pub fn written(what: &str, text: &str, decimal: Option<Decimal>) -> Result<RawValue, Wrong> {
-    let plain = number::parse(text).map(|read| read.value);
-    let read = decimal.map_or(plain, |decimal| number::parse_as(text, decimal));
+    let read = match decimal {
+        Some(decimal) => number::parse_as(text, decimal).map(RawValue::Number),
+        None => number::parse(text).map(|_| RawValue::Text(text.to_owned())),
+    };
     match read {
-        Ok(value) if plain == Ok(value) => Ok(RawValue::Text(text.to_owned())),
-        Ok(value) => Ok(RawValue::Number(value)),
+        Ok(value) => Ok(value),
         Err(Reason::NotFinite) => Err((Reason::NotFinite, format!("{what} is {text}"))),
         Err(reason) => Err((reason, format!("{what} is the text '{text}', {}", expected(text, decimal)))),
     }

@@ -97,7 +97,7 @@ fn native_records_are_read(#[case] fields: &str, #[case] want: &str) {
 #[case(Decimal::Comma, "1,001", Ok(RawValue::Number(1.001)))]
 #[case(Decimal::Comma, "1.001,5", Ok(RawValue::Number(1001.5)))]
 #[case(Decimal::Comma, "1.001", Ok(RawValue::Number(1001.0)))]
-#[case(Decimal::Comma, "45,2", Ok(RawValue::Text("45,2".into())))]
+#[case(Decimal::Comma, "45,2", Ok(RawValue::Number(45.2)))]
 #[case(Decimal::Comma, "45.2", Err((Reason::NotANumber, "heat_total is the text '45.2', expected a number with the decimal sign ',' as configured".to_owned())))]
 fn the_decimal_sign_of_the_profile_decides(
     #[case] decimal: Decimal,

@@ -24,7 +24,7 @@ pub struct Replayed {
     pub readings: u64,
     /// Of these, reported as not measured.
     pub missing: u64,
-    /// Rows that could not be read and went to the rejects.
+    /// Rows and single readings that could not be read and went to the rejects.
     pub rejects: u64,
 }
 
@@ -55,7 +55,7 @@ pub async fn run(
     while let Some(items) = receiver.recv().await {
         let mut batch = Vec::with_capacity(items.len());
         for item in items {
-            sum.rows += 1;
+            sum.rows += u64::from(item.as_ref().err().is_none_or(|reject| reject.metric.is_none()));
             match item {
                 Ok(report) => {
                     last = report.received_at;

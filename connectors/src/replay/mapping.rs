@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use jiff::tz::TimeZone;
-use schemas::{Catalogue, Code};
+use schemas::{Catalogue, Code, number::Decimal};
 use serde::Deserialize;
 
 use crate::Error;
@@ -15,6 +15,10 @@ pub struct Mapping {
     /// What separates the columns.
     #[serde(default = "comma")]
     pub delimiter: char,
+    /// `.` or `,`: the decimal sign of the numbers, thousands being set apart by the other. Without it `45,2` is read and
+    /// `1,001` is refused, since it may be either.
+    #[serde(default)]
+    pub decimal: Option<Decimal>,
     /// Cells that mean "not measured".
     #[serde(default = "empty")]
     pub missing: Vec<String>,
@@ -38,14 +42,46 @@ pub struct Mapping {
 pub struct TimeColumn {
     /// Name of the column.
     pub column: String,
-    /// How it is written, in strptime's form; without it RFC 3339, or civil time.
+    /// How it is written, in strptime's form (`%s` for seconds since 1970); without it and `unit` RFC 3339, civil time, or
+    /// the compact civil time of HJ 212 (`yyyyMMddHHmmss`), for which `zone` must be given.
     #[serde(default)]
     pub format: Option<String>,
-    /// IANA name of the zone of times without offset. In the hour that occurs twice in autumn a row is taken as the
-    /// first, unless that is not after the row before it in its file: then as the second. A time in the hour that does
-    /// not occur in spring counts by the offset before the change.
-    #[serde(default = "utc")]
-    pub zone: String,
+    /// The unit of times that are written as a number since 1970, in place of `format`.
+    #[serde(default)]
+    pub unit: Option<EpochUnit>,
+    /// IANA name of the zone of times without offset, UTC when it is not given. A time that does not occur, in the hour
+    /// that spring leaves out, is refused. In the hour that autumn repeats, the times of an object tell the first from the
+    /// second by the one place in the file where they go back; where they do not, `repeated_hour` says which it is, and
+    /// without it they are refused.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Name of a column with the offset from UTC, such as `+02:00`, `+0200`, `2` or `Z`; the zone counts where it is empty.
+    #[serde(default)]
+    pub offset_column: Option<String>,
+    /// Which one it is when an object has the hour that autumn repeats only once.
+    #[serde(default)]
+    pub repeated_hour: Option<Occurrence>,
+}
+
+/// Unit of a time that is a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum EpochUnit {
+    /// Seconds.
+    #[serde(rename = "s")]
+    Seconds,
+    /// Milliseconds.
+    #[serde(rename = "ms")]
+    Milliseconds,
+}
+
+/// One of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Occurrence {
+    /// The earlier.
+    First,
+    /// The later.
+    Second,
 }
 
 /// Where a code comes from: exactly one of `constant`, `column` and `file`.
@@ -97,9 +133,6 @@ fn second() -> f64 {
 fn one() -> f64 {
     1.0
 }
-fn utc() -> String {
-    "UTC".to_owned()
-}
 
 impl Mapping {
     /// Reads a mapping file and checks it.
@@ -132,6 +165,10 @@ impl Mapping {
             return Err(wrong(name, "delay", "must be seconds of at least 0"));
         }
         self.zone(name)?;
+        if self.time.unit.is_some() && (self.time.format.is_some() || self.time.offset_column.is_some()) {
+            let detail = "a number since 1970 has no format and no offset: give unit alone";
+            return Err(wrong(name, "time.unit", detail));
+        }
         self.facility.check(name, "facility")?;
         self.device.as_ref().map_or(Ok(()), |device| device.check(name, "device"))?;
         if self.columns.is_empty() {
@@ -159,7 +196,8 @@ impl Mapping {
     }
 
     pub(super) fn zone(&self, name: &str) -> Result<TimeZone, Error> {
-        TimeZone::get(&self.time.zone).map_err(|error| wrong(name, "time.zone", &error.to_string()))
+        let zone = self.time.zone.as_deref().unwrap_or("UTC");
+        TimeZone::get(zone).map_err(|error| wrong(name, "time.zone", &error.to_string()))
     }
 }
 
@@ -208,6 +246,11 @@ mod tests {
     #[case("constant = \"A\"", "constant = \"A\"\ncolumn = \"f\"", Some("exactly one of constant"))]
     #[case("heat_power", "heat_powr", Some("columns[0].metric: heat_powr is not in"))]
     #[case("[time]", "delay = -1\n[time]", Some("m.toml: delay"))]
+    #[case("[time]", "decimal = \";\"\n[time]", Some("unknown variant"))]
+    #[case("[time]", "[time]\nunit = \"h\"", Some("unknown variant"))]
+    #[case("[time]", "[time]\nunit = \"s\"\nformat = \"%s\"", Some("m.toml: time.unit"))]
+    #[case("[time]", "[time]\nrepeated_hour = \"third\"", Some("unknown variant"))]
+    #[case("[time]", "decimal = \",\"\n[time]\nunit = \"ms\"", None)]
     fn mappings_are_checked(#[case] from: &str, #[case] to: &str, #[case] want: Option<&str>) {
         let read = Mapping::parse("m.toml", &GOOD.replacen(from, to, usize::from(!from.is_empty())));
         match want {

@@ -2,7 +2,7 @@
 //!
 //! Enters: CSV, plain or gzip, and a mapping. Leaves: for every row a report, or a reject with file and line.
 //! Guarantees: values pass unjudged (sentinels, zeros and impossible values included): a cell becomes a number, "not
-//! measured", or the text that it is.
+//! measured", or the text that it is. A number that may be read in two ways is refused, the row's other readings are not.
 
 use std::{
     io::{BufReader, Read},
@@ -10,14 +10,19 @@ use std::{
 };
 
 use flate2::read::MultiGzDecoder;
-use jiff::{Timestamp, civil::DateTime, fmt::strtime, tz::TimeZone};
 use schemas::{
-    Code, Millis, RawReading, RawValue, Reason, Reject, Report, Stage, number,
-    time::{self, SECOND},
+    Code, Millis, RawReading, RawValue, Reason, Reject, Report, Stage,
+    number::{self, Decimal},
+    time::SECOND,
 };
+use smallvec::SmallVec;
 
-use super::mapping::{Mapping, MetricColumn, Naming, wrong};
-use crate::Error;
+use super::{
+    mapping::{Mapping, MetricColumn, Naming, wrong},
+    repeated_hour::RepeatedHour,
+    row_time::{Clock, RowTime},
+};
+use crate::{Error, payload::record::written};
 
 /// A row that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub struct RowReject {
     pub file: String,
     /// Its line, from 1; 0 when the file itself breaks off.
     pub line: u64,
+    /// The metric when only this reading of the row is meant.
+    pub metric: Option<String>,
     /// Why.
     pub reason: Reason,
     /// What is wrong and what was expected.
@@ -40,9 +47,10 @@ impl RowReject {
     /// The record for `heating.rejects`.
     #[must_use]
     pub fn into_reject(self, at: Millis) -> Reject {
+        let place = format!("replay:{}:{}", self.file, self.line);
         Reject {
             at,
-            origin: format!("replay:{}:{}", self.file, self.line),
+            origin: self.metric.map_or(place.clone(), |metric| format!("{place}#{metric}")),
             reason: self.reason,
             detail: self.detail,
             raw: self.raw,
@@ -52,22 +60,24 @@ impl RowReject {
     }
 }
 
+/// A row's report, or a reject of the row or of one of its readings.
+pub(super) type Row = Result<Report, RowReject>;
+
 /// The rows of one file, in their order.
 pub struct Rows {
     file: String,
     reader: csv::Reader<Box<dyn Read + Send>>,
     record: csv::ByteRecord,
     mapping: Mapping,
-    zone: TimeZone,
+    clock: Clock,
+    repeated_hour: RepeatedHour,
     origin: Code,
     columns: usize,
-    time: usize,
     facility: Place,
     device: Option<Place>,
     metrics: Vec<(usize, MetricColumn)>,
     delay: Millis,
-    previous: Option<Millis>,
-    broken: bool,
+    ended: bool,
 }
 
 /// Where a code is found.
@@ -136,45 +146,78 @@ impl Rows {
             .iter()
             .map(|c| Ok((find(&c.column)?, c.clone())))
             .collect::<Result<_, Error>>()?;
+        let delay = (mapping.delay * SECOND as f64) as Millis;
         Ok(Rows {
-            time: find(&mapping.time.column)?,
+            clock: Clock::new(mapping, file, find)?,
+            repeated_hour: RepeatedHour::new(mapping.time.repeated_hour, delay),
             facility: place(&mapping.facility)?,
             device: mapping.device.as_ref().map(place).transpose()?,
-            zone: mapping.zone(file)?,
             origin: format!("replay:{name}").into(),
             columns: header.len(),
-            delay: (mapping.delay * SECOND as f64) as Millis,
+            delay,
             metrics,
             file: file.to_owned(),
             reader,
             record: csv::ByteRecord::new(),
             mapping: mapping.clone(),
-            previous: None,
-            broken: false,
+            ended: false,
         })
     }
 
-    fn row(&mut self) -> Result<Report, RowReject> {
+    /// Reads the row that stands in `record`.
+    fn row(&mut self) {
+        let mut refused = Vec::new();
+        match self.report(&mut refused) {
+            Ok((report, RowTime::At(_))) => self.repeated_hour.add(Ok(report)),
+            Ok((report, RowTime::Either(time))) => {
+                let text = String::from_utf8_lossy(&self.record[self.clock.column()]).trim().to_owned();
+                let detail = format!("time '{text}' occurs twice in {}", self.clock.zone_name());
+                let reject = RowReject {
+                    readings: report.readings.len() as u32,
+                    ..self.reject(Reason::BadTime, detail)
+                };
+                self.repeated_hour.hold(report, reject, time);
+            }
+            Err(reject) => return self.repeated_hour.add(Err(reject)),
+        }
+        for reject in refused {
+            self.repeated_hour.add(Err(reject));
+        }
+    }
+
+    /// The report of a row, of the first moment when there are two; readings that cannot be used go to `refused`.
+    fn report(&self, refused: &mut Vec<RowReject>) -> Result<(Report, RowTime), RowReject> {
         if self.record.len() != self.columns {
             let detail = format!("{} columns, the header has {}", self.record.len(), self.columns);
             return Err(self.reject(Reason::Malformed, detail));
         }
-        let observed_at = self.observed_at()?;
+        let time = self.clock.read(&self.record).map_err(|detail| self.reject(Reason::BadTime, detail))?;
         let facility = self.code(&self.facility, &self.mapping.facility)?;
         let device = match (&self.device, &self.mapping.device) {
             (Some(place), Some(naming)) => Some(self.code(place, naming)?),
             _ => None,
         };
-        let readings = self
-            .metrics
-            .iter()
-            .map(|(index, column)| RawReading {
-                metric: column.metric.as_str().into(),
-                value: value(&self.record[*index], column, &self.mapping.missing),
-            })
-            .collect();
-        self.previous = Some(observed_at);
-        Ok(Report {
+        let mut readings = SmallVec::with_capacity(self.metrics.len());
+        for (index, column) in &self.metrics {
+            match value(&self.record[*index], column, &self.mapping) {
+                Ok(value) => readings.push(RawReading { metric: column.metric.as_str().into(), value }),
+                Err((reason, detail)) => {
+                    let metric = Some(column.metric.clone());
+                    refused.push(RowReject { metric, readings: 1, ..self.reject(reason, detail) });
+                }
+            }
+        }
+        if readings.is_empty()
+            && let Some(first) = refused.first()
+        {
+            let details: Vec<&str> = refused.iter().map(|reject| reject.detail.as_str()).collect();
+            return Err(self.reject(first.reason, details.join("; ")));
+        }
+        let observed_at = match time {
+            RowTime::At(at) => at,
+            RowTime::Either(twice) => twice.first,
+        };
+        let report = Report {
             facility,
             device,
             observed_at,
@@ -182,7 +225,8 @@ impl Rows {
             origin: self.origin.clone(),
             sequence: None,
             readings,
-        })
+        };
+        Ok((report, time))
     }
 
     fn code(&self, place: &Place, naming: &Naming) -> Result<Code, RowReject> {
@@ -196,18 +240,6 @@ impl Rows {
         }
     }
 
-    fn observed_at(&self) -> Result<Millis, RowReject> {
-        let text = String::from_utf8_lossy(&self.record[self.time]);
-        let read = match &self.mapping.time.format {
-            Some(format) => written(format, text.trim(), &self.zone, self.previous),
-            None => time::parse(&text, &self.zone),
-        };
-        read.ok_or_else(|| {
-            let form = self.mapping.time.format.as_deref().unwrap_or("RFC 3339 or civil time");
-            self.reject(Reason::BadTime, format!("time {text:?} is not written as {form}"))
-        })
-    }
-
     fn reject(&self, reason: Reason, detail: String) -> RowReject {
         let mut writer = csv::WriterBuilder::new()
             .delimiter(self.mapping.delimiter as u8)
@@ -218,6 +250,7 @@ impl Rows {
         RowReject {
             file: self.file.clone(),
             line: self.record.position().map_or(0, csv::Position::line),
+            metric: None,
             reason,
             detail,
             raw: raw.unwrap_or_default(),
@@ -226,63 +259,79 @@ impl Rows {
     }
 }
 
+impl Rows {
+    fn end(&mut self) {
+        self.ended = true;
+        self.repeated_hour.finish();
+    }
+}
+
 impl Iterator for Rows {
     type Item = Result<Report, RowReject>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.broken {
-            return None;
-        }
-        match self.reader.read_byte_record(&mut self.record) {
-            Ok(true) => Some(self.row()),
-            Ok(false) => None,
-            Err(error) => {
-                self.broken = true;
-                Some(Err(RowReject {
-                    file: self.file.clone(),
-                    line: 0,
-                    reason: Reason::Malformed,
-                    detail: format!(
-                        "the file breaks off after line {}: {error}",
-                        self.reader.position().line()
-                    ),
-                    raw: Vec::new(),
-                    readings: 0,
-                }))
+        loop {
+            if let Some(row) = self.repeated_hour.next() {
+                return Some(row);
+            }
+            if self.ended {
+                return None;
+            }
+            match self.reader.read_byte_record(&mut self.record) {
+                Ok(true) => self.row(),
+                Ok(false) => self.end(),
+                Err(error) => {
+                    self.end();
+                    let detail =
+                        format!("the file breaks off after line {}: {error}", self.reader.position().line());
+                    self.repeated_hour.add(Err(RowReject {
+                        file: self.file.clone(),
+                        line: 0,
+                        metric: None,
+                        reason: Reason::Malformed,
+                        detail,
+                        raw: Vec::new(),
+                        readings: 0,
+                    }));
+                }
             }
         }
     }
 }
 
-/// Reads a time in a strptime form; see [`super::mapping::TimeColumn::zone`] for hours that occur twice or never.
-fn written(format: &str, text: &str, zone: &TimeZone, previous: Option<Millis>) -> Option<Millis> {
-    let parts = strtime::parse(format, text).ok()?;
-    if parts.offset().is_some() {
-        return parts.to_timestamp().ok().map(Timestamp::as_millisecond);
-    }
-    let civil: DateTime = parts.to_datetime().ok()?;
-    let ambiguous = zone.to_ambiguous_timestamp(civil);
-    let first = ambiguous.compatible().ok()?.as_millisecond();
-    let repeated = matches!(ambiguous.offset(), jiff::tz::AmbiguousOffset::Fold { .. });
-    if repeated && previous.is_some_and(|previous| first <= previous) {
-        return ambiguous.later().ok().map(Timestamp::as_millisecond);
-    }
-    Some(first)
-}
-
-/// A cell as a value. Without factor and offset, text that is no plain number goes on as it is; with them, a number
-/// in any of the forms that [`number::parse`] understands is converted, and other text goes on as it is.
-fn value(cell: &[u8], column: &MetricColumn, missing: &[String]) -> RawValue {
+/// A cell as a value. Without factor, offset and decimal sign, text that is no plain number goes on as it is; with them, a
+/// number in any of the forms that [`number::parse`] or [`number::parse_as`] understands is converted.
+///
+/// # Errors
+/// [`Reason::AmbiguousNumber`], or [`Reason::NotANumber`] for a number with another decimal sign, with what decides it.
+fn value(cell: &[u8], column: &MetricColumn, mapping: &Mapping) -> Result<RawValue, (Reason, String)> {
     let text = String::from_utf8_lossy(cell);
-    if missing.iter().any(|marker| *marker == text.trim()) {
-        return RawValue::Missing;
+    if mapping.missing.iter().any(|marker| *marker == text.trim()) {
+        return Ok(RawValue::Missing);
     }
     let converted = column.factor != 1.0 || column.offset != 0.0;
-    match number::parse(&text) {
-        Ok(read) if converted => RawValue::Number(exact(read.value * column.factor + column.offset)),
-        Ok(read) if read.normal => RawValue::Number(read.value),
-        _ => RawValue::Text(text.into_owned()),
+    let convert = |value: f64| if converted { exact(value * column.factor + column.offset) } else { value };
+    let plain = number::parse(&text);
+    match (plain, mapping.decimal) {
+        (Ok(read), None) if converted || read.normal => Ok(RawValue::Number(convert(read.value))),
+        (Err(Reason::NotANumber), None) if !is_number_of_some_form(&text) => {
+            Ok(RawValue::Text(text.into_owned()))
+        }
+        (Ok(_) | Err(Reason::NotFinite), None) => Ok(RawValue::Text(text.into_owned())),
+        (plain, decimal) => match written(&format!("column {}", column.column), &text, decimal) {
+            Ok(RawValue::Number(value)) => Ok(RawValue::Number(convert(value))),
+            // What is no number in any form is left for the dataflow to refuse.
+            Err(_) if plain.is_err() && !is_number_of_some_form(&text) => {
+                Ok(RawValue::Text(text.into_owned()))
+            }
+            other => other,
+        },
     }
+}
+
+/// Whether text is a number once it is known what its decimal sign is.
+fn is_number_of_some_form(text: &str) -> bool {
+    [Decimal::Point, Decimal::Comma].iter().any(|decimal| number::parse_as(text, *decimal).is_ok())
 }
 
 /// Takes off the noise that a conversion leaves in the last binary digits.
