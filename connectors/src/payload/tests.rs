@@ -901,6 +901,73 @@ fn anything() -> impl Strategy<Value = String> {
     })
 }
 
+/// Something that is wrong with one record and does not hide where it ends.
+fn broken_record() -> impl Strategy<Value = Vec<u8>> {
+    let value = prop_oneof![
+        "[a-zA-Z+.#0-9()-]{1,8}",
+        r#""(\\u[dD][89a-fA-F][0-9a-f]{2}|\\[xyz]|[a-z]){1,3}""#,
+        Just("\"\u{1}\t\"".to_owned()),
+        Just("{\"a\" 1}".to_owned()),
+        Just("[1 2]".to_owned()),
+        Just("1,".to_owned()),
+    ];
+    let key = proptest::sample::select(vec![
+        "readings",
+        "values",
+        "facility",
+        "observed_at",
+        "ts",
+        "v",
+        "n",
+        "bt",
+        "x",
+    ]);
+    prop_oneof![
+        (key.clone(), value.clone()).prop_map(|(key, value)| format!("{{\"{key}\":{value}}}").into_bytes()),
+        (key, value.clone())
+            .prop_map(
+                |(key, value)| format!("{{\"facility\":\"B\",\"{key}\":{{\"y\":{value}}}}}").into_bytes()
+            ),
+        value.prop_map(|value| format!("{{{value}}}").into_bytes()),
+        // Bytes in another encoding, whose second byte is no bracket, quote or backslash.
+        proptest::collection::vec((0x81_u8..=0xfe, 0x40_u8..=0x5a), 1..6).prop_map(|pairs| {
+            let bytes: Vec<u8> = pairs.into_iter().flat_map(|(a, b)| [a, b]).collect();
+            [&b"{\"facility\":\""[..], &bytes, b"\"}"].concat()
+        }),
+    ]
+}
+
+/// Good records of one form around a broken one, and how the form is read.
+fn around(form: usize, place: usize, broken: &[u8]) -> Batch {
+    let good = |number: usize| {
+        let at = NOW - number as i64;
+        match form {
+            0 | 1 | 4 => format!(
+                r#"{{"facility":"A","observed_at":{at},"readings":{{"room_temp":{number}}},"v":{number}}}"#
+            ),
+            2 => format!(
+                r#"{{"bn":"A:","bt":{},"bu":"Cel","bv":0,"n":"room_temp","v":{number}}}"#,
+                at as f64 / 1e3
+            ),
+            _ => format!(r#"{{"ts":{at},"values":{{"room_temp":{number}}}}}"#),
+        }
+    };
+    let mut records: Vec<Vec<u8>> = (0..5).map(|number| good(number).into_bytes()).collect();
+    records.insert(place, broken.to_vec());
+    let body = |between: &[u8]| records.join(between);
+    let array = |start: &[u8], end: &[u8]| Bytes::from([start, &body(b","), end].concat());
+    let pointers = "records = '/data'\nfacility = '/facility'\ntime = '/observed_at'\nfields.'/v' = { metric = 'room_temp' }";
+    match form {
+        0 => native::parse(&array(b"[", b"]"), &arrival()),
+        1 => native::parse_lines(&Bytes::from(body(b"\n")), &arrival()),
+        2 => senml::parse(&array(b"[", b"]"), &arrival()),
+        3 => thingsboard::parse(&array(b"{\"A\":[", b"]}"), &arrival(), "/"),
+        _ => Mapping::new(self::pointers(pointers), false)
+            .unwrap()
+            .parse(&array(b"{\"data\":[", b"]}"), &arrival()),
+    }
+}
+
 /// Readings in refusals.
 fn refused(batch: &Batch) -> usize {
     batch.refused.iter().map(|refusal| refusal.readings as usize).sum()
@@ -923,6 +990,17 @@ proptest! {
             // A record that sets only SenML base fields holds nothing; every other payload has an answer.
             prop_assert!(!batch.accepted.is_empty() || !batch.refused.is_empty(), "form {form} of {text}");
         }
+    }
+
+    #[test]
+    fn one_broken_record_leaves_the_others(form in 0_usize..5, place in 0_usize..=5, broken in broken_record()) {
+        let batch = around(form, place, &broken);
+        let good: Vec<_> = batch.reports().filter(|report| report.facility == "A" && report.observed_at <= NOW
+            && report.observed_at > NOW - 5).map(|report| NOW - report.observed_at).collect();
+        let text = String::from_utf8_lossy(&broken);
+        prop_assert_eq!(good, [0, 1, 2, 3, 4], "form {} at {}: {}: {:?}", form, place, text, batch.refused);
+        let named = batch.refused.iter().all(|refusal| refusal.index == place);
+        prop_assert!(named, "{}: {:?}", text, batch.refused);
     }
 
     #[test]
