@@ -8,9 +8,10 @@ use schemas::{Event, Reason, time};
 use super::{
     Arrival, Batch,
     batch::Accepted,
+    instant::instant,
     json::{Kind, Node},
     native::{each_element, each_line, field, object, required},
-    record::{Source, Wrong, code, instant, unfit},
+    record::{Source, Wrong, code, unfit},
 };
 use crate::Outgoing;
 

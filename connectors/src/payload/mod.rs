@@ -5,6 +5,7 @@
 //! that names its reason and carries its bytes; one bad reading costs only itself, one bad record only itself; values
 //! are passed on as they were written, not interpreted.
 
+pub mod instant;
 pub mod json;
 pub mod native;
 pub mod pointer;
@@ -12,6 +13,7 @@ pub mod record;
 pub mod senml;
 pub mod thingsboard;
 pub mod units;
+pub mod value;
 
 mod batch;
 mod event;

@@ -11,9 +11,11 @@ use smallvec::SmallVec;
 
 use super::{
     Arrival, Batch, MAX_READINGS, MAX_RECORD, MAX_RECORDS,
+    instant::instant,
     json::{self, Kind, Member, Node},
     readable::{Readable, text},
-    record::{Draft, Source, Wrong, code, instant, object_of, sequence, unfit, value},
+    record::{Draft, Source, Wrong, code, object_of, sequence, unfit},
+    value::value,
 };
 
 /// Reads an object or an array of objects. A syntax error anywhere makes the whole payload unreadable.

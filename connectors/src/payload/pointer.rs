@@ -11,10 +11,12 @@ use serde::Deserialize;
 
 use super::{
     Arrival, Batch, MAX_RECORDS,
+    instant::{instant, is_compact, moment},
     json::{self, Kind, Node},
     readable::Readable,
-    record::{Draft, Source, Wrong, code, instant, is_compact, moment, object_of, sequence, unfit, value},
+    record::{Draft, Source, Wrong, code, object_of, sequence, unfit},
     units::{Conversion, conversion},
+    value::value,
 };
 use crate::Error;
 

@@ -3,16 +3,12 @@
 //! Enters: the fields of a record as they were found. Leaves: a report, and a refusal per reading that cannot be used.
 
 use bytes::Bytes;
-use jiff::{civil::DateTime, tz::TimeZone};
-use schemas::{
-    Catalogue, Code, MetricId, MetricKind, Millis, RawReading, RawValue, Reason, Report,
-    number::{self, Decimal},
-    time::{self, Moments, Written},
-};
+use schemas::{Catalogue, Code, MetricId, Millis, RawReading, RawValue, Reason, Report, time};
 
 use super::{
     Arrival, Batch, MAX_READINGS, MAX_RECORD, MAX_TEXT,
     batch::Accepted,
+    instant::implausible,
     json::{Kind, MAX_DEPTH, Node},
 };
 use crate::Outgoing;
@@ -189,23 +185,6 @@ impl Draft {
     }
 }
 
-/// A reading's value from JSON. Text that is a number, perhaps in full-width digits, is passed on as text.
-///
-/// # Errors
-/// [`Reason::NotANumber`], [`Reason::NotFinite`], [`Reason::WrongType`], [`Reason::TooDeep`].
-pub fn value(metric: &str, kind: &Kind<'_>, decimal: Option<Decimal>) -> Result<RawValue, Wrong> {
-    match kind {
-        Kind::Null => Ok(RawValue::Missing),
-        Kind::Number(text) => finite(metric, text).map(RawValue::Number),
-        Kind::Bool(set) if is_state(metric) => Ok(RawValue::Number(f64::from(u8::from(*set)))),
-        Kind::Text(text) if text.len() > MAX_TEXT => {
-            Err((Reason::NotANumber, format!("{metric} is text of {} bytes, expected a number", text.len())))
-        }
-        Kind::Text(text) => written(metric, text, decimal),
-        other => Err(unfit(metric, other, "a number")),
-    }
-}
-
 /// Why a value that is not of the expected kind cannot be used.
 pub fn unfit(what: &str, kind: &Kind<'_>, expected: &str) -> Wrong {
     match kind {
@@ -241,53 +220,6 @@ pub fn object_of(
     Ok((facility, one("device", device, &arrival.device)?))
 }
 
-/// A number that is written as text. It goes on as written for the dataflow to read and mark; with a decimal sign that is
-/// agreed on it is a number already.
-///
-/// # Errors
-/// [`Reason::NotANumber`], [`Reason::AmbiguousNumber`], [`Reason::NotFinite`].
-pub fn written(what: &str, text: &str, decimal: Option<Decimal>) -> Result<RawValue, Wrong> {
-    let read = match decimal {
-        Some(decimal) => number::parse_as(text, decimal).map(RawValue::Number),
-        None => number::parse(text).map(|_| RawValue::Text(text.to_owned())),
-    };
-    match read {
-        Ok(value) => Ok(value),
-        Err(Reason::NotFinite) => Err((Reason::NotFinite, format!("{what} is {text}"))),
-        Err(reason) => Err((reason, format!("{what} is the text '{text}', {}", expected(text, decimal)))),
-    }
-}
-
-/// What was expected of text that is no number in the form that is known or without one.
-fn expected(text: &str, decimal: Option<Decimal>) -> String {
-    let (point, comma) = (number::parse_as(text, Decimal::Point), number::parse_as(text, Decimal::Comma));
-    match (decimal, point, comma) {
-        (None, Ok(point), Ok(comma)) => format!(
-            "which is {point} or {comma}: send a number, or let the setting decimal of the profile or mapping say which"
-        ),
-        (None, Ok(_), Err(_)) => "expected a number; the setting decimal = \".\" reads it".to_owned(),
-        (None, Err(_), Ok(_)) => "expected a number; the setting decimal = \",\" reads it".to_owned(),
-        (None, Err(_), Err(_)) => "expected a number".to_owned(),
-        (Some(Decimal::Point), ..) => "expected a number with the decimal sign '.' as configured".to_owned(),
-        (Some(Decimal::Comma), ..) => "expected a number with the decimal sign ',' as configured".to_owned(),
-    }
-}
-
-/// The finite value of a JSON number; integers beyond 2^53 become the nearest one.
-fn finite(metric: &str, text: &str) -> Result<f64, Wrong> {
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(value),
-        _ => {
-            let shown: String = text.chars().take(40).collect();
-            Err((Reason::NotFinite, format!("{metric} is {shown}, which is no finite number")))
-        }
-    }
-}
-
-fn is_state(metric: &str) -> bool {
-    Catalogue::builtin().id(metric).is_some_and(|id| id.metric().kind == MetricKind::State)
-}
-
 /// A code from JSON: a facility or device.
 ///
 /// # Errors
@@ -314,80 +246,6 @@ pub fn code_text(field: &str, text: &str) -> Result<Code, Wrong> {
     }
 }
 
-/// A time from JSON: RFC 3339, a civil time in the arrival's zone (compact as in HJ 212 also), or milliseconds since 1970
-/// as a number or as digits. 14 and 17 digits are a compact time: as milliseconds they would be centuries ahead.
-///
-/// # Errors
-/// [`Reason::BadTime`], [`Reason::WrongType`].
-pub fn instant(field: &str, node: &Node<'_>, arrival: &Arrival) -> Result<Millis, Wrong> {
-    match &node.kind {
-        Kind::Number(text) => match millis(text).ok_or_else(|| bad_time(field, text))? {
-            compact if is_compact(compact) => local_time(field, &compact.to_string(), arrival),
-            millis => Ok(millis),
-        },
-        Kind::Text(text) => instant_text(field, text, arrival),
-        other => Err(unfit(field, other, "RFC 3339 text or milliseconds since 1970")),
-    }
-}
-
-/// A time from text.
-///
-/// # Errors
-/// [`Reason::BadTime`].
-pub fn instant_text(field: &str, text: &str, arrival: &Arrival) -> Result<Millis, Wrong> {
-    // Compact civil dates such as 20240115 are also digits; milliseconds of this century have 12 or 13.
-    let digits = text.len() >= 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-    match millis(text).filter(|millis| digits && !is_compact(*millis)) {
-        Some(millis) => Ok(millis),
-        None => local_time(field, text, arrival),
-    }
-}
-
-/// Whether a number has the 14 or 17 digits of a compact time.
-pub fn is_compact(number: i64) -> bool {
-    matches!(number.checked_ilog10(), Some(13 | 16))
-}
-
-/// A time that is not written as milliseconds.
-fn local_time(field: &str, text: &str, arrival: &Arrival) -> Result<Millis, Wrong> {
-    match time::read(text).ok_or_else(|| bad_time(field, text))? {
-        Written::Moment(at) => Ok(at),
-        Written::Local(local) => moment(local, &arrival.zone).map_err(|why| {
-            let shown: String = text.chars().take(40).collect();
-            (Reason::BadTime, format!("{field} is '{shown}', which {why}"))
-        }),
-    }
-}
-
-/// When a local time was.
-///
-/// # Errors
-/// Why it cannot be said, and what to send.
-pub fn moment(local: DateTime, zone: &TimeZone) -> Result<Millis, String> {
-    let name = zone.iana_name().unwrap_or("its zone");
-    match time::moments(local, zone) {
-        Some(Moments::One(at)) => Ok(at),
-        Some(Moments::Two(..)) => Err(format!("occurs twice in {name}: send it with its offset")),
-        Some(Moments::Never) => Err(format!("does not occur in {name}: send it with its offset")),
-        None => Err("is out of range".to_owned()),
-    }
-}
-
-fn bad_time(field: &str, text: &str) -> Wrong {
-    let shown: String = text.chars().take(40).collect();
-    let detail =
-        format!("{field} is '{shown}', expected RFC 3339, yyyyMMddHHmmss or milliseconds since 1970");
-    (Reason::BadTime, detail)
-}
-
-/// Whole milliseconds from a JSON number, which some senders write with a fraction or an exponent.
-fn millis(text: &str) -> Option<Millis> {
-    text.parse::<i64>().ok().or_else(|| {
-        let value = text.parse::<f64>().ok()?;
-        (value.abs() < 9.0e15).then_some(value.floor() as i64)
-    })
-}
-
 /// A sequence number from JSON.
 ///
 /// # Errors
@@ -408,29 +266,6 @@ pub fn sequence(node: &Node<'_>) -> Result<Option<i64>, Wrong> {
         Kind::Broken(_) => Err(unfit("sequence", &node.kind, "a whole number")),
         other => Err(wrong(other.name())),
     }
-}
-
-fn implausible(observed_at: Millis, received_at: Millis) -> String {
-    let shown = time::rfc3339(observed_at);
-    if observed_at >= time::EARLIEST {
-        let hint = match observed_at / time::EARLIEST {
-            0..1_000 => "",
-            1_000..1_000_000 => ": it looks like microseconds, milliseconds are expected",
-            _ => ": it looks like nanoseconds, milliseconds are expected",
-        };
-        return format!(
-            "observed_at is {shown}, more than an hour after it arrived at {}{hint}",
-            time::rfc3339(received_at)
-        );
-    }
-    let hint = if (190_001_010_000..210_001_010_000).contains(&observed_at) {
-        ": it looks like yyyyMMddHHmm, yyyyMMddHHmmss is expected"
-    } else if (time::EARLIEST / 1000..time::EARLIEST).contains(&observed_at) {
-        ": it looks like seconds, milliseconds are expected"
-    } else {
-        ""
-    };
-    format!("observed_at is {shown}{hint}")
 }
 
 fn unknown_metric(metric: &str) -> String {

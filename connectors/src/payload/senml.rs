@@ -15,8 +15,9 @@ use super::{
     Arrival, Batch,
     json::{Kind, Member},
     native::{each_element, field, object},
-    record::{Draft, Wrong, code_text, object_of, unfit, value},
+    record::{Draft, Wrong, code_text, object_of, unfit},
     units::{Conversion, conversion},
+    value::value,
 };
 
 /// Times below are relative to now.

@@ -10,10 +10,12 @@ use schemas::{Code, Reason};
 
 use super::{
     Arrival, Batch, MAX_RECORDS,
+    instant::instant,
     json::{self, Kind, Member, Node},
     native::{bounded, field, object, required},
     readable::Readable,
-    record::{Draft, Source, Wrong, code_text, instant, object_of, unfit, value},
+    record::{Draft, Source, Wrong, code_text, object_of, unfit},
+    value::value,
 };
 
 /// Reads gateway telemetry; records are numbered over all devices in their order.

@@ -4,6 +4,7 @@
 //! every row that cannot be read. Guarantees: every row is one or the other; values pass unjudged; the same files give
 //! the same reports; a time that daylight saving repeats is told apart or refused, one that it skips is refused.
 
+mod cell;
 mod drive;
 mod mapping;
 mod merge;

@@ -14,7 +14,7 @@ use schemas::{
 };
 
 use super::mapping::{EpochUnit, Mapping};
-use crate::{Error, payload::record::is_compact};
+use crate::{Error, payload::instant::is_compact};
 
 /// When a row was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,19 +10,16 @@ use std::{
 };
 
 use flate2::read::MultiGzDecoder;
-use schemas::{
-    Code, Millis, RawReading, RawValue, Reason, Reject, Report, Stage,
-    number::{self, Decimal},
-    time::SECOND,
-};
+use schemas::{Code, Millis, RawReading, Reason, Reject, Report, Stage, time::SECOND};
 use smallvec::SmallVec;
 
 use super::{
+    cell::value,
     mapping::{Mapping, MetricColumn, Naming, wrong},
     repeated_hour::RepeatedHour,
     row_time::{Clock, RowTime},
 };
-use crate::{Error, payload::record::written};
+use crate::Error;
 
 /// A row that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -297,45 +294,4 @@ impl Iterator for Rows {
             }
         }
     }
-}
-
-/// A cell as a value. Without factor, offset and decimal sign, text that is no plain number goes on as it is; with them, a
-/// number in any of the forms that [`number::parse`] or [`number::parse_as`] understands is converted.
-///
-/// # Errors
-/// [`Reason::AmbiguousNumber`], or [`Reason::NotANumber`] for a number with another decimal sign, with what decides it.
-fn value(cell: &[u8], column: &MetricColumn, mapping: &Mapping) -> Result<RawValue, (Reason, String)> {
-    let text = String::from_utf8_lossy(cell);
-    if mapping.missing.iter().any(|marker| *marker == text.trim()) {
-        return Ok(RawValue::Missing);
-    }
-    let converted = column.factor != 1.0 || column.offset != 0.0;
-    let convert = |value: f64| if converted { exact(value * column.factor + column.offset) } else { value };
-    let plain = number::parse(&text);
-    match (plain, mapping.decimal) {
-        (Ok(read), None) if converted || read.normal => Ok(RawValue::Number(convert(read.value))),
-        (Err(Reason::NotANumber), None) if !is_number_of_some_form(&text) => {
-            Ok(RawValue::Text(text.into_owned()))
-        }
-        (Ok(_) | Err(Reason::NotFinite), None) => Ok(RawValue::Text(text.into_owned())),
-        (plain, decimal) => match written(&format!("column {}", column.column), &text, decimal) {
-            Ok(RawValue::Number(value)) => Ok(RawValue::Number(convert(value))),
-            // What is no number in any form is left for the dataflow to refuse.
-            Err(_) if plain.is_err() && !is_number_of_some_form(&text) => {
-                Ok(RawValue::Text(text.into_owned()))
-            }
-            other => other,
-        },
-    }
-}
-
-/// Whether text is a number once it is known what its decimal sign is.
-fn is_number_of_some_form(text: &str) -> bool {
-    [Decimal::Point, Decimal::Comma].iter().any(|decimal| number::parse_as(text, *decimal).is_ok())
-}
-
-/// Takes off the noise that a conversion leaves in the last binary digits.
-fn exact(value: f64) -> f64 {
-    let rounded = (value * 1e6).round() / 1e6;
-    if (rounded - value).abs() <= value.abs() * 1e-12 { rounded } else { value }
 }
