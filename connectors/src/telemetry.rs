@@ -22,6 +22,14 @@ pub struct Telemetry {
     pub publish_pending: IntGauge,
     /// `nuanliu_http_request_seconds{route,status}`.
     pub http_request_seconds: HistogramVec,
+    /// `nuanliu_http_connections{listener}`: open now.
+    pub http_connections: IntGaugeVec,
+    /// `nuanliu_http_connections_refused_total{listener,reason}`: `address` (has as many as one may), `total` (all places
+    /// are taken), `descriptors` (the process may open no more files).
+    pub http_connections_refused: IntCounterVec,
+    /// `nuanliu_http_connections_closed_total{listener,reason}`: closed by this side, for the peer kept it waiting
+    /// (`head_timeout`, `idle_timeout`, `answer_timeout`) or another needed its place (`displaced`).
+    pub http_connections_closed: IntCounterVec,
     /// `nuanliu_mqtt_connected{broker}`: 1 while subscribed.
     pub mqtt_connected: IntGaugeVec,
     /// `nuanliu_mqtt_reconnects_total{broker}`.
@@ -58,6 +66,7 @@ impl Telemetry {
             || seconds("nuanliu_publish_seconds", "Time from sending a batch to its last delivery report");
         let readings = Opts::new("nuanliu_readings_in_total", "Readings accepted by connectors");
         let pending = Opts::new("nuanliu_publish_pending", "Records that wait for Kafka's delivery report");
+        let connections = Opts::new("nuanliu_http_connections", "Connections that are open");
         let connected = Opts::new("nuanliu_mqtt_connected", "1 while connected to the broker");
         Telemetry {
             reports_in: counters(
@@ -79,6 +88,20 @@ impl Telemetry {
             http_request_seconds: registered(
                 prometheus::register_histogram_vec!(http(), &["route", "status"]),
                 || HistogramVec::new(http(), &["route", "status"]),
+            ),
+            http_connections: registered(
+                prometheus::register_int_gauge_vec!(connections.clone(), &["listener"]),
+                || IntGaugeVec::new(connections, &["listener"]),
+            ),
+            http_connections_refused: counters(
+                "nuanliu_http_connections_refused_total",
+                "Connections that were not let in",
+                &["listener", "reason"],
+            ),
+            http_connections_closed: counters(
+                "nuanliu_http_connections_closed_total",
+                "Connections that were closed because their peer kept them waiting",
+                &["listener", "reason"],
             ),
             mqtt_connected: registered(
                 prometheus::register_int_gauge_vec!(connected.clone(), &["broker"]),

@@ -341,9 +341,10 @@ async fn end(mut stream: TcpStream, body: &str) -> String {
 async fn http_is_bounded_and_finishes_what_it_began() {
     let (_cluster, _, intake) = switchable().await;
     let settings = http::Settings {
-        max_body: 64 << 10,
-        max_buffered: 64 << 10,
+        max_body: 4 << 10,
+        max_buffered: 4 << 10,
         body_timeout: 1,
+        body_rate: 0,
         tokens: vec!["first".to_owned(), "second".to_owned()],
         ..http::Settings::default()
     };

@@ -9,6 +9,7 @@ mod checkpoints;
 mod city;
 mod clocks;
 mod cluster;
+mod connections;
 mod crashes;
 mod disks;
 mod ends;

@@ -105,6 +105,11 @@ impl Declined {
         }
     }
 
+    /// No place for another connection: 503.
+    pub fn full(detail: String) -> Declined {
+        Declined { status: StatusCode::SERVICE_UNAVAILABLE, ..Declined::busy(detail) }
+    }
+
     /// Not possible now: 503.
     pub fn unavailable(detail: String) -> Declined {
         let advice = "send the same request again after the time in Retry-After";
@@ -113,6 +118,22 @@ impl Declined {
             problem: Problem { reason: "unavailable", detail, advice },
             retry_after: Some(5),
         }
+    }
+
+    /// Not sent in time: 408.
+    pub fn late(detail: String, advice: &'static str) -> Declined {
+        Declined::wrong(StatusCode::REQUEST_TIMEOUT, "timeout", detail, advice)
+    }
+
+    /// The answer as it goes over a connection that is not served.
+    pub fn as_message(&self) -> String {
+        let body = serde_json::json!(self.problem).to_string();
+        let retry = self.retry_after.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
+        format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{retry}connection: close\r\n\r\n{body}",
+            self.status,
+            body.len()
+        )
     }
 
     /// Not possible like this.
@@ -141,6 +162,10 @@ impl IntoResponse for Declined {
         let mut response = (self.status, Json(self.problem)).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::REQUEST_TIMEOUT {
+            // What is left of the body would be taken for the next request.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -1,6 +1,6 @@
 //! `POST /api/v1/reports` and `POST /api/v1/events`.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     extract::{ConnectInfo, Request, State},
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{
     Shared,
     answer::{Answer, Declined, Problem},
-    body::{self, Bounds, Unread},
+    body::{self, Held, Unread},
     openapi,
 };
 use crate::payload::{self, Arrival, Batch, native, senml};
@@ -127,9 +127,7 @@ async fn taken(
     if !shared.intake.registry_read() {
         return Err(Declined::unavailable("the registry is not read to its end yet".to_owned()));
     }
-    let _working = shared.requests.try_acquire().map_err(|_| {
-        Declined::busy(format!("{} requests are being worked on", shared.settings.max_requests))
-    })?;
+    let packed = body::is_packed(request.headers())?;
     let arrival = Arrival {
         at: jiff::Timestamp::now().as_millisecond(),
         origin: format!("http:{}", peer.ip()),
@@ -139,21 +137,41 @@ async fn taken(
         facility: None,
         device: None,
     };
-    let bounds = Bounds {
-        limit: shared.settings.max_body,
-        budget: Arc::clone(&shared.buffered),
-        timeout: Duration::from_secs(shared.settings.body_timeout),
-    };
     let (parts, body) = request.into_parts();
-    let held = match body::read(&parts.headers, body, bounds).await {
-        Ok(held) => held,
-        Err(Unread::Declined(declined)) => return Err(declined),
-        Err(Unread::Refused { reason, detail, start }) => {
+    let unread = match shared.receive(&parts.headers, body).await {
+        Ok(received) => {
+            // Only now: senders that are slow must not keep others from being served.
+            let working = shared.work()?;
+            let held = if packed { received.unpacked().await } else { Ok(received.into_held()) };
+            match held {
+                Ok(held) => {
+                    let delivered = deliver(shared, held, form, parse, arrival).await;
+                    drop(working);
+                    return delivered;
+                }
+                Err(unread) => unread,
+            }
+        }
+        Err(unread) => unread,
+    };
+    match unread {
+        Unread::Declined(declined) => Err(declined),
+        Unread::Refused { reason, detail, start } => {
             let batch = Batch::unreadable(&start, reason, detail);
             shared.intake.reject(&batch, &arrival).await?;
-            return Ok(Answer::response(0, &batch));
+            Ok(Answer::response(0, &batch))
         }
-    };
+    }
+}
+
+/// Takes a body apart and stores what is in it.
+async fn deliver(
+    shared: &Shared,
+    held: Held,
+    form: Form,
+    parse: impl FnOnce(Form, &Bytes, &Arrival) -> Batch + Send + 'static,
+    arrival: Arrival,
+) -> Result<Response, Declined> {
     let mut batch = if held.bytes.len() > LARGE {
         let (bytes, arrival) = (held.bytes.clone(), arrival.clone());
         tokio::task::spawn_blocking(move || parse(form, &bytes, &arrival))

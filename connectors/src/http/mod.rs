@@ -2,8 +2,9 @@
 //!
 //! Enters: reports (native JSON, NDJSON, SenML) and events, gzip or plain. Leaves: records on Kafka, and one answer per
 //! request that says per record what was accepted and what was not, and why. Guarantees: 202 only after Kafka's delivery
-//! report of everything in the request; memory is bounded whatever is sent; a request that cannot be taken now is
-//! answered 429 or 503 with Retry-After and may be repeated as it is.
+//! report of everything in the request; memory, connections and waiting are bounded whatever is sent and however slowly,
+//! and leave state and sinks what they need; a request that cannot be taken now is answered 429 or 503 with Retry-After
+//! and may be repeated as it is.
 
 use std::{
     future::Future,
@@ -14,89 +15,41 @@ use std::{
 
 use axum::{
     Router,
-    extract::Request,
-    middleware::{Next, from_fn},
-    response::Response,
+    body::{Body, HttpBody},
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, oneshot},
+    sync::{Semaphore, SemaphorePermit, oneshot},
 };
 
 use crate::{Error, intake::Intake, telemetry::telemetry};
 
 mod answer;
 mod body;
+mod connection;
+mod descriptors;
 mod intake;
+mod line;
+mod listen;
 mod openapi;
+mod places;
+mod settings;
 mod status;
 
+pub use descriptors::raise_limit;
+pub use listen::Door;
 pub use openapi::document;
+pub use settings::Settings;
 
-/// The `[http]` section.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// Address and port to listen on; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// The greatest body in bytes, also after decompression.
-    pub max_body: usize,
-    /// Requests that are worked on at once; more are answered 429.
-    pub max_requests: usize,
-    /// Bytes of bodies held at once over all requests; more are answered 429.
-    pub max_buffered: usize,
-    /// How long a body may take to arrive, s.
-    pub body_timeout: u64,
-    /// The time zone of times without offset, as in the IANA database.
-    pub time_zone: String,
-    /// Whether a record's own `received_at` counts: for replays and simulations only.
-    pub accept_received_at: bool,
-    /// When not empty, a request must carry one of these as bearer token.
-    pub tokens: Vec<String>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            max_body: 16 << 20,
-            max_requests: 256,
-            max_buffered: 128 << 20,
-            body_timeout: 30,
-            time_zone: "Asia/Shanghai".to_owned(),
-            accept_received_at: false,
-            tokens: Vec::new(),
-        }
-    }
-}
-
-impl Settings {
-    /// Checks what can be checked without listening.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] with the first setting that cannot work.
-    pub fn validate(&self) -> Result<(), Error> {
-        let wrong = |name: &str, detail: String| Err(Error::Setting { name: format!("http.{name}"), detail });
-        if self.max_body == 0 || self.max_requests == 0 {
-            return wrong("max_body", "max_body and max_requests must be at least 1".to_owned());
-        }
-        if self.max_buffered < self.max_body {
-            return wrong("max_buffered", format!("must be at least max_body, {}", self.max_body));
-        }
-        if self.tokens.iter().any(|token| token.trim().is_empty()) {
-            return wrong("tokens", "a token is empty".to_owned());
-        }
-        self.zone().map(|_| ())
-    }
-
-    fn zone(&self) -> Result<TimeZone, Error> {
-        TimeZone::get(&self.time_zone)
-            .map_err(|error| Error::Setting { name: "http.time_zone".to_owned(), detail: error.to_string() })
-    }
-}
+use answer::Declined;
+use body::{Budget, Received, Unread};
+use places::Most;
 
 /// What every request needs.
 struct Shared {
@@ -112,10 +65,25 @@ struct Shared {
 /// Says what holds up the rest of the process, if anything does.
 pub type Held = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
+impl Shared {
+    /// Receives a body within the bounds of all.
+    async fn receive(&self, headers: &HeaderMap, body: Body) -> Result<Received, Unread> {
+        let (settings, budget) = (&self.settings, Budget::new(Arc::clone(&self.buffered)));
+        body::receive(headers, body, settings.max_body, budget, settings.pace()).await
+    }
+
+    /// Leave to work on a request, as long as the permit is kept.
+    fn work(&self) -> Result<SemaphorePermit<'_>, Declined> {
+        let busy = |_| Declined::busy(format!("{} requests are being worked on", self.settings.max_requests));
+        self.requests.try_acquire().map_err(busy)
+    }
+}
+
 /// A server that listens already.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    door: Door,
     shared: Arc<Shared>,
 }
 
@@ -126,6 +94,10 @@ impl Server {
     /// [`Error::Setting`], or [`Error::Io`] when the address cannot be taken.
     pub async fn bind(settings: Settings, intake: Intake) -> Result<Server, Error> {
         settings.validate()?;
+        let (wanted, reserved) = (settings.max_connections, settings.descriptors_reserved);
+        let total = descriptors::connections(wanted, reserved, descriptors::limit())?;
+        let most = Most { total, per_address: settings.max_connections_per_address.min(total) };
+        let door = Door { name: "http", most, patience: settings.patience() };
         let io = |source| Error::Io { object: format!("http address {}", settings.listen), source };
         let listener = TcpListener::bind(settings.listen).await.map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
@@ -137,7 +109,7 @@ impl Server {
             intake,
             settings,
         });
-        Ok(Server { listener, address, shared })
+        Ok(Server { listener, address, door, shared })
     }
 
     /// Where it listens.
@@ -154,35 +126,59 @@ impl Server {
         self
     }
 
-    /// Serves until `shutdown`, then lets requests in flight finish, for at most 30 s. `extra` holds further routes.
+    /// Serves until `shutdown`, then lets requests in flight finish, for at most 30 s. `extra` holds further routes; their
+    /// bodies are received within the same bounds before they see them.
     ///
     /// # Errors
-    /// [`Error::Io`] when the listener fails.
+    /// None at present: a listener that fails is tried again, with the failure in the log.
     pub async fn serve(
         self,
         extra: Router,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
-        let router = router(Arc::clone(&self.shared)).merge(extra);
+        let bounded = from_fn_with_state(Arc::clone(&self.shared), bounded);
+        let router = router(Arc::clone(&self.shared)).merge(extra.layer(bounded));
         let (stopping, stopped) = oneshot::channel();
         let graceful = async move {
             shutdown.await;
             let _ = stopping.send(());
         };
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let serving = axum::serve(self.listener, service).with_graceful_shutdown(graceful);
         let overdue = async {
             let _ = stopped.await;
             tokio::time::sleep(Duration::from_secs(30)).await;
         };
         tokio::select! {
-            ended = serving => ended.map_err(|source| Error::Io { object: "http listener".to_owned(), source }),
+            () = self.door.serve(self.listener, router, graceful) => {}
             () = overdue => {
                 tracing::warn!("requests were still in flight 30 s after the shutdown, their senders will repeat them");
-                Ok(())
             }
         }
+        Ok(())
     }
+}
+
+/// Receives the body of a request before its route sees it.
+async fn bounded(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let received = match shared.receive(&parts.headers, body).await {
+        Ok(received) => received.into_held(),
+        Err(Unread::Declined(declined)) => return declined.into_response(),
+        Err(Unread::Refused { reason, detail, .. }) => {
+            let advice = "send smaller requests";
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return Declined::wrong(status, reason.name(), detail, advice).into_response();
+        }
+    };
+    let working = match shared.work() {
+        Ok(working) => working,
+        Err(declined) => return declined.into_response(),
+    };
+    let answer = next.run(Request::from_parts(parts, received.bytes.clone().into())).await;
+    drop((working, received));
+    answer
 }
 
 fn router(shared: Arc<Shared>) -> Router {
@@ -206,3 +202,6 @@ async fn timed(route: &'static str, request: Request, next: Next) -> Response {
     seconds.with_label_values(&[route, status.as_str()]).observe(started.elapsed().as_secs_f64());
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
 //! `/metrics`, `/healthz` and `/readyz` of a process that has no HTTP connector, where `telemetry.listen` says.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use anyhow::Context;
 use axum::{Router, http::StatusCode, routing::get};
+use connectors::http::Door;
 use tokio::net::TcpListener;
 
 use crate::{control::Control, telemetry};
@@ -24,10 +25,6 @@ pub fn serve(listen: &str, runtime: &tokio::runtime::Runtime, control: Arc<Contr
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready));
     tracing::info!(address = listen, "the metrics are served");
-    runtime.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the metrics are not served any more");
-        }
-    });
+    runtime.spawn(Door::small("metrics").serve(listener, router, pending()));
     Ok(())
 }

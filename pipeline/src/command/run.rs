@@ -96,6 +96,9 @@ impl Parts {
 /// # Errors
 /// Why it could not start, or had to stop.
 pub fn run(config: &Config, parts: &Parts) -> anyhow::Result<()> {
+    if let Err(error) = connectors::http::raise_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let control = Arc::new(Control::default());
     let runtime = super::runtime()?;
     runtime.spawn(stop_on_signal(Arc::clone(&control)));

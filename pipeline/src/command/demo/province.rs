@@ -1,8 +1,9 @@
 //! A provincial platform for the demo: the product's own receiving side, which checks signature, time and fields.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, future::pending, path::Path};
 
 use anyhow::anyhow;
+use connectors::http::Door;
 use schemas::exchange::Tables;
 use sinks::exchange::{
     Settings,
@@ -32,11 +33,7 @@ pub async fn start(state: &Path) -> anyhow::Result<Settings> {
     };
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router(receiver)).await {
-            tracing::error!(%error, "the demo's provincial platform has ended");
-        }
-    });
+    tokio::spawn(Door::small("province").serve(listener, router(receiver), pending()));
     let state = state.join("exchange");
     let text = format!(
         "url = {url:?}\napp_id = {APP_ID:?}\nstate_directory = {state:?}\n[signing]\nsecret = {SECRET:?}\n"
