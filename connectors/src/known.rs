@@ -210,14 +210,23 @@ impl Reader {
 
     fn apply(&self, message: &BorrowedMessage<'_>) {
         let Some(Ok(key)) = message.key().map(std::str::from_utf8) else {
-            tracing::warn!(offset = message.offset(), "registry record without readable key passed over");
+            let (partition, offset) = (message.partition(), message.offset());
+            tracing::warn!(
+                topic = self.topic,
+                partition,
+                offset,
+                "registry record without readable key passed over"
+            );
             return;
         };
         let entry = message.payload().map(|bytes| self.codec.decode::<RegistryEntry>(bytes));
         match entry.transpose() {
             Ok(entry) => self.known.apply(key, entry.as_ref()),
             // The dataflow, which owns the registry's meaning, turns the record into a reject.
-            Err(error) => tracing::warn!(key, %error, "registry record is not readable"),
+            Err(error) => {
+                let (topic, partition, offset) = (&self.topic, message.partition(), message.offset());
+                tracing::warn!(topic, partition, offset, key, %error, "registry record is not readable, see nuanliu registry diff");
+            }
         }
     }
 }

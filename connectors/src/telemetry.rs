@@ -34,6 +34,8 @@ pub struct Telemetry {
     pub mqtt_connected: IntGaugeVec,
     /// `nuanliu_mqtt_reconnects_total{broker}`.
     pub mqtt_reconnects: IntCounterVec,
+    /// `nuanliu_mqtt_session_lost_total{broker}`: sessions that the broker should have kept.
+    pub mqtt_session_lost: IntCounterVec,
     /// `nuanliu_publish_seconds`: from sending a batch to its last delivery report.
     pub publish_seconds: Histogram,
 }
@@ -110,6 +112,11 @@ impl Telemetry {
             mqtt_reconnects: counters(
                 "nuanliu_mqtt_reconnects_total",
                 "Connections lost and retried",
+                &["broker"],
+            ),
+            mqtt_session_lost: counters(
+                "nuanliu_mqtt_session_lost_total",
+                "Sessions that the broker should have kept and had not: messages for them are lost",
                 &["broker"],
             ),
             publish_seconds: registered(prometheus::register_histogram!(publish()), || {

@@ -512,6 +512,26 @@ async fn mqtt_acknowledges_after_delivery_and_on_the_connection_that_brought_the
     running.abort();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt_tells_when_the_broker_has_lost_the_session() {
+    let (_cluster, _, intake) = switchable().await;
+    let broker = FakeBroker::new().await;
+    let settings =
+        mqtt::Settings { broker: broker.url(), version: "3.1.1".to_owned(), ..mqtt::Settings::default() };
+    let address = broker.listener.local_addr().unwrap().to_string();
+    let lost = &connectors::telemetry::telemetry().mqtt_session_lost;
+    let lost = lost.with_label_values(&[&address]);
+    let running = tokio::spawn(mqtt::Connector::new(settings, intake).unwrap().run(pending()));
+    let payload = report("ST-1", THEN, &json!({ "voltage": 220 })).to_string();
+    for (present, losses) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        let mut session = broker.session(present).await;
+        publish(&mut session, 1, &payload).await;
+        assert_eq!(acknowledged(&mut session).await, 1);
+        assert_eq!(lost.get(), losses, "a session that was {present}");
+    }
+    running.abort();
+}
+
 /// A broker that is killed forgets what it had not saved, though it has told the devices that it has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn mqtt_stores_what_it_has_taken_though_the_connection_is_lost() {

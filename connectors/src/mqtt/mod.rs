@@ -187,13 +187,13 @@ impl Connector {
         let mut shutdown = std::pin::pin!(shutdown);
         let broker = self.shared.options.address.to_string();
         let connected = telemetry().mqtt_connected.with_label_values(&[&broker]);
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut kept) = (Backoff::default(), session::Kept::default());
         loop {
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
                 () = self.ready() => {}
             }
-            match session::serve(&self.shared, &mut shutdown, &connected, &mut backoff).await {
+            match session::serve(&self.shared, &mut shutdown, &connected, &mut backoff, &mut kept).await {
                 End::Shutdown => return Ok(()),
                 End::Lost => {}
             }

@@ -21,6 +21,7 @@ use crate::{
     Error,
     intake::{Intake, Load, Started},
     payload::{Arrival, Batch},
+    telemetry::telemetry,
 };
 
 /// What every connection needs.
@@ -52,6 +53,7 @@ pub async fn serve(
     shutdown: &mut Pin<&mut impl Future<Output = ()>>,
     connected: &IntGauge,
     backoff: &mut Backoff,
+    kept: &mut Kept,
 ) -> End {
     let (sender, receiver) = link::open(&shared.options);
     let mut session = Session { shared: Arc::clone(shared), sender, waiting: Waiting::default() };
@@ -64,7 +66,7 @@ pub async fn serve(
             acks = session.waiting.first() => session.acknowledge(acks),
             (receiver, event) = &mut next, if arrived.len() < GROUP && session.has_room() => {
                 next.set(receiver.next());
-                match event.and_then(|event| session.on(event, connected, backoff)) {
+                match event.and_then(|event| session.on(event, connected, backoff, kept)) {
                     Ok(message) => arrived.extend(message),
                     Err(detail) => break Some(detail),
                 }
@@ -116,6 +118,37 @@ pub async fn serve(
     End::Shutdown
 }
 
+/// Whether the broker must have kept the session of an earlier connection of this process.
+#[derive(Debug, Default)]
+pub struct Kept(bool);
+
+impl Kept {
+    /// A subscription stands: the broker keeps for it what comes while we are away.
+    fn subscribed(&mut self) {
+        self.0 = true;
+    }
+
+    /// Whether a session is lost that was expected; never one that the broker was not asked to keep.
+    fn is_lost(&self, session_present: bool, options: &Options) -> bool {
+        let asked = !options.address.five || options.session_expiry > 0;
+        self.0 && asked && !session_present
+    }
+
+    fn connected(&mut self, session_present: bool, broker: &str, options: &Options) {
+        if self.is_lost(session_present, options) {
+            telemetry().mqtt_session_lost.with_label_values(&[broker]).inc();
+            tracing::warn!(
+                broker,
+                client_id = options.client_id,
+                "the broker has lost the mqtt session: messages that came while it was away or since the connection was \
+                 lost are gone unless devices send them again; look whether the broker was restarted without \
+                 persistence, session_expiry is too short, or another client has the same client_id"
+            );
+        }
+        self.0 |= session_present;
+    }
+}
+
 struct Session {
     shared: Arc<Shared>,
     sender: Sender,
@@ -129,11 +162,13 @@ impl Session {
         event: Event,
         connected: &IntGauge,
         backoff: &mut Backoff,
+        kept: &mut Kept,
     ) -> Result<Option<Message>, String> {
         let broker = self.shared.options.address.to_string();
         match event {
             Event::Connected { session_present } => {
                 tracing::info!(broker, session_present, "mqtt connected");
+                kept.connected(session_present, &broker, &self.shared.options);
                 if session_present {
                     // The broker kept the subscriptions too; in MQTT 5 the library then asks for none, and none is answered.
                     connected.set(1);
@@ -144,6 +179,7 @@ impl Session {
             Event::Subscribed { refused } if refused.is_empty() => {
                 connected.set(1);
                 *backoff = Backoff::default();
+                kept.subscribed();
                 tracing::info!(broker, filters = ?self.shared.options.filters, "mqtt subscribed");
             }
             Event::Subscribed { refused } => {
@@ -348,5 +384,40 @@ async fn store_alone(shared: &Shared, mut messages: Vec<Message>, error: &Error)
     match messages.pop() {
         Some(message) => message.refuse(error, shared).await.into_iter().collect(),
         None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case::first_start(true, 3_600, false, false, false)]
+    #[case::broker_forgot(true, 3_600, true, false, true)]
+    #[case::broker_kept(true, 3_600, true, true, false)]
+    #[case::never_to_be_kept(true, 0, true, false, false)]
+    #[case::version_four_has_no_expiry(false, 0, true, false, true)]
+    fn a_session_is_lost_only_where_one_was_expected(
+        #[case] five: bool,
+        #[case] session_expiry: u32,
+        #[case] subscribed: bool,
+        #[case] present: bool,
+        #[case] lost: bool,
+    ) {
+        let options = Options {
+            address: link::Address { host: "broker".to_owned(), port: 1_883, tls: false, five },
+            client_id: "nuanliu".to_owned(),
+            credentials: None,
+            authority: None,
+            session_expiry,
+            receive_maximum: 10,
+            keep_alive: 30,
+            filters: Vec::new(),
+        };
+        let mut kept = Kept::default();
+        if subscribed {
+            kept.subscribed();
+        }
+        assert_eq!(kept.is_lost(present, &options), lost);
     }
 }
