@@ -11,6 +11,7 @@ mod registry;
 mod rejects;
 mod replay;
 mod run;
+mod signals;
 mod simulate;
 mod skip;
 mod workers;

@@ -1,4 +1,4 @@
-//! `run`, `connect` and `all`: the long-running parts, until SIGTERM or a failure.
+//! `run`, `connect` and `all`: the long-running parts, until SIGTERM, SIGINT or SIGHUP, or a failure.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,9 +9,11 @@ use clap::{ArgAction, Args};
 use schemas::{Epoch, avro::Codec};
 use sinks::{clickhouse::ClickHouse, kafka::Kafka, spool::Spool};
 use timely::dataflow::Scope;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::workers::{self, Reached, first_open};
+use super::{
+    signals,
+    workers::{self, Reached, first_open},
+};
 use crate::{
     Error,
     binding::{Binding, BindingLog},
@@ -101,7 +103,7 @@ pub fn run(config: &Config, parts: &Parts) -> anyhow::Result<()> {
     }
     let control = Arc::new(Control::default());
     let runtime = super::runtime()?;
-    runtime.spawn(stop_on_signal(Arc::clone(&control)));
+    runtime.spawn(signals::stop(Arc::clone(&control)));
     run_until_stopped(config, parts, &runtime, &control)
 }
 
@@ -132,20 +134,6 @@ pub fn run_until_stopped(
         runtime.block_on(connecting)??;
     }
     control.failure().map_or(Ok(()), |error| Err(error.into()))
-}
-
-async fn stop_on_signal(control: Arc<Control>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return tracing::warn!("signals are not handled: stop with SIGKILL");
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping: what was read is finished first");
-    control.drain();
 }
 
 fn run_dataflow(
