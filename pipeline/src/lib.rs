@@ -17,6 +17,7 @@ pub mod health;
 pub mod kafka;
 mod loss;
 mod outlets;
+mod printable;
 pub mod progress;
 pub mod skips;
 pub mod telemetry;

@@ -1,15 +1,22 @@
 //! What operators of the platform see: structured logs and Prometheus metrics.
 //!
+//! What comes from outside is escaped in logs for a person ([`printable_lines`]); colours are for terminals only.
 //! Names begin with `nuanliu_`. Handles are made once and kept; a metric that cannot be registered twice is shared.
 
-use std::sync::LazyLock;
+use std::{ffi::OsStr, io::IsTerminal, sync::LazyLock};
 
 use prometheus::{
     Histogram, IntCounter, IntGauge, IntGaugeVec, histogram_opts, register_histogram, register_int_counter,
     register_int_gauge, register_int_gauge_vec,
 };
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter,
+    field::MakeExt,
+    fmt::{FormatFields, format::debug_fn},
+};
+
+use crate::printable::printable_lines;
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -25,12 +32,33 @@ pub enum LogForm {
 /// Starts logging to standard error. `RUST_LOG` overrides the level.
 pub fn start_logging(form: LogForm, level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = colours(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // A second start, as in tests, keeps the first.
     let _ = match form {
-        LogForm::Text => logs.try_init(),
+        LogForm::Text => logs.fmt_fields(text_fields()).try_init(),
         LogForm::Json => logs.json().try_init(),
     };
+}
+
+/// Colours are for a person at a terminal who has not declined them (no-color.org).
+fn colours(terminal: bool, no_color: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
+/// The fields of a log line: the message, then `name=value`, escaped.
+fn text_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    debug_fn(|writer, field, value| {
+        let value = format!("{value:?}");
+        let value = printable_lines(&value);
+        match field.name() {
+            "message" => write!(writer, "{value}"),
+            name if writer.has_ansi_escapes() => write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{value}"),
+            name => write!(writer, "{name}={value}"),
+        }
+    })
+    .delimited(" ")
 }
 
 // Registering a metric fails only when its name is taken or malformed, which the first start of any binary shows.
@@ -180,5 +208,81 @@ pub fn metrics_text() -> String {
     match prometheus::TextEncoder::new().encode_utf8(&prometheus::gather(), &mut text) {
         Ok(()) => text,
         Err(error) => format!("# metrics are not readable: {error}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What one line of log becomes.
+    fn logged(ansi: bool, log: impl FnOnce()) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let logs = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(ansi)
+            .without_time()
+            .fmt_fields(text_fields())
+            .finish();
+        tracing::subscriber::with_default(logs, log);
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_comes_from_outside_steers_no_terminal_and_forges_no_line() {
+        let outside = "ST-1\u{1b}]0;x\u{7}\u{9b}2J\u{202e}";
+        let forged = "a\n2026-01-01T00:00:00Z ERROR nuanliu: forged";
+        let line = logged(false, || {
+            let error = std::io::Error::other(outside);
+            tracing::warn!(topic = outside, %error, shown = %outside, "about {outside}: {forged}");
+        });
+        assert!(line.ends_with('\n') && !line.trim_end_matches('\n').contains("\n2026"), "{line:?}");
+        assert!(!line.chars().any(|letter| letter.is_control() && letter != '\n'), "{line:?}");
+        assert!(!line.contains('\u{202e}'), "{line:?}");
+        assert!(line.contains("about ST-1\\u{1b}]0;x\\u{7}\\u{9b}2J\\u{202e}: a\n    2026"), "{line:?}");
+        assert!(line.contains("error=ST-1\\u{1b}") && line.contains("shown=ST-1\\u{1b}"), "{line:?}");
+    }
+
+    #[test]
+    fn a_terminal_gets_colours_of_ours_only() {
+        let line = logged(true, || tracing::warn!(shown = %"\u{1b}[31m", "text"));
+        assert!(
+            line.contains("\u{1b}[3mshown") && line.contains("\\u{1b}[31m") && !line.contains("\u{1b}[31m"),
+            "{line:?}"
+        );
+    }
+
+    #[rstest::rstest]
+    #[case(true, None, true)]
+    #[case(true, Some(""), true)]
+    #[case(true, Some("1"), false)]
+    #[case(false, None, false)]
+    fn colours_are_for_terminals(
+        #[case] terminal: bool,
+        #[case] no_color: Option<&str>,
+        #[case] wanted: bool,
+    ) {
+        assert_eq!(colours(terminal, no_color.map(OsStr::new)), wanted);
     }
 }

@@ -10,6 +10,7 @@ use schemas::{Epoch, Millis};
 use crate::{
     checkpoint::inspect::{Condition, Place},
     config::Config,
+    printable::printable,
 };
 
 /// What to do with checkpoints. None of these holds up a running pipeline.
@@ -58,7 +59,7 @@ fn list(place: &Place, out: &mut impl Write) -> anyhow::Result<()> {
         let start = summary.generation;
         write!(out, "{:>12}  ", summary.epoch)?;
         match summary.condition {
-            Condition::Unreadable(detail) => writeln!(out, "damaged: {detail}")?,
+            Condition::Unreadable(detail) => writeln!(out, "damaged: {}", printable(&detail))?,
             Condition::Read { wall, bytes, parts, states, longest_chain, superseded } => writeln!(
                 out,
                 "{:<20}  {:>10}  {parts:>5}  {states:>6}  {longest_chain:>7}  {start:>5}{}",
@@ -74,12 +75,12 @@ fn list(place: &Place, out: &mut impl Write) -> anyhow::Result<()> {
 fn show(place: &Place, epoch: Epoch, out: &mut impl Write) -> anyhow::Result<()> {
     let contents = place.show(epoch)?;
     writeln!(out, "checkpoint of epoch {epoch}, {}, in {}", time(contents.wall), place.name())?;
-    writeln!(out, "pipeline {}, topics {}.*", contents.pipeline, contents.prefix)?;
+    writeln!(out, "pipeline {}, topics {}.*", printable(&contents.pipeline), printable(&contents.prefix))?;
     for (topic, partition, upto) in contents.positions {
         writeln!(out, "read {topic}/{partition} up to offset {upto}")?;
     }
     for (subject, detail) in contents.active {
-        writeln!(out, "condition {subject}: {detail}")?;
+        writeln!(out, "condition {}: {}", printable(&subject), printable(&detail))?;
     }
     writeln!(
         out,
@@ -112,7 +113,7 @@ fn verify(place: &Place, out: &mut impl Write) -> anyhow::Result<()> {
             damaged += 1;
         }
         for problem in problems {
-            writeln!(out, "epoch {epoch}: {problem}")?;
+            writeln!(out, "epoch {epoch}: {}", printable(&problem))?;
         }
     }
     if damaged > 0 {

@@ -14,6 +14,7 @@ mod run;
 mod signals;
 mod simulate;
 mod skip;
+mod table;
 mod workers;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     config::{self, Config, Invalid},
+    printable::printable_lines,
     telemetry,
 };
 
@@ -130,7 +132,7 @@ pub fn main(line: CommandLine) -> ExitCode {
 
 fn wrong(problems: &Invalid) -> ExitCode {
     for problem in &problems.0 {
-        eprintln!("{problem}");
+        eprintln!("{}", printable_lines(problem));
     }
     ExitCode::from(WRONG_CONFIGURATION)
 }

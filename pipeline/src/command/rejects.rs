@@ -143,7 +143,7 @@ pub fn run(config: &Config, command: Command) -> anyhow::Result<()> {
             Command::List(list) => {
                 let sink = ClickHouse::new(&config.clickhouse)?;
                 let text = list.answer(sink.client()).await.context("asking the store for rejects")?;
-                stdout().write_all(&text)?;
+                stdout().write_all(text.as_bytes())?;
                 Ok(())
             }
             Command::Redrive(arguments) => redrive::run(config, &arguments).await,
@@ -152,7 +152,7 @@ pub fn run(config: &Config, command: Command) -> anyhow::Result<()> {
 }
 
 impl List {
-    async fn answer(&self, client: &clickhouse::Client) -> anyhow::Result<Vec<u8>> {
+    async fn answer(&self, client: &clickhouse::Client) -> anyhow::Result<String> {
         let condition = self.filter.condition();
         let open = if self.open { format!("AND NOT {REDRIVEN}") } else { String::new() };
         let sql = if self.count {
@@ -169,7 +169,6 @@ impl List {
                 self.limit
             )
         };
-        let query = self.filter.query(client, &sql);
-        Ok(query.fetch_bytes("PrettyCompactMonoBlock")?.collect().await?.to_vec())
+        super::table::of(self.filter.query(client, &sql)).await
     }
 }

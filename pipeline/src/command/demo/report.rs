@@ -10,6 +10,8 @@ use connectors::simulator::{
 use schemas::{Millis, time};
 use serde::Deserialize;
 
+use crate::command::table;
+
 /// How long after a fault's end what it led to still counts as found because of it.
 const AFTERMATH: Millis = 3 * time::HOUR;
 
@@ -26,10 +28,8 @@ pub async fn tables(client: &Client) -> anyhow::Result<()> {
 }
 
 async fn show(client: &Client, title: &str, sql: &str) -> anyhow::Result<()> {
-    let table = client.query(sql).fetch_bytes("PrettyCompactMonoBlock")?.collect().await?;
-    let mut out = stdout().lock();
-    writeln!(out, "\n{title}")?;
-    out.write_all(&table)?;
+    let table = table::of(client.query(sql)).await?;
+    write!(stdout().lock(), "\n{title}\n{table}")?;
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use super::{
     again::{Again, Reader, Rejected, SETTLED},
     notes::{self, Key, Notes},
 };
-use crate::config::Config;
+use crate::{config::Config, printable::printable};
 
 /// Rejects in one transaction.
 const BATCH: usize = 200;
@@ -98,7 +98,7 @@ pub async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
         let mut taken = Vec::new();
         for found in batch {
             let line = found.again(&reader, &notes, &mut sent, &mut taken, &mut counts);
-            bar.suspend(|| writeln!(stdout(), "{line}"))?;
+            bar.suspend(|| writeln!(stdout(), "{}", printable(&line)))?;
         }
         if !arguments.dry_run && !taken.is_empty() {
             let now = Timestamp::now().as_millisecond();
@@ -163,7 +163,7 @@ impl Arguments {
         let mut out = stdout().lock();
         for Settled { name, records } in settled {
             let advice = super::reason(name).map_or("", Reason::advice);
-            writeln!(out, "{records} rejects with reason {name} are left out: {advice}")?;
+            writeln!(out, "{records} rejects with reason {} are left out: {advice}", printable(name))?;
         }
         let Counts { taken, refused, left_out, before } = counts;
         let would = if self.dry_run { "would be " } else { "" };
