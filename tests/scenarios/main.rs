@@ -27,5 +27,6 @@ mod restart;
 mod sink_down;
 mod sinks;
 mod store_faults;
+mod terminal;
 mod workers;
 mod zombie;
