@@ -135,6 +135,13 @@ impl Fold {
         self.0.as_ref().filter(|running| running.raised).map(|running| running.told)
     }
 
+    /// Ends what is pending or stands, for a reason that no value shows; what stood is cleared at `at`.
+    pub fn end(&mut self, at: Millis) -> Option<Step> {
+        let running = self.0.take().filter(|running| running.raised)?;
+        let episode = Episode { cleared_at: Some(at), ..running.episode };
+        Some(Step { transition: Transition::Cleared, decided_at: at, episode })
+    }
+
     /// Takes the next usable reading; `at` must be after every reading before.
     pub fn step(&mut self, limits: &Limits, at: Millis, value: f64) -> Option<Step> {
         let before = self.0.as_ref().map_or(0, |running| running.severity);

@@ -126,7 +126,7 @@ pub struct SavedSeries {
 
 /// What a rule told. Rules over one series differ in their side, so the side says which.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-struct SavedWatch {
+pub struct SavedWatch {
     marks: u8,
     settled: Fold,
     tail: Fold,
@@ -145,19 +145,25 @@ impl SavedSeries {
     /// of the one that was ([`Rule::out_of_force`]).
     #[must_use]
     pub fn resume(self, mut rule_of: impl FnMut(Side) -> Rc<Rule>) -> Series {
-        let watch = |SavedWatch { marks, settled, tail, records }| {
-            let judged = Judged { settled, tail, records };
-            Watch {
-                rule: rule_of(if marks & LOW == 0 { Side::High } else { Side::Low }),
-                enabled: marks & IN_FORCE != 0,
-                judged: (!judged.is_empty()).then(|| Box::new(judged)),
-            }
-        };
         Series {
             newest: self.newest(),
             points: self.points,
             revision: None,
-            watches: self.watches.into_iter().map(watch).collect(),
+            watches: self.watches.into_iter().map(|watch| watch.resume(&mut rule_of)).collect(),
+        }
+    }
+}
+
+impl SavedWatch {
+    /// The rule again with what it told; `rule_of` gives the rule of a side.
+    #[must_use]
+    pub fn resume(self, mut rule_of: impl FnMut(Side) -> Rc<Rule>) -> Watch {
+        let SavedWatch { marks, settled, tail, records } = self;
+        let judged = Judged { settled, tail, records };
+        Watch {
+            rule: rule_of(if marks & LOW == 0 { Side::High } else { Side::Low }),
+            enabled: marks & IN_FORCE != 0,
+            judged: (!judged.is_empty()).then(|| Box::new(judged)),
         }
     }
 }

@@ -28,6 +28,12 @@ pub enum Cause {
     Registry,
     /// The passing of time.
     Clock,
+    /// No heating is due at this time of the year.
+    Season,
+    /// The weather asks for no heat.
+    MildWeather,
+    /// A relation that has lasted was taken for the object's own.
+    NewSignature,
 }
 
 impl Cause {
@@ -40,6 +46,9 @@ impl Cause {
             Cause::Correction => "correction",
             Cause::Registry => "registry",
             Cause::Clock => "clock",
+            Cause::Season => "season",
+            Cause::MildWeather => "mild weather",
+            Cause::NewSignature => "new signature",
         }
     }
 }
@@ -121,7 +130,7 @@ impl Watch {
     pub(super) fn follow(&mut self, at: Millis, value: f64) -> Option<Told> {
         let limits = &self.rule.limits;
         let step = judging(&mut self.judged, limits, value)?.tail.step(limits, at, value)?;
-        Some(self.tell(step.transition, step.at(), step.episode, Cause::Data))
+        Some(self.take(&step, Cause::Data))
     }
 
     /// Takes a reading that is about to be forgotten.
@@ -172,7 +181,7 @@ impl Watch {
     }
 
     /// Ends what stands, from outside the data.
-    pub(super) fn end(&mut self, at: Millis, cause: Cause, told: &mut Vec<Told>) {
+    pub(crate) fn end(&mut self, at: Millis, cause: Cause, told: &mut Vec<Told>) {
         let open: Vec<Episode> = self.records().iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
         for episode in open {
             let at = at.max(episode.raised_at);
@@ -199,6 +208,11 @@ impl Watch {
         if self.judged.is_some() || !tail.idle() {
             self.judged.get_or_insert_default().tail = tail;
         }
+        self.correct(found, revision, told);
+    }
+
+    /// Tells the difference between what was told and the episodes that were found anew, by onset.
+    pub(crate) fn correct(&mut self, found: Vec<Found>, revision: Revision, told: &mut Vec<Told>) {
         let gone: Vec<Episode> = self
             .records()
             .iter()
@@ -223,20 +237,31 @@ impl Watch {
             .filter(|last| last.transition != Transition::Retracted);
         let from = match known {
             None => 0,
-            Some(last) => match found.steps.iter().rposition(|step| step.episode == last.episode) {
+            Some(last) => match found.steps.iter().rposition(|(step, _)| step.episode == last.episode) {
                 Some(index) => index + 1,
                 None => {
-                    let Some(end) = found.steps.last() else { return };
+                    let Some((end, cause)) = found.steps.last() else { return };
                     let transition = difference(&last.episode, &end.episode);
-                    told.push(self.tell(transition, revision.at, end.episode, revision.cause));
+                    let cause = cause.unwrap_or(revision.cause);
+                    told.push(self.tell(transition, revision.at, end.episode, cause));
                     return;
                 }
             },
         };
-        for step in &found.steps[from..] {
-            let cause = if step.decided_at > revision.newest { Cause::Data } else { revision.cause };
-            told.push(self.tell(step.transition, step.at(), step.episode, cause));
+        for (step, cause) in &found.steps[from..] {
+            let ordinary = if step.decided_at > revision.newest { Cause::Data } else { revision.cause };
+            told.push(self.take(step, cause.unwrap_or(ordinary)));
         }
+    }
+
+    /// Tells a step of the fold.
+    pub(crate) fn take(&mut self, step: &Step, cause: Cause) -> Told {
+        self.tell(step.transition, step.at(), step.episode, cause)
+    }
+
+    /// Forgets the episodes that began before `first`, but for the one of `standing`.
+    pub(crate) fn settle_before(&mut self, first: Millis, standing: Option<Millis>) {
+        self.retain(|onset| onset >= first || standing == Some(onset));
     }
 }
 
@@ -248,25 +273,41 @@ fn judging<'a>(judged: &'a mut Option<Box<Judged>>, limits: &Limits, value: f64)
     Some(judged.get_or_insert_default())
 }
 
-/// The steps of one episode found by folding anew.
+/// The steps of one episode found by folding anew, with their cause where no value shows it.
 #[derive(Debug)]
-struct Found {
+pub(crate) struct Found {
     onset: Millis,
-    steps: SmallVec<[Step; 4]>,
+    steps: SmallVec<[(Step, Option<Cause>); 4]>,
+}
+
+impl Found {
+    /// Lists a step under its episode. A standing episode of which the fold begins is listed before its first step.
+    pub(crate) fn list(found: &mut Vec<Found>, step: Step, cause: Option<Cause>) {
+        match found.last_mut().filter(|last| last.onset == step.episode.onset) {
+            Some(last) => last.steps.push((step, cause)),
+            None => {
+                let steps = SmallVec::from_iter([(step, cause)]);
+                found.push(Found { onset: step.episode.onset, steps });
+            }
+        }
+    }
+
+    /// What stood before the remembered readings; never told again, as it is what was told.
+    pub(crate) fn standing(fold: &Fold) -> Vec<Found> {
+        let mut found = Vec::new();
+        if let Some(episode) = fold.told() {
+            let step = Step { transition: Transition::Updated, decided_at: episode.raised_at, episode };
+            Found::list(&mut found, step, None);
+        }
+        found
+    }
 }
 
 fn refold(mut fold: Fold, rule: &Rule, points: &Points) -> (Fold, Vec<Found>) {
-    let mut found: Vec<Found> = Vec::new();
-    if let Some(episode) = fold.told() {
-        // What stood before the remembered readings; never told again, as it is what was told.
-        let standing = Step { transition: Transition::Updated, decided_at: episode.raised_at, episode };
-        found.push(Found { onset: episode.onset, steps: SmallVec::from_iter([standing]) });
-    }
+    let mut found = Found::standing(&fold);
     for point in points.iter() {
-        let Some(step) = fold.step(&rule.limits, point.at, point.value) else { continue };
-        match found.last_mut().filter(|last| last.onset == step.episode.onset) {
-            Some(last) => last.steps.push(step),
-            None => found.push(Found { onset: step.episode.onset, steps: SmallVec::from_iter([step]) }),
+        if let Some(step) = fold.step(&rule.limits, point.at, point.value) {
+            Found::list(&mut found, step, None);
         }
     }
     (fold, found)
@@ -286,10 +327,10 @@ fn difference(before: &Episode, after: &Episode) -> Transition {
 
 /// That the past changed since the last fold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Revision {
-    pub(super) cause: Cause,
+pub(crate) struct Revision {
+    pub(crate) cause: Cause,
     /// The newest reading when it changed first: what later readings decide is ordinary.
-    pub(super) newest: Millis,
+    pub(crate) newest: Millis,
     /// The latest reading time (or registry change) that changed.
-    pub(super) at: Millis,
+    pub(crate) at: Millis,
 }

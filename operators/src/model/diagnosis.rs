@@ -2,14 +2,15 @@
 
 use schemas::{AlarmTransition, Code, Epoch, Millis, time::HOUR};
 
-use super::{energy_signature::SignatureSettings, station::Learnt};
+use super::{course::Learnt, energy_signature::SignatureSettings};
 use crate::{
     ProfileChange,
+    season::Seasons,
     window::{Component, Facts},
 };
 
 /// Parameters of the judgement. Raise `version` with any change of their meaning.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SupplySettings {
     /// Version of method and parameters, written with every diagnosis.
     pub version: u32,
@@ -25,14 +26,22 @@ pub struct SupplySettings {
     pub least_degrees: f64,
     /// A deviation counts only when it is this many robust standard deviations.
     pub significance: f64,
-    /// How far back a corrected hour is judged again, ms.
+    /// How far behind the newest hour of a station an hour may change and is judged again, ms. At least as long as hours
+    /// stay open.
     pub horizon: Millis,
+    /// Hours after which under-supply with a stable relation is taken for the station's own: no shorter than the memory,
+    /// for too little heat is no custom.
+    pub lasting_under_hours: usize,
+    /// The same for over-supply.
+    pub lasting_over_hours: usize,
+    /// When heating is due.
+    pub seasons: Seasons,
 }
 
 impl Default for SupplySettings {
     fn default() -> SupplySettings {
         SupplySettings {
-            version: 1,
+            version: 2,
             signature: SignatureSettings::default(),
             least_hours: 24,
             most_hours: 28 * 24,
@@ -40,6 +49,9 @@ impl Default for SupplySettings {
             least_degrees: 3.0,
             significance: 3.0,
             horizon: 48 * HOUR,
+            lasting_under_hours: 28 * 24,
+            lasting_over_hours: 7 * 24,
+            seasons: Seasons::default(),
         }
     }
 }
@@ -57,6 +69,8 @@ pub struct StationHour {
     pub coverage: f64,
     /// Mean outdoor temperature, °C.
     pub outdoor_temp: Option<f64>,
+    /// Mean set point of the secondary supply temperature, °C.
+    pub setpoint: Option<f64>,
 }
 
 impl StationHour {
@@ -74,6 +88,7 @@ impl StationHour {
             heat_kw: mean(Component::Heat, Component::HeatTime),
             coverage: facts.get(Component::HeatTime) as f64 / HOUR as f64,
             outdoor_temp: mean(Component::Outdoor, Component::OutdoorTime).or(outdoor_temp),
+            setpoint: None,
         }
     }
 }
@@ -102,6 +117,12 @@ pub enum SupplyState {
     Over,
     /// Less than 5 % of it.
     Stopped,
+    /// Stopped again, as in the nights before.
+    Intermittent,
+    /// Less by a lowered set point.
+    SetBack,
+    /// Off by plan: no heating is due, or the weather asks for none.
+    Idle,
     /// Not enough was measured or learnt, or it is too warm to tell.
     Unknown,
 }
@@ -115,7 +136,51 @@ impl SupplyState {
             SupplyState::Under => "under",
             SupplyState::Over => "over",
             SupplyState::Stopped => "stopped",
+            SupplyState::Intermittent => "intermittent",
+            SupplyState::SetBack => "set_back",
+            SupplyState::Idle => "idle",
             SupplyState::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why a station is off by plan, or why nothing can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// No heat, or too little of the hour, was measured.
+    Unmeasured,
+    /// The outdoor temperature is not known.
+    NoWeather,
+    /// Too few hours with heating were seen to learn from.
+    NotLearnt,
+    /// The weather asks for too little heat to tell.
+    Warm,
+    /// The station habitually supplies less at this hour of the day.
+    SetBackByHabit,
+    /// The deviation lies within the scatter of the station.
+    Insignificant,
+    /// What is supplied is more than the signature asks for on the coldest day: the signature is not that of heating.
+    Outgrown,
+    /// The heating season is over, or has not begun.
+    OutOfSeason,
+    /// The heating is off, and the day is mild.
+    MildWeather,
+}
+
+impl Reason {
+    /// The name in outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Unmeasured => "unmeasured",
+            Reason::NoWeather => "no_weather",
+            Reason::NotLearnt => "not_learnt",
+            Reason::Warm => "warm",
+            Reason::SetBackByHabit => "set_back_by_habit",
+            Reason::Insignificant => "insignificant",
+            Reason::Outgrown => "outgrown",
+            Reason::OutOfSeason => "out_of_season",
+            Reason::MildWeather => "mild_weather",
         }
     }
 }
@@ -129,7 +194,9 @@ pub struct Diagnosis {
     pub hour: Millis,
     /// What it comes to.
     pub state: SupplyState,
-    /// Heat expected for the weather, kW.
+    /// Why, where the station is off by plan or nothing can be said.
+    pub reason: Option<Reason>,
+    /// Heat expected for the weather, kW: what the signature asks for at `outdoor_temp`, times `habit`.
     pub expected_kw: Option<f64>,
     /// Heat supplied, kW.
     pub actual_kw: Option<f64>,
@@ -137,10 +204,18 @@ pub struct Diagnosis {
     pub ratio: Option<f64>,
     /// Smoothed outdoor temperature, °C.
     pub outdoor_temp: Option<f64>,
+    /// Share of that which the station habitually supplies at this hour of the day.
+    pub habit: Option<f64>,
     /// Version of method and parameters.
     pub method: u32,
     /// What it was judged by, where something was learnt.
     pub learnt: Option<Learnt>,
+}
+
+impl Diagnosis {
+    pub(super) fn conclude(&mut self, state: SupplyState, reason: Option<Reason>) {
+        (self.state, self.reason) = (state, reason);
+    }
 }
 
 /// One worker's diagnoses and alarm transitions of an epoch.
@@ -150,7 +225,7 @@ pub struct DiagnosedEpoch {
     pub epoch: Epoch,
     /// The clock of the epoch.
     pub clock: Millis,
-    /// In the order of the hours given.
+    /// Of the hours given and of those that they changed, by facility and hour. The last word about an hour counts.
     pub diagnoses: Vec<Diagnosis>,
     /// Sorted by (at, alarm, sequence).
     pub transitions: Vec<AlarmTransition>,

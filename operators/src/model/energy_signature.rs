@@ -37,6 +37,9 @@ pub struct Design {
     pub facility: Code,
     /// Design heat load, kW.
     pub load_kw: Option<f64>,
+    /// What heating is told from idling by, kW at the design temperature: the load, else the capacity, else what the
+    /// heated area asks for; unknown when the registry says nothing.
+    pub size_kw: Option<f64>,
     /// Outdoor temperature that the design load is for, °C.
     pub outdoor_temp: f64,
     /// Standard room temperature, °C.
@@ -219,7 +222,13 @@ mod tests {
     use super::*;
 
     fn design(load_kw: Option<f64>) -> Design {
-        Design { facility: "ST-1".into(), load_kw, outdoor_temp: -20.0, standard_temp: 18.0 }
+        Design {
+            facility: "ST-1".into(),
+            load_kw,
+            size_kw: load_kw,
+            outdoor_temp: -20.0,
+            standard_temp: 18.0,
+        }
     }
 
     /// Hours of a station with 100 kW of base load and 80 kW per degree below 16 °C, with noise of 4 %.

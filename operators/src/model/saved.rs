@@ -1,17 +1,13 @@
 //! How the state of the supply model is saved and read back.
 //!
-//! Enters and leaves: stations with their hours, what was learnt of them, and the alarms over their ratios. Design and
-//! rules follow from the registry and the code, and are not written.
+//! Enters and leaves: stations with their hours, what was learnt of them, and what was told of their alarms. Design,
+//! season and rules follow from the registry and the code, and are not written; nor is what follows from the rest.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 
-use super::{
-    Supply,
-    energy_signature::Signature,
-    station::{Hour, Learnt},
-};
+use super::{Supply, course::Course, hours::Hour, learn::Fit, supply::RULES};
 use crate::{
-    alarm::saved::SavedSeries,
+    alarm::saved::SavedWatch,
     durable::{Durable, RestoreError, Saved, known_form},
 };
 
@@ -37,20 +33,38 @@ impl Durable for Supply {
 #[derive(Debug, Deserialize)]
 pub struct SavedWatched {
     pub(super) station: SavedStation,
-    pub(super) ratios: SavedSeries,
+    pub(super) watches: [SavedWatch; RULES],
 }
 
 /// A station, as it was saved.
 #[derive(Debug, Deserialize)]
-pub struct SavedStation {
+pub(super) struct SavedStation {
     pub(super) hours: Vec<Hour>,
-    pub(super) learnt: Option<(u32, u8, Signature)>,
-    pub(super) habit: [f32; 24],
-    pub(super) fresh: usize,
+    pub(super) open: i32,
+    pub(super) settled: Course,
+    pub(super) fits: Vec<Fit>,
 }
 
-/// Writes what was learnt: its form for people has names, which do not belong into saved state.
-pub(super) fn learnt<S: Serializer>(learnt: &Option<Learnt>, serializer: S) -> Result<S::Ok, S::Error> {
-    let parts = learnt.map(|learnt| (learnt.version, learnt.smoothing_hours, learnt.signature));
-    parts.serialize(serializer)
+/// What was learnt: its form for people has names, which do not belong into saved state.
+pub(super) mod learnt {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::super::{course::Learnt, energy_signature::Signature};
+
+    type Parts = Option<(u32, u8, Signature)>;
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        learnt: &Option<Learnt>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let parts: Parts = learnt.map(|learnt| (learnt.version, learnt.smoothing_hours, learnt.signature));
+        parts.serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Learnt>, D::Error> {
+        let parts = Parts::deserialize(deserializer)?;
+        Ok(parts.map(|(version, smoothing_hours, signature)| Learnt { version, smoothing_hours, signature }))
+    }
 }

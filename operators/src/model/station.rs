@@ -1,293 +1,197 @@
-//! What is remembered and learnt of one station.
+//! What is remembered and learnt of one station, and how its past is judged again.
+//!
+//! Enters: closed hours, the same ones again when they changed, and the registry. Leaves: outcomes by hour. Guarantees:
+//! whatever the order in which hours come, as long as none is older than the horizon, the last outcome of each is the
+//! one that the hours in the order of their time give.
+//!
+//! Hours within the horizon are open. What was concluded before them is settled; a change of an open hour repeats the
+//! course from there, with the fits that it leaves untouched.
 
-use schemas::{
-    Millis,
-    time::{DAY, HOUR},
-};
-use serde::{Deserialize, Serialize};
+use schemas::{Millis, season::Season, time::HOUR};
+use serde::Serialize;
 
 use super::{
-    diagnosis::{Diagnosis, StationHour, SupplySettings, SupplyState},
-    energy_signature::{Design, Sample, Signature, median},
-    saved::{self, SavedStation},
+    course::{Course, Outcome, Terms},
+    diagnosis::{StationHour, SupplySettings},
+    energy_signature::Design,
+    hours::{Hour, Past, number},
+    learn::Fit,
+    saved::SavedStation,
+    supply::Rules,
 };
-use crate::alarm::watch::Cause;
+use crate::{alarm::watch::Cause, season::Spell};
 
-/// An hour of the day in which the station habitually supplies less than this share is not judged: it is off by plan.
-const OFF_BY_HABIT: f64 = 0.5;
-/// Days that the habit is learnt from, and least number of them.
-const HABIT_DAYS: (i32, usize) = (14, 5);
+/// Hours that are remembered before the open ones, at least: what looks back looks at three days.
+const LEAST_REMEMBERED: i32 = 96;
 
-/// Hours over which the outdoor temperature may be smoothed.
-const SMOOTHINGS: [u8; 5] = [1, 3, 6, 12, 24];
-
-/// One remembered hour, 16 bytes. Absent values are NaN.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Hour {
-    /// Hours since 1970.
-    number: i32,
-    heat_kw: f32,
-    outdoor_temp: f32,
-    /// Under an alarm: not learnt from.
-    excluded: bool,
-}
-
-/// What was learnt.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Learnt {
-    /// Number of the fit of this station, from 1.
-    pub version: u32,
-    /// Hours over which the outdoor temperature is smoothed.
-    pub smoothing_hours: u8,
-    /// The signature.
-    #[serde(flatten)]
-    pub signature: Signature,
+/// What the registry says of a station.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ground {
+    pub(super) design: Design,
+    pub(super) season: Option<Season>,
 }
 
 /// The hours of one station and what was learnt from them.
 #[derive(Debug, Serialize)]
-pub struct StationState {
-    /// Follows from the registry.
+pub(super) struct StationState {
     #[serde(skip)]
-    design: Design,
+    ground: Ground,
+    /// The spell of the season that was asked for last.
+    #[serde(skip)]
+    spell: Option<Spell>,
     /// By number.
     hours: Vec<Hour>,
-    #[serde(serialize_with = "saved::learnt")]
-    learnt: Option<Learnt>,
-    /// Per hour of the day (UTC), what the station habitually supplies by what the signature says.
-    habit: [f32; 24],
-    /// Hours put since the last fit.
-    fresh: usize,
+    /// The first hour that is open.
+    open: i32,
+    /// After the hours that are settled.
+    settled: Course,
+    /// After all hours; follows from the others.
+    #[serde(skip)]
+    tail: Course,
+    /// Of the open hours, by number.
+    fits: Vec<Fit>,
+}
+
+/// What became of an hour.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Put {
+    /// It says what was known.
+    Known,
+    /// It must be judged, and all behind it.
+    Changed(Cause),
+    /// It is older than the horizon and does not count.
+    TooLate,
 }
 
 impl StationState {
-    /// A station of which nothing is known but its design.
-    #[must_use]
-    pub fn new(design: Design) -> StationState {
-        StationState { design, hours: Vec::new(), learnt: None, habit: [1.0; 24], fresh: 0 }
+    /// A station of which nothing is known but what the registry says.
+    pub(super) fn new(ground: Ground) -> StationState {
+        StationState {
+            ground,
+            spell: None,
+            hours: Vec::new(),
+            open: i32::MIN,
+            settled: Course::default(),
+            tail: Course::default(),
+            fits: Vec::new(),
+        }
     }
 
     /// A station as it was saved.
-    #[must_use]
-    pub fn resume(saved: SavedStation, design: Design) -> StationState {
-        let SavedStation { hours, learnt, habit, fresh } = saved;
-        let learnt = learnt.map(|(version, smoothing_hours, signature)| Learnt {
-            version,
-            smoothing_hours,
-            signature,
-        });
-        StationState { design, hours, learnt, habit, fresh }
+    pub(super) fn resume(
+        saved: SavedStation,
+        ground: Ground,
+        settings: &SupplySettings,
+        rules: &Rules,
+    ) -> StationState {
+        let SavedStation { hours, open, settled, fits } = saved;
+        let mut station = StationState { hours, open, settled, fits, ..StationState::new(ground) };
+        station.repeat(settings, rules);
+        station
     }
 
-    /// Takes what the registry now says of the design; used from the next fit on.
-    pub fn redesign(&mut self, design: Design) {
-        self.design = design;
+    /// Takes what the registry now says; answers whether the open hours must be judged again.
+    pub(super) fn reground(&mut self, ground: Ground) -> bool {
+        let changed = self.ground != ground;
+        (self.ground, self.spell) = (ground, None);
+        changed && self.newest().is_some()
     }
 
     /// How many hours are remembered.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.hours.len()
     }
 
-    /// Whether no hour is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.hours.is_empty()
+    /// The number of the newest hour.
+    pub(super) fn newest(&self) -> Option<i32> {
+        self.hours.last().map(|hour| hour.number)
     }
 
-    /// Remembers an hour; says why its judgement may change what was told.
-    pub fn put(&mut self, hour: &StationHour, settings: &SupplySettings) -> Cause {
-        let measured = hour.heat_kw.filter(|_| hour.coverage >= settings.least_coverage);
-        let mut new = Hour {
-            number: number(hour.hour),
-            heat_kw: measured.map_or(f32::NAN, |kw| kw as f32),
-            outdoor_temp: hour.outdoor_temp.map_or(f32::NAN, |temp| temp as f32),
-            excluded: false,
-        };
-        self.fresh += 1;
-        match self.hours.binary_search_by_key(&new.number, |h| h.number) {
+    /// The number of the first open hour.
+    pub(super) fn open(&self) -> i32 {
+        self.open
+    }
+
+    /// Where the judgement stood before the open hours.
+    pub(super) fn settled(&self) -> &Course {
+        &self.settled
+    }
+
+    /// Remembers an hour.
+    pub(super) fn put(&mut self, hour: &StationHour, settings: &SupplySettings) -> Put {
+        let new = Hour::of(hour, settings);
+        if new.number < self.open {
+            return Put::TooLate;
+        }
+        match self.hours.binary_search_by_key(&new.number, |hour| hour.number) {
+            Ok(index) if self.hours[index].same(&new) => Put::Known,
             Ok(index) => {
-                new.excluded = self.hours[index].excluded;
                 self.hours[index] = new;
-                Cause::Correction
+                Put::Changed(Cause::Correction)
             }
             Err(index) => {
+                let late = index < self.hours.len();
                 self.hours.insert(index, new);
-                if self.hours.len() > settings.most_hours {
-                    self.hours.remove(0);
-                }
-                Cause::LateData
+                Put::Changed(if late { Cause::LateData } else { Cause::Data })
             }
         }
     }
 
-    /// Judges an hour by what was learnt before it.
-    #[must_use]
-    pub fn diagnose(&self, hour: &StationHour, settings: &SupplySettings) -> Diagnosis {
-        let smoothing = self.learnt.map_or(1, |learnt| learnt.smoothing_hours);
-        let actual_kw = hour.heat_kw.filter(|_| hour.coverage >= settings.least_coverage);
-        let outdoor_temp = self.outdoor(number(hour.hour), smoothing);
-        let mut diagnosis = Diagnosis {
-            facility: hour.facility.clone(),
-            hour: hour.hour,
-            state: SupplyState::Unknown,
-            expected_kw: None,
-            actual_kw,
-            ratio: None,
-            outdoor_temp,
-            method: settings.version,
-            learnt: self.learnt,
-        };
-        let (Some(Learnt { signature, .. }), Some(outdoor)) = (self.learnt, outdoor_temp) else {
-            return diagnosis;
-        };
-        let habit = self.habit(number(hour.hour));
-        let expected = signature.expected_kw(outdoor) * habit;
-        diagnosis.expected_kw = Some(expected);
-        let cold = signature.balance_temp - outdoor >= settings.least_degrees;
-        let telling = cold && habit >= OFF_BY_HABIT && expected > 0.0;
-        let Some(actual) = actual_kw.filter(|_| telling) else { return diagnosis };
-        let ratio = actual / expected;
-        diagnosis.ratio = Some(ratio);
-        diagnosis.state = match ratio {
-            _ if (0.75..=1.3).contains(&ratio) => SupplyState::Normal,
-            _ if (actual - expected).abs() < settings.significance * signature.sigma_kw => {
-                SupplyState::Unknown
-            }
-            _ if ratio < 0.05 => SupplyState::Stopped,
-            _ if ratio < 0.75 => SupplyState::Under,
-            _ => SupplyState::Over,
-        };
-        diagnosis
+    /// Judges the hours from `first` on, which are all newer than those judged before.
+    pub(super) fn follow(&mut self, first: i32, settings: &SupplySettings, rules: &Rules) -> Vec<Outcome> {
+        let from = self.hours.partition_point(|hour| hour.number < first);
+        (from..self.hours.len()).map(|index| self.step(index, settings, rules)).collect()
     }
 
-    /// Keeps hours in [from, to) from being learnt.
-    pub fn exclude(&mut self, from: Millis, to: Millis) {
-        let (from, to) = (number(from), number(to));
-        let start = self.hours.partition_point(|h| h.number < from);
-        for hour in self.hours[start..].iter_mut().take_while(|h| h.number < to) {
-            hour.excluded = true;
+    /// Judges all open hours again after one from `first` on changed. A change of the registry concerns all of them.
+    pub(super) fn revise(&mut self, first: i32, settings: &SupplySettings, rules: &Rules) -> Vec<Outcome> {
+        self.fits.retain(|fit| fit.number < first);
+        self.repeat(settings, rules)
+    }
+
+    fn repeat(&mut self, settings: &SupplySettings, rules: &Rules) -> Vec<Outcome> {
+        self.tail = self.settled.clone();
+        self.follow(self.open, settings, rules)
+    }
+
+    fn step(&mut self, index: usize, settings: &SupplySettings, rules: &Rules) -> Outcome {
+        let heating = self.heating(index, settings);
+        let terms = Terms { settings, rules, design: &self.ground.design, heating };
+        self.tail.step(&mut self.hours[..=index], &mut self.fits, &terms)
+    }
+
+    fn heating(&mut self, index: usize, settings: &SupplySettings) -> bool {
+        let at = self.hours[index].start();
+        let season = self.ground.season;
+        match self.spell.filter(|spell| spell.holds(at)) {
+            Some(spell) => spell.heating,
+            None => self.spell.insert(settings.seasons.spell(season, at)).heating,
         }
     }
 
-    /// Fits anew when it is time: as soon as there is enough, every six hours while the history is short, then once a
-    /// day at an hour that differs between stations.
-    pub fn learn(&mut self, hour: Millis, settings: &SupplySettings) {
-        let usable = self.hours.iter().filter(|h| h.learnable()).count();
-        if usable < settings.least_hours {
-            return;
+    /// Settles what lies behind the horizon, and forgets what nothing looks at any more.
+    pub(super) fn settle(&mut self, settings: &SupplySettings, rules: &Rules) {
+        let Some(newest) = self.newest() else { return };
+        let open = newest.saturating_sub((settings.horizon / HOUR) as i32).max(self.open);
+        let from = self.hours.partition_point(|hour| hour.number < self.open);
+        let to = self.hours.partition_point(|hour| hour.number < open);
+        for index in from..to {
+            let heating = self.heating(index, settings);
+            let terms = Terms { settings, rules, design: &self.ground.design, heating };
+            self.settled.step(&mut self.hours[..=index], &mut self.fits, &terms);
         }
-        let due = if self.learnt.is_none() {
-            true
-        } else if self.hours.len() < 96 {
-            self.fresh >= 6
-        } else {
-            let own = self.design.facility.bytes().fold(0i64, |sum, byte| sum * 31 % 24 + i64::from(byte));
-            self.fresh >= 36 || (self.fresh >= 12 && (hour.rem_euclid(DAY) / HOUR + own) % 24 == 0)
-        };
-        if !due {
-            return;
-        }
-        self.fresh = 0;
-        if let Some((smoothing_hours, signature)) = self.fit(settings) {
-            let version = self.learnt.map_or(1, |learnt| learnt.version + 1);
-            self.learnt = Some(Learnt { version, smoothing_hours, signature });
-            self.learn_habit(smoothing_hours, &signature);
-        }
+        self.open = open;
+        self.fits.retain(|fit| fit.number >= open);
+        let kept = open.saturating_sub(LEAST_REMEMBERED.max(settings.most_hours as i32));
+        let gone = self.hours.partition_point(|hour| hour.number < kept);
+        self.hours.drain(..gone);
     }
 
-    /// The smoothing that explains the heat best about the standard balance point, and the signature with it.
-    fn fit(&self, settings: &SupplySettings) -> Option<(u8, Signature)> {
-        let mut fixed = settings.signature;
-        fixed.balance = (self.design.standard_temp, self.design.standard_temp);
-        let mut best: Option<(f64, u8)> = None;
-        for smoothing in SMOOTHINGS {
-            let samples = self.samples(smoothing);
-            let Some(fitted) = Signature::fit(&fixed, &self.design, &samples) else { continue };
-            if best.is_none_or(|(least, _)| fitted.deviation_kw < 0.98 * least) {
-                best = Some((fitted.deviation_kw, smoothing));
-            }
-        }
-        let (_, smoothing) = best?;
-        Some((smoothing, Signature::fit(&settings.signature, &self.design, &self.samples(smoothing))?))
+    /// The outdoor temperatures that the mean of an hour was made of, oldest first; absent ones are NaN.
+    pub(super) fn outdoor_temps(&self, hour: Millis, smoothing: u8) -> Vec<(i32, f32)> {
+        let window = Past(&self.hours).window(number(hour), smoothing);
+        let mut temps: Vec<_> = window.map(|hour| (hour.number, hour.outdoor_temp)).collect();
+        temps.reverse();
+        temps
     }
-
-    /// Learns the course of the day: the middle, over the last days, of each hour's share of its day's level. As a day
-    /// is measured by itself, a day of under-supply does not turn it; hours under an alarm count too, so that a
-    /// station which is off every night stops raising alarms for it.
-    fn learn_habit(&mut self, smoothing: u8, signature: &Signature) {
-        let Some(last) = self.hours.last().map(|h| h.number) else { return };
-        let mut shares: [Vec<f64>; 24] = Default::default();
-        for day in 0..HABIT_DAYS.0 {
-            let to = last - 24 * day;
-            let range = self.hours.partition_point(|h| h.number <= to - 24)
-                ..self.hours.partition_point(|h| h.number <= to);
-            let ratios: Vec<(i32, f64)> = self.hours[range]
-                .iter()
-                .filter(|h| !h.heat_kw.is_nan())
-                .filter_map(|h| {
-                    let expected = signature.expected_kw(self.outdoor(h.number, smoothing)?);
-                    (expected > 0.0).then(|| (h.number, f64::from(h.heat_kw) / expected))
-                })
-                .collect();
-            let mut level: Vec<f64> = ratios.iter().map(|(_, ratio)| *ratio).collect();
-            level.sort_by(f64::total_cmp);
-            let Some(level) = level.get(level.len() * 3 / 4).filter(|level| **level > 0.1) else { continue };
-            for (number, ratio) in &ratios {
-                shares[number.rem_euclid(24) as usize].push(ratio / level);
-            }
-        }
-        for (own, shares) in self.habit.iter_mut().zip(&mut shares) {
-            let enough = shares.len() >= HABIT_DAYS.1;
-            *own = median(shares).filter(|_| enough).map_or(1.0, |share| share.min(2.0) as f32);
-        }
-    }
-
-    fn habit(&self, number: i32) -> f64 {
-        f64::from(self.habit[number.rem_euclid(24) as usize])
-    }
-
-    fn samples(&self, smoothing: u8) -> Vec<Sample> {
-        let learnable = self.hours.iter().filter(|h| h.learnable());
-        learnable
-            .filter_map(|h| {
-                let outdoor_temp = self.outdoor(h.number, smoothing)?;
-                let habit = self.habit(h.number);
-                (habit >= OFF_BY_HABIT)
-                    .then(|| Sample { outdoor_temp, heat_kw: f64::from(h.heat_kw) / habit })
-            })
-            .collect()
-    }
-
-    /// Mean outdoor temperature over the hours up to this one; `None` when fewer than half of them, or not this one
-    /// or the one before, are known.
-    fn outdoor(&self, number: i32, smoothing: u8) -> Option<f64> {
-        let end = self.hours.partition_point(|h| h.number <= number);
-        let known = |h: &&Hour| !h.outdoor_temp.is_nan();
-        let window = || {
-            self.hours[..end]
-                .iter()
-                .rev()
-                .take_while(|h| h.number > number - i32::from(smoothing))
-                .filter(known)
-        };
-        let first = self.hours.first()?.number;
-        // At the beginning of the history the window is as long as the history.
-        let possible = i32::from(smoothing).min(number - first + 1);
-        let count = window().count();
-        let recent = window().next().is_some_and(|h| h.number >= number - 1);
-        (recent && 2 * count >= possible as usize)
-            .then(|| window().map(|h| f64::from(h.outdoor_temp)).sum::<f64>() / count as f64)
-    }
-}
-
-impl Hour {
-    fn learnable(&self) -> bool {
-        !self.excluded && !self.heat_kw.is_nan() && !self.outdoor_temp.is_nan()
-    }
-}
-
-fn number(at: Millis) -> i32 {
-    at.div_euclid(HOUR) as i32
 }

@@ -67,7 +67,7 @@ pub struct Windowed {
     pub after: Facts,
 }
 
-/// An hour of a station or source in which little will change any more.
+/// An hour of a station or source that has settled, or that changed since it was given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClosedHour {
     /// The facility.
@@ -111,7 +111,7 @@ pub struct WindowedEpoch {
     pub facility: Vec<Windowed>,
     /// What that adds to the scopes above, sorted, one entry per key.
     pub contributions: Vec<((Scope, Period, Millis), Facts)>,
-    /// Settled hours, sorted by (facility, hour).
+    /// Hours that have settled, and those that changed since, sorted by (facility, hour).
     pub hours: Vec<ClosedHour>,
     /// What came too late.
     pub too_late: TooLate,
@@ -132,6 +132,8 @@ pub struct Window {
     horizon: Horizon,
     tally: Tally,
     touched: Vec<Touched>,
+    /// Facilities with hours that changed in this epoch after they were given to the models.
+    reopened: Vec<u32>,
     last_day: Cell<(Millis, Millis)>,
     /// To be saved for the checkpoint under way.
     time_to_save: Option<Time>,
@@ -153,6 +155,7 @@ impl Window {
             horizon: Horizon::NOTHING_CLOSED,
             tally: Tally::default(),
             touched: Vec::new(),
+            reopened: Vec::new(),
             last_day: Cell::new((0, 0)),
             time_to_save: None,
             resuming: false,
@@ -332,6 +335,10 @@ impl Window {
             let Some(hour) = site.hour(touched.hour) else { continue };
             hour.touched = false;
             let (before, after) = (std::mem::take(&mut touched.before), hour.facts.clone());
+            if hour.settled && MODELLED.iter().any(|fact| before.get(*fact) != after.get(*fact)) {
+                hour.settled = false;
+                self.reopened.push(number);
+            }
             let bounds = day_of(&self.calendar, &self.last_day, touched.hour);
             if bounds.0 >= self.horizon.day {
                 let known = site.days.iter().any(|day| day.start == bounds.0);
@@ -367,17 +374,17 @@ impl Window {
         }
     }
 
-    /// The hours of stations and sources that have settled.
+    /// The hours of stations and sources that have settled, and those that changed since.
     fn settled(&mut self, clock: Millis) -> Vec<ClosedHour> {
         let due = |hour: Millis| self.calendar.settled(hour) <= clock;
-        if self
-            .clock
-            .is_some_and(|before| due_count(&self.calendar, before) == due_count(&self.calendar, clock))
-        {
-            return Vec::new();
+        let mut numbers = std::mem::take(&mut self.reopened);
+        numbers.dedup();
+        let count = |clock| due_count(&self.calendar, clock);
+        if self.clock.is_none_or(|before| count(before) != count(clock)) {
+            numbers = (0..self.sites.end()).collect();
         }
         let mut settled = Vec::new();
-        for number in 0..self.sites.end() {
+        for number in numbers {
             let awaited = |site: &&Site| {
                 matches!(site.means.role, Role::Station | Role::Source)
                     && site.hours.iter().any(|hour| !hour.settled && due(hour.start))
@@ -425,6 +432,10 @@ impl Stage for Window {
         self.series
     }
 }
+
+/// Facts that models look at: an hour in which one of them changes is given again.
+const MODELLED: [Component; 4] =
+    [Component::Heat, Component::HeatTime, Component::Outdoor, Component::OutdoorTime];
 
 /// Counts the hours that have settled by a time, up to a constant.
 fn due_count(calendar: &Calendar, clock: Millis) -> Millis {

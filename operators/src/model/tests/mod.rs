@@ -1,5 +1,8 @@
 //! The supply model on made-up winters, with and without faults, and on real stations where the data is present.
 
+mod course;
+mod order;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use schemas::{AlarmState, AlarmTransition, Facility, FacilityKind, Millis, time::HOUR};
@@ -80,6 +83,7 @@ fn hours(weather: &[f64], heat: &[f64]) -> Vec<StationHour> {
             heat_kw: Some(*kw),
             coverage: 1.0,
             outdoor_temp: Some(*temp),
+            setpoint: None,
         })
         .collect()
 }
@@ -227,7 +231,14 @@ fn real_hours(file: &std::path::Path) -> Vec<StationHour> {
         let kw = (to - first_heat[at]) * 1000.0;
         let heat_kw = Some(kw).filter(|kw| (0.0..5000.0).contains(kw));
         let outdoor_temp = Some(outdoor / count);
-        Some(StationHour { facility: "ST-1".into(), hour: *at, heat_kw, coverage: 1.0, outdoor_temp })
+        Some(StationHour {
+            facility: "ST-1".into(),
+            hour: *at,
+            heat_kw,
+            coverage: 1.0,
+            outdoor_temp,
+            setpoint: None,
+        })
     };
     sums.iter().filter_map(hour).collect()
 }
