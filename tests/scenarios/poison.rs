@@ -79,7 +79,7 @@ async fn a_row_that_no_broker_takes_goes_as_a_reject_and_the_others_go() {
     site.nuanliu(&["migrate"]);
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &site.kafka().brokers).create().unwrap();
-    let topic = site.kafka().topic(Topic::Rejects);
+    let [topic, reports] = [Topic::Rejects, Topic::Reports].map(|topic| site.kafka().topic(topic));
     let small = AlterConfig::new(ResourceSpecifier::Topic(&topic))
         .set("max.message.bytes", "40000")
         .set("message.timestamp.type", "LogAppendTime");
@@ -87,8 +87,8 @@ async fn a_row_that_no_broker_takes_goes_as_a_reject_and_the_others_go() {
     assert!(altered.iter().all(Result::is_ok), "{altered:?}");
     let (mut process, mut accepted) = running(&site).await;
     // Of the same epoch: one that is small enough beside one that is not.
-    let (.., small) = put(&site, &garbage(300)).await;
-    let (.., large) = put(&site, &garbage(100_000)).await;
+    let [small, large] = [put(&site, &garbage(300)).await, put(&site, &garbage(100_000)).await]
+        .map(|(partition, offset)| format!("kafka:{}/{partition}/{offset}", reports));
     accepted += good(&site, 3..6).await;
     site.stored(accepted, &mut process, SOON).await;
     let reasons = "SELECT reason, stage, count() FROM rejects FINAL GROUP BY reason, stage ORDER BY reason";
@@ -96,10 +96,10 @@ async fn a_row_that_no_broker_takes_goes_as_a_reject_and_the_others_go() {
     until("both and the one in its place are stored", SOON, async || site.query(reasons).await == expected)
         .await;
     let told = consume::<Reject>(&site.kafka(), Topic::Rejects);
-    assert_eq!(told.iter().filter(|record| record.value.origin.ends_with(&format!("/{small}"))).count(), 1);
+    assert_eq!(told.iter().filter(|record| record.value.origin == small).count(), 1);
     let in_place = told.iter().filter(|record| record.value.reason == schemas::Reason::TooLarge);
     let in_place: Vec<&str> = in_place.map(|record| record.value.origin.as_str()).collect();
-    assert!(in_place.len() == 1 && in_place[0].ends_with(&format!("/{large}")), "{in_place:?}");
+    assert_eq!(in_place, [format!("kafka:{topic}#{large}")]);
     let counted = format!("nuanliu_sink_undeliverable_rows_total{{sink=\"kafka\",topic=\"{topic}\"}}");
     assert_eq!(site.metric(&counted).await, Some(1.0));
     assert_eq!(process.terminate(SOON), 0);
