@@ -39,8 +39,8 @@ pub enum Moments {
     One(Millis),
     /// Twice, because clocks were set back: the earlier and the later one.
     Two(Millis, Millis),
-    /// Never, because clocks were set forward.
-    Never,
+    /// Never, because clocks were set forward: when it was by a clock that was not.
+    Never(Millis),
 }
 
 /// Reads a time as senders write it: RFC 3339, a civil time, or the compact civil time of HJ 212 with 14 or 17 digits,
@@ -74,7 +74,7 @@ pub fn moments(local: DateTime, zone: &TimeZone) -> Option<Moments> {
     Some(match ambiguous.offset() {
         AmbiguousOffset::Unambiguous { .. } => Moments::One(at(ambiguous.compatible())?),
         AmbiguousOffset::Fold { .. } => Moments::Two(at(ambiguous.earlier())?, at(ambiguous.later())?),
-        AmbiguousOffset::Gap { .. } => Moments::Never,
+        AmbiguousOffset::Gap { .. } => Moments::Never(at(ambiguous.compatible())?),
     })
 }
 
@@ -87,7 +87,7 @@ pub fn parse(text: &str, zone: &TimeZone) -> Option<Millis> {
         Written::Moment(at) => Some(at),
         Written::Local(local) => match moments(local, zone)? {
             Moments::One(at) => Some(at),
-            Moments::Two(..) | Moments::Never => None,
+            Moments::Two(..) | Moments::Never(_) => None,
         },
     }
 }

@@ -69,7 +69,7 @@ pub fn moment(local: DateTime, zone: &TimeZone) -> Result<Millis, String> {
     match time::moments(local, zone) {
         Some(Moments::One(at)) => Ok(at),
         Some(Moments::Two(..)) => Err(format!("occurs twice in {name}: send it with its offset")),
-        Some(Moments::Never) => Err(format!("does not occur in {name}: send it with its offset")),
+        Some(Moments::Never(_)) => Err(format!("does not occur in {name}: send it with its offset")),
         None => Err("is out of range".to_owned()),
     }
 }

@@ -50,7 +50,7 @@ pub struct TimeColumn {
     #[serde(default)]
     pub unit: Option<EpochUnit>,
     /// IANA name of the zone of times without offset, UTC when it is not given. A time that does not occur, in the hour
-    /// that spring leaves out, is refused. In the hour that autumn repeats, the times of an object tell the first from the
+    /// that spring leaves out, is refused unless `skipped_hour` says when it was. In the hour that autumn repeats, the times of an object tell the first from the
     /// second by the one place in the file where they go back; where they do not, `repeated_hour` says which it is, and
     /// without it they are refused.
     #[serde(default)]
@@ -61,6 +61,9 @@ pub struct TimeColumn {
     /// Which one it is when an object has the hour that autumn repeats only once.
     #[serde(default)]
     pub repeated_hour: Option<Occurrence>,
+    /// When a time of the hour was that spring leaves out.
+    #[serde(default)]
+    pub skipped_hour: Option<SkippedHour>,
 }
 
 /// Unit of a time that is a number.
@@ -72,6 +75,14 @@ pub enum EpochUnit {
     /// Milliseconds.
     #[serde(rename = "ms")]
     Milliseconds,
+}
+
+/// When a time was that does not occur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SkippedHour {
+    /// By the offset before the change: the clock that wrote it was set forward later.
+    Before,
 }
 
 /// One of two.

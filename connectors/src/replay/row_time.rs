@@ -13,7 +13,7 @@ use schemas::{
     time::{self, Moments, Written},
 };
 
-use super::mapping::{EpochUnit, Mapping};
+use super::mapping::{EpochUnit, Mapping, SkippedHour};
 use crate::{Error, payload::instant::is_compact};
 
 /// When a row was.
@@ -41,6 +41,7 @@ pub(super) struct Clock {
     form: Form,
     zone: TimeZone,
     zone_is_given: bool,
+    skipped_hour: Option<SkippedHour>,
 }
 
 enum Form {
@@ -73,6 +74,7 @@ impl Clock {
             form,
             zone: mapping.zone(file)?,
             zone_is_given: time.zone.is_some(),
+            skipped_hour: time.skipped_hour,
         })
     }
 
@@ -96,7 +98,14 @@ impl Clock {
         match moments {
             Some(Moments::One(at)) => Ok(RowTime::At(at)),
             Some(Moments::Two(first, second)) => Ok(RowTime::Either(Twice { first, second })),
-            Some(Moments::Never) => Err(format!("time '{}' does not occur in {}", shown(), self.zone_name())),
+            Some(Moments::Never(at)) => match self.skipped_hour {
+                Some(SkippedHour::Before) => Ok(RowTime::At(at)),
+                None => Err(format!(
+                    "time '{}' does not occur in {}; set time.skipped_hour when the clock was set forward later",
+                    shown(),
+                    self.zone_name()
+                )),
+            },
             None => Err(format!("time '{}' is out of range", shown())),
         }
     }

@@ -192,7 +192,12 @@ fn an_offset_column_tells_the_hours_apart() {
     "2024-10-27 02:30:00",
     Err("occurs twice in Europe/Belgrade")
 )]
-#[case::civil_never("zone = \"Europe/Belgrade\"", "2024-03-31 02:30:00", Err("does not occur"))]
+#[case::civil_never("zone = \"Europe/Belgrade\"", "2024-03-31 02:30:00", Err("time.skipped_hour"))]
+#[case::civil_of_a_clock_set_forward_later(
+    "zone = \"Europe/Belgrade\"\nskipped_hour = \"before\"",
+    "2024-03-31 02:30:00",
+    Ok("2024-03-31T01:30:00Z")
+)]
 fn times_are_read_as_the_mapping_says(
     #[case] setting: &str,
     #[case] text: &str,
