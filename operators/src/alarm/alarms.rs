@@ -11,7 +11,7 @@ use super::{
     object::{ObjectState, ToldOfSeries},
     position::{Place, Places},
     rhythm::Patience,
-    saved::SavedObject,
+    saved::{FormerObject, SavedObject},
     threshold::{RuleList, Rules},
     transition::sort,
     watch::{Cause, Told},
@@ -106,11 +106,11 @@ impl Durable for Alarms {
     }
 
     fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
-        // Form 1 was never released, and knew no rhythm of uploads.
-        if form != Self::FORM {
-            return Err(RestoreError::UnknownForm { state: Self::STATE, found: form, known: Self::FORM });
+        durable::known_form(Self::STATE, form, Self::FORM)?;
+        match form {
+            1 => self.objects.restore_former::<FormerObject>(Self::STATE, section),
+            _ => self.objects.restore(Self::STATE, section),
         }
-        self.objects.restore(Self::STATE, section)
     }
 }
 

@@ -83,6 +83,22 @@ pub struct Contact {
     told: Vec<Told>,
 }
 
+/// Contact as form 1 wrote it: one spell, whatever the pauses in it.
+#[derive(Debug, Deserialize)]
+pub struct FormerContact {
+    first: Millis,
+    last: Millis,
+    told: Vec<Told>,
+}
+
+/// Silences that ended before are final; of the one under way it is known what was told.
+impl From<FormerContact> for Contact {
+    fn from(FormerContact { first, last, mut told }: FormerContact) -> Contact {
+        told.retain(|told| told.episode.onset == last);
+        Contact { now: Spell { first, last }, told, ..Contact::new(last, Patience::default(), 0) }
+    }
+}
+
 /// A silence that ended, longer than its limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Silence {

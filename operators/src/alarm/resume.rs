@@ -349,8 +349,9 @@ fn restored_alarms_go_on_as_if_nothing_had_happened() {
 
 #[test]
 fn another_form_is_refused() {
-    let error = Alarms::default().restore(0, 1, &[]).unwrap_err();
-    assert_eq!(error, RestoreError::UnknownForm { state: "alarm", found: 1, known: 2 });
+    let form = Alarms::FORM + 1;
+    let error = Alarms::default().restore(0, form, &[]).unwrap_err();
+    assert_eq!(error, RestoreError::UnknownForm { state: "alarm", found: form, known: Alarms::FORM });
     let error = Alarms::default().restore(0, 2, &[1, 0, 0]).unwrap_err();
     assert!(error.to_string().contains("the saved state of alarm cannot be read"), "{error}");
 }
@@ -390,7 +391,7 @@ fn example() -> Vec<Made> {
     ]
 }
 
-/// A section as form 2 writes it. Form 1 was never released and is refused.
+/// A section as form 2 writes it.
 const FORM_2: &str = "\
     090000000453542d31034d2d313c020000c0f99c80fa62c0f99c80fa620101c0c9b2fef962c09cc1fef96200000104c0f99c\
     80fa6202c09cc1fef962c0dad3fff96201c0f99c80fa6200000000000034400000000000003e400000000000003e40c0f99c\
@@ -411,8 +412,30 @@ const FORM_2: &str = "\
     40c0c9b2fef962010103842a0339c0c9b2fef9620000000000000000c09cc1fef96280d30e00000000000000000005e080d3\
     0e00020080dddb010101000000";
 
-#[test]
-fn a_section_of_form_2_goes_on() {
+/// The same as form 1 wrote it.
+const FORM_1: &str = "\
+    090000000453542d31034d2d312c020000c0c9b2fef962c0f99c80fa620104c0f99c80fa6202c09cc1fef962c0dad3fff962\
+    01c0f99c80fa6200000000000034400000000000003e400000000000003e40c0f99c80fa620303000300000000c0c9b2fef9\
+    620000000000b8b540c0f99c80fa6280dddb01f0560000000000b8b5400be080d30e00e0808acd0100030000010100010203\
+    0100c0c9b2fef962c09cc1fef962000000000000b8b5400000000000b8b5400000000000b8b540c0c9b2fef9620202c0c9b2\
+    fef962c09cc1fef962000000000000b8b5400000000000b8b5400000000000b8b540c0c9b2fef96202020100c09cc1fef962\
+    01c0c9b2fef962c09cc1fef962000000000000b8b5400000000000b8b5400000000000b8b540c0c9b2fef962020200e08c7e\
+    9dc0c9b2fef9620000000000004c40c0f99c80fa6280dddb018c0b0000000000c0514013e180d30e0000000000a04c40e080\
+    8acd0192020301000201000102010000c0f99c80fa62c0f99c80fa62000000000000c051400000000000c051400000000000\
+    c05140c0f99c80fa620202c0f99c80fa62c0f99c80fa62000000000000c051400000000000c051400000000000c05140c0f9\
+    9c80fa6202020105c0f99c80fa6203c0c9b2fef96280f3b9fef962000000000000004c400000000000c051400000000000c0\
+    5140c0f99c80fa6202020302000000842a0339c0c9b2fef9620000000000000000c0f99c80fa6280dddb0100000000000000\
+    00000be080d30e00e0808acd01000300000101000000060000000453542d3100f6000000c0c9b2fef962c0f99c80fa620104\
+    c0f99c80fa6202c09cc1fef962c0dad3fff96201c0f99c80fa6200000000000034400000000000003e400000000000003e40\
+    c0f99c80fa6202020002e08c7e9dc0c9b2fef9620000000000003440c09cc1fef96280d30e9a03000000000080344005e080\
+    d30e0a020180dddb0102010000000200000104c0f99c80fa6202c0c9b2fef96280f3b9fef96201c0f99c80fa620000000000\
+    00344000000000008034400000000000003440c0c9b2fef962010103842a0339c0c9b2fef9620000000000000000c09cc1fe\
+    f96280d30e00000000000000000005e080d30e00020080dddb010101000000";
+
+#[rstest::rstest]
+#[case::form_1(1, FORM_1)]
+#[case::form_2(2, FORM_2)]
+fn a_section_goes_on(#[case] form: u16, #[case] section: &str) {
     let run = example();
     let clocks: Vec<Millis> = run
         .iter()
@@ -440,7 +463,7 @@ fn a_section_of_form_2_goes_on() {
         })
         .collect();
     let mut restored = stages(1);
-    restored[0].restore(durable::shard(&code(1)), 2, &unhex(FORM_2)).unwrap();
+    restored[0].restore(durable::shard(&code(1)), form, &unhex(section)).unwrap();
     let again = Made { sent: Vec::new(), ..run[3].clone() };
     assert_eq!(apply(&mut restored, 3, clocks[3], &again), (Vec::new(), 0));
     for number in 4..run.len() {

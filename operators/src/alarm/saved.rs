@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use smallvec::SmallVec;
 
 use super::{
-    communication::Contact,
+    communication::{Contact, FormerContact},
     episode::Fold,
     object::ObjectState,
     position::{DEVICE_MOVED, Place},
@@ -30,6 +30,19 @@ use crate::{Object, window::points::Points};
 pub struct SavedObject {
     contact: Contact,
     series: Vec<(SavedMetric, SavedSeries)>,
+}
+
+/// An object as form 1 wrote it: it did not remember how uploads are spaced.
+#[derive(Debug, Deserialize)]
+pub struct FormerObject {
+    contact: FormerContact,
+    series: Vec<(SavedMetric, SavedSeries)>,
+}
+
+impl From<FormerObject> for SavedObject {
+    fn from(former: FormerObject) -> SavedObject {
+        SavedObject { contact: former.contact.into(), series: former.series }
+    }
 }
 
 impl SavedObject {
@@ -165,6 +178,26 @@ impl SavedWatch {
             enabled: marks & IN_FORCE != 0,
             judged: (!judged.is_empty()).then(|| Box::new(judged)),
         }
+    }
+}
+
+impl SavedSeries {
+    /// What the rules over it told, by side, without the readings: where each fold stands, and what was told.
+    pub fn into_watches(self) -> impl Iterator<Item = (Side, Fold, SavedWatch)> {
+        self.watches.into_iter().map(|watch| {
+            let side = if watch.marks & LOW == 0 { Side::High } else { Side::Low };
+            let told = SavedWatch { marks: watch.marks, records: watch.records, ..SavedWatch::new(side) };
+            (side, watch.tail, told)
+        })
+    }
+}
+
+impl SavedWatch {
+    /// A rule in force of which nothing was told.
+    #[must_use]
+    pub fn new(side: Side) -> SavedWatch {
+        let marks = if side == Side::Low { IN_FORCE | LOW } else { IN_FORCE };
+        SavedWatch { marks, settled: Fold::default(), tail: Fold::default(), records: Vec::new() }
     }
 }
 

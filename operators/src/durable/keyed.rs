@@ -243,9 +243,20 @@ where
     /// # Errors
     /// When the bytes are not what `save` wrote.
     pub fn restore(&mut self, state: &'static str, section: &[u8]) -> Result<(), RestoreError> {
+        self.restore_former::<F>(state, section)
+    }
+
+    /// The same for a section that an earlier version wrote, whose values were `G`.
+    ///
+    /// # Errors
+    /// As [`Keyed::restore`].
+    pub fn restore_former<G>(&mut self, state: &'static str, section: &[u8]) -> Result<(), RestoreError>
+    where
+        G: DeserializeOwned + Into<F>,
+    {
         let restored = &mut self.restored;
-        read_section(state, section, |key, value| match value {
-            Some(value) => drop(restored.insert(key, value)),
+        read_section(state, section, |key, value: Option<G>| match value {
+            Some(value) => drop(restored.insert(key, value.into())),
             None => drop(restored.remove(&key)),
         })
     }

@@ -51,14 +51,14 @@ pub struct Learnt {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Course {
     #[serde(with = "saved::learnt")]
-    learnt: Option<Learnt>,
-    habit: Habit,
+    pub(super) learnt: Option<Learnt>,
+    pub(super) habit: Habit,
     /// The first hour with heat, that of the last fit, and the one from which on hours are evidence.
-    begun: Option<i32>,
-    fitted: Option<i32>,
+    pub(super) begun: Option<i32>,
+    pub(super) fitted: Option<i32>,
     since: i32,
     /// Hours under an alarm, from and until, by number: not learnt from.
-    excluded: Vec<(i32, i32)>,
+    pub(super) excluded: Vec<(i32, i32)>,
     /// Off by plan.
     idle: bool,
     /// The last judged hours, in % of what was expected.

@@ -13,6 +13,7 @@
 mod course;
 pub mod diagnosis;
 pub mod energy_signature;
+mod former;
 mod hours;
 mod learn;
 #[cfg(test)]

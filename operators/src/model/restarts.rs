@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use schemas::{FacilityKind, time::HOUR};
+use schemas::{FacilityKind, Transition, time::HOUR};
 
 use super::{
     DiagnosedEpoch, HoursEpoch, StationHour, Supply, SupplySettings,
@@ -186,7 +186,7 @@ fn a_station_that_is_gone_is_not_restored() {
     an_alarm()[..10].iter().for_each(|epoch| drop(saving.apply(epoch)));
     let mut restored = stage();
     for (shard, section) in sections(&mut saving) {
-        restored.restore(shard, 1, &section).unwrap();
+        restored.restore(shard, Supply::FORM, &section).unwrap();
     }
     let others = an_alarm()[9].again(vec![change(1, 2)]);
     assert_eq!(told(&restored.apply(&others)), []);
@@ -209,9 +209,9 @@ fn a_season_of_a_station_takes_few_bytes() {
     assert!(bytes < 13 * stage.entries() + 600, "{bytes} bytes for {} hours", stage.entries());
 }
 
-/// What form 1 looks like, written down: whoever changes the form after a release must read this one as before.
+/// What form 2 looks like, written down: whoever changes the form must read this one as before.
 #[test]
-fn state_of_form_1_is_read() {
+fn state_of_form_2_is_read() {
     let epochs: Vec<_> = an_alarm().iter().map(|epoch| epoch.share(&|station| station == "ST-1")).collect();
     let mut saving =
         Supply::new(SupplySettings { most_hours: 5, least_hours: 4, ..SupplySettings::default() });
@@ -221,15 +221,15 @@ fn state_of_form_1_is_read() {
         sections(&mut saving).into_iter().map(|(shard, bytes)| (shard, hex(bytes))).collect();
     assert_eq!(
         written,
-        [(FORM_1.0, FORM_1.1.to_owned())],
+        [(FORM_2.0, FORM_2.1.to_owned())],
         "the form has changed: raise FORM and keep reading this one"
     );
 
-    let byte = |at: usize| u8::from_str_radix(&FORM_1.1[at..at + 2], 16).unwrap();
-    let bytes: Vec<u8> = (0..FORM_1.1.len()).step_by(2).map(byte).collect();
+    let byte = |at: usize| u8::from_str_radix(&FORM_2.1[at..at + 2], 16).unwrap();
+    let bytes: Vec<u8> = (0..FORM_2.1.len()).step_by(2).map(byte).collect();
     let mut restored =
         Supply::new(SupplySettings { most_hours: 5, least_hours: 4, ..SupplySettings::default() });
-    restored.restore(FORM_1.0, 1, &bytes).unwrap();
+    restored.restore(FORM_2.0, 2, &bytes).unwrap();
     assert_eq!(told(&restored.apply(&epochs[8].again(vec![change(1, 2)]))), []);
     let mut transitions = 0;
     for epoch in &epochs[9..] {
@@ -240,7 +240,7 @@ fn state_of_form_1_is_read() {
     assert!(transitions > 0, "the alarm that stood is cleared");
 }
 
-const FORM_1: (u16, &str) = (
+const FORM_2: (u16, &str) = (
     203,
     concat!(
         "050000000453542d31b901000009b0e93900f00745000030c10001b2e9390040ce44000080c00001b4e93900400345000020",
@@ -255,3 +255,40 @@ const FORM_1: (u16, &str) = (
         "000000",
     ),
 );
+
+/// As form 1 wrote the station of [`an_alarm`] after nine hours: learnt at the fourth, under-supply since the seventh.
+const FORM_1: (u16, &str) = (
+    203,
+    concat!(
+        "050000000453542d319c01000005b8e9390020fd44000010c100bae9390080bb440000c07f00bce93900c07344000000c101",
+        "bee93900203244000080bf01c0e93900606a440000e0c001010101f8ffffffff1f7c400200000000c0524000000000000028",
+        "409a999999997941400000000000000000040000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f",
+        "0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000",
+        "803f0000803f0000803f0000803f058092edb7a163000000000000594080facac5a16380bab703e80700000000000049400e",
+        "e080f4ee06e707e0ffb9b703000004010002030001030301008086dcbea16380facac5a16300000000000000494000000000",
+        "0000494000000000000049408086dcbea16301018086dcbea16380facac5a163000000000000004940000000000000494000",
+        "000000000049408086dcbea1630101010080facac5a163018086dcbea16380facac5a1630000000000000049400000000000",
+        "00494000000000000049408086dcbea16301010001000000",
+    ),
+);
+
+/// What was learnt and what stands outlives the update: the alarm that form 1 told is cleared once, and not raised again.
+#[test]
+fn state_of_form_1_goes_on() {
+    let epochs: Vec<_> = an_alarm().iter().map(|epoch| epoch.share(&|station| station == "ST-1")).collect();
+    let byte = |at: usize| u8::from_str_radix(&FORM_1.1[at..at + 2], 16).unwrap();
+    let bytes: Vec<u8> = (0..FORM_1.1.len()).step_by(2).map(byte).collect();
+    let mut restored =
+        Supply::new(SupplySettings { most_hours: 5, least_hours: 4, ..SupplySettings::default() });
+    restored.restore(FORM_1.0, 1, &bytes).unwrap();
+    assert_eq!(told(&restored.apply(&epochs[8].again(vec![change(1, 2)]))), []);
+    let outputs: Vec<_> = epochs[9..].iter().map(|epoch| restored.apply(epoch)).collect();
+    let versions = outputs.iter().flat_map(|output| &output.diagnoses).map(|d| d.learnt.map(|l| l.version));
+    assert!(versions.clone().count() > 0 && versions.clone().all(|version| version >= Some(1)));
+    let transitions: Vec<_> = outputs
+        .iter()
+        .flat_map(|output| &output.transitions)
+        .map(|t| (t.rule.as_str(), t.transition, t.sequence))
+        .collect();
+    assert_eq!(transitions.first(), Some(&("under_supply", Transition::Cleared, 2)), "{transitions:?}");
+}

@@ -2,10 +2,11 @@
 //!
 //! Enters and leaves: stations with their hours, what was learnt of them, and what was told of their alarms. Design,
 //! season and rules follow from the registry and the code, and are not written; nor is what follows from the rest.
+//! Form 2; form 1 is read by [`super::former`].
 
 use serde::Deserialize;
 
-use super::{Supply, course::Course, hours::Hour, learn::Fit, supply::RULES};
+use super::{Supply, course::Course, former::FormerWatched, hours::Hour, learn::Fit, supply::RULES};
 use crate::{
     alarm::saved::SavedWatch,
     durable::{Durable, RestoreError, Saved, known_form},
@@ -13,7 +14,7 @@ use crate::{
 
 impl Durable for Supply {
     const STATE: &'static str = "supply";
-    const FORM: u16 = 1;
+    const FORM: u16 = 2;
 
     fn begin(&mut self) {
         self.stations.begin();
@@ -25,7 +26,10 @@ impl Durable for Supply {
 
     fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
         known_form(Self::STATE, form, Self::FORM)?;
-        self.stations.restore(Self::STATE, section)
+        match form {
+            1 => self.stations.restore_former::<FormerWatched>(Self::STATE, section),
+            _ => self.stations.restore(Self::STATE, section),
+        }
     }
 }
 

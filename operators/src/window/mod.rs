@@ -17,6 +17,7 @@ mod above;
 pub mod calendar;
 mod derive;
 pub mod facts;
+mod former;
 mod heat;
 mod hole;
 mod object;

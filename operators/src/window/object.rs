@@ -86,20 +86,20 @@ pub(super) struct Object {
     pub(super) traits: Traits,
     /// The first hour in which reports are expected.
     pub(super) first_hour: Millis,
-    beats: Points,
-    series: Vec<Series>,
+    pub(super) beats: Points,
+    pub(super) series: Vec<Series>,
     /// Readings that are not valid, timely and consistent, in the order of (time, metric).
-    doubts: Vec<Doubt>,
+    pub(super) doubts: Vec<Doubt>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Series {
+pub(super) struct Series {
     quantity: Quantity,
     points: Points,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Doubt {
+pub(super) struct Doubt {
     at: Millis,
     metric: MetricId,
     quality: [bool; 3],

@@ -6,12 +6,13 @@
 //!
 //! Form 2: per facility its objects, kept hours and open days, under its code; what facilities left in open windows of
 //! scopes, under facility, scope and window, in the shard of the facility; the clock and the horizon, for all alike.
-//! What follows from the profile (scopes, means, traits) is derived again from the same profile.
+//! What follows from the profile (scopes, means, traits) is derived again from the same profile. Form 1 ([`super::former`])
+//! knew less of a facility.
 
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
-use super::{Calendar, Horizon, TooLate, Window, WindowedEpoch, above::Left, site::Site};
+use super::{Calendar, Horizon, TooLate, Window, WindowedEpoch, above::Left, former::FormerSite, site::Site};
 use crate::{
     CheckedEpoch,
     durable::{Durable, GLOBAL, RestoreError, Saved, entries, known_form, read_section},
@@ -64,7 +65,10 @@ impl Durable for Window {
             copy_entry(if Left::wrote(key) { &mut left } else { &mut sites }, key, value);
             Ok(())
         })?;
-        self.sites.restore(Self::STATE, &sites)?;
+        match form {
+            1 => self.sites.restore_former::<FormerSite>(Self::STATE, &sites)?,
+            _ => self.sites.restore(Self::STATE, &sites)?,
+        }
         self.above.left.restore(Self::STATE, &left)
     }
 }

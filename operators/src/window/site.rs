@@ -55,10 +55,10 @@ pub(super) struct Site {
 /// What a facility does not know from its profile.
 #[derive(Debug, Deserialize)]
 pub(super) struct RestoredSite {
-    objects: Vec<Object>,
-    hours: Vec<Hour>,
-    days: Vec<Day>,
-    outdoor_since: Millis,
+    pub(super) objects: Vec<Object>,
+    pub(super) hours: Vec<Hour>,
+    pub(super) days: Vec<Day>,
+    pub(super) outdoor_since: Millis,
 }
 
 /// An hour whose data are kept. It is open at least in the facility and its day, and as long as the horizon says in the
@@ -83,7 +83,7 @@ pub(super) struct Day {
     pub(super) facts: Facts,
     /// The first of its hours in which something was silent when the hour closed for the scopes. From it on everything
     /// is kept as long as the day is open, filled or not: what fills a silence comes in any order.
-    hole: Option<Millis>,
+    pub(super) hole: Option<Millis>,
 }
 
 /// An hour that changed in this epoch.

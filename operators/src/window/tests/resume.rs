@@ -219,12 +219,16 @@ impl Workers {
     }
 
     fn restore(count: usize, chains: &BTreeMap<u16, Vec<Vec<u8>>>) -> Workers {
+        Workers::restore_form(count, Window::FORM, chains)
+    }
+
+    fn restore_form(count: usize, form: u16, chains: &BTreeMap<u16, Vec<Vec<u8>>>) -> Workers {
         let mut workers = Workers::new(count);
         for (shard, chain) in chains {
             for (worker, window) in workers.windows.iter_mut().enumerate() {
                 for section in chain {
                     if *shard == GLOBAL || holder(*shard, count) == worker {
-                        window.restore(*shard, Window::FORM, section).unwrap();
+                        window.restore(*shard, form, section).unwrap();
                     }
                 }
             }
@@ -375,6 +379,23 @@ const FORM_2: [(u16, &str); 2] = [
     (256, "050000000474696d65140000000180c284aba16380b6a0a3a16380a09c8ba163"),
 ];
 
+/// The same as form 1 wrote them.
+const FORM_1: [(u16, &str); 2] = [
+    (
+        203,
+        "050000000453542d3132010000010080f0d7a6a163808bc6a9a1630000000000000000c0f2dfaaa163c0a90700000000\
+         00000000000ce080be920100e0bf948b010003000100808bc6a9a163000000000000f83f80c9d8aaa16380be92018827\
+         000000000000044007e080be9201d00f020301c0f2dfaaa1630c6f7574646f6f725f74656d700001010280f0d7a6a163\
+         f3818080908080ff31118094ebdc03809f498094ebdc03809f49a09c01c0a90780bab70380bab7037802020202020202\
+         0280dddb010180aa8faaa163f38180809080c0ff11118094ebdc03809f498094ebdc03809f49a09c01c0a907c0c850c0\
+         a907c0c8501804040402040402a0a428000180a09c8ba163f38180809080c0ff111180a8d6b90780be920180a8d6b907\
+         80be9201a09c0180d30ec0828804c0a907c082880490010606060406060412000000000453542d310503452d310180a0\
+         9c8ba163020000000112000000000453542d310503452d310080aa8faaa163020000000112000000000453542d310503\
+         452d310080f0d7a6a1630200000001",
+    ),
+    (256, "050000000474696d65140000000180c284aba16380b6a0a3a16380a09c8ba163"),
+];
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -399,6 +420,22 @@ fn form_2_is_read_and_written() {
     assert_eq!(back.scopes, scopes, "{written:?}");
     assert_eq!(back.apply(4, &then), whole.apply(4, &then));
     assert_eq!(written, FORM_2.map(|(shard, section)| (shard, section.to_owned())));
+}
+
+#[test]
+fn form_1_is_read() {
+    let (epochs, again, then) = small();
+    let mut whole = Workers::new(1);
+    epochs.iter().zip(1..).for_each(|(input, epoch)| drop(whole.apply(epoch, input)));
+    let chains = FORM_1.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
+    let mut back = Workers::restore_form(2, 1, &chains);
+    back.apply(3, &again);
+    let ends = |told: WindowedEpoch| {
+        let windows = told.facility.into_iter();
+        windows.map(|told| (told.period, told.window_start, told.after)).collect::<Vec<_>>()
+    };
+    assert_eq!(ends(back.apply(4, &then)), ends(whole.apply(4, &then)));
+    assert_eq!(back.scopes, whole.scopes);
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! Facilities as form 1 of the windows wrote them: it kept no hours for a silence, did not remember since when an outdoor
+//! temperature is measured, nor which metrics an object reports.
+//!
+//! Enters: bytes of a checkpoint. Leaves: facilities as they are known now. Never changes.
+
+use schemas::{Code, Millis};
+use serde::Deserialize;
+
+use super::{
+    facts::{Component, Facts},
+    object::{Doubt, Object, Series},
+    points::Points,
+    site::{Day, Hour, RestoredSite},
+};
+
+/// A facility.
+#[derive(Debug, Deserialize)]
+pub(super) struct FormerSite {
+    objects: Vec<FormerObject>,
+    hours: Vec<Hour>,
+    days: Vec<FormerDay>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FormerObject {
+    code: Code,
+    first_hour: Millis,
+    beats: Points,
+    series: Vec<Series>,
+    doubts: Vec<Doubt>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FormerDay {
+    start: Millis,
+    facts: Facts,
+}
+
+impl From<FormerSite> for RestoredSite {
+    fn from(former: FormerSite) -> RestoredSite {
+        let FormerSite { objects, hours, days } = former;
+        let measured = |hour: &&Hour| hour.facts.get(Component::OutdoorTime) > 0;
+        let outdoor_since = hours.iter().find(measured).map_or(Millis::MAX, |hour| hour.start);
+        let objects = objects.into_iter().map(Object::from).collect();
+        let days =
+            days.into_iter().map(|day| Day { start: day.start, facts: day.facts, hole: None }).collect();
+        RestoredSite { objects, hours, days, outdoor_since }
+    }
+}
+
+impl From<FormerObject> for Object {
+    fn from(former: FormerObject) -> Object {
+        let FormerObject { code, first_hour, beats, series, doubts } = former;
+        Object { beats, series, doubts, ..Object::new(code, super::object::Traits::default(), first_hour) }
+    }
+}
