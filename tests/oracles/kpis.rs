@@ -148,6 +148,7 @@ fn completeness(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
         reports: BTreeSet<i64>,
         readings: usize,
         valid: usize,
+        lacking: usize,
     }
     let expected = ((HOUR + terms.interval / 2) / terms.interval) as usize;
     let mut hours: BTreeMap<i64, Hour> = BTreeMap::new();
@@ -157,10 +158,20 @@ fn completeness(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
         hour.readings += 1;
         hour.valid += usize::from(reading.usable);
     }
+    for readings in measured.values() {
+        let heard: BTreeSet<i64> = readings.iter().map(|reading| hour_of(reading.at)).collect();
+        for (start, hour) in hours.iter_mut().filter(|(start, _)| !heard.contains(*start)) {
+            // Missed for a week after two hours running in which it was there.
+            let last = heard.range(..*start).next_back();
+            let missed =
+                last.is_some_and(|last| start - last <= 168 * HOUR && heard.contains(&(last - HOUR)));
+            hour.lacking += if missed { hour.reports.len() } else { 0 };
+        }
+    }
     let mut out = BTreeMap::new();
     for (period, start, length, window) in windows(&hours, &terms.zone) {
         let counted: usize = window.iter().map(|hour| hour.reports.len().min(expected)).sum();
-        let readings: usize = window.iter().map(|hour| hour.readings).sum();
+        let readings: usize = window.iter().map(|hour| hour.readings + hour.lacking).sum();
         let valid: usize = window.iter().map(|hour| hour.valid).sum();
         let reported = counted as f64 / (expected as i64 * length / HOUR) as f64;
         let value = 100.0 * reported * valid as f64 / readings as f64;
@@ -261,6 +272,12 @@ fn the_oracle_itself_gives_what_a_person_computes() {
     assert_eq!(value("degree_days", "hour", 0), 29.0 / 24.0);
     assert_eq!(value("completeness", "hour", 0), 100.0);
     assert!((value("completeness", "day", 0) - 100.0 * 4.0 / 24.0).abs() < 1e-9);
+    let measured = Measured::from([
+        ("heat_total", (0..4).map(|hour| reading(hour * 60, 1.0)).collect()),
+        ("secondary_flow", vec![reading(0, 2.0), reading(60, 2.0)]),
+    ]);
+    let complete = |hour: i64| kpis(&measured, &terms)[&("completeness", "hour", hour * HOUR)].value;
+    assert_eq!([0, 1, 2].map(complete), [100.0, 100.0, 50.0]);
     let flow = vec![reading(0, 2.0), reading(60, 2.0), reading(120, 6.0), reading(180, 0.0)];
     let temperature = vec![reading(0, 40.0), reading(60, 50.0), reading(120, 50.0)];
     let measured = Measured::from([("secondary_flow", flow), ("secondary_supply_temp", temperature)]);

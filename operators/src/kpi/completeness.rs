@@ -1,6 +1,7 @@
 //! Completeness (数据完整率): k = (expected − missing − invalid) / expected. C 1.4.
 //!
-//! Missing are reports, invalid are readings; a report counts by the share of its readings that may be used.
+//! Missing are reports, and in reports the readings of metrics that the object reports otherwise; a report counts by the
+//! share of its readings that may be used.
 
 use super::{About, Kpi, quality, share};
 use crate::window::{Component, Facts};
@@ -32,6 +33,7 @@ mod tests {
 
     #[rstest::rstest]
     #[case::missing_and_invalid(&[(Component::ReportsExpected, 60), (Component::ReportsCounted, 30), (Component::Readings, 120), (Component::Valid, 90), (Component::Expected, 3_600_000)], Some(37.5))]
+    #[case::lacking_a_metric(&[(Component::ReportsExpected, 60), (Component::ReportsCounted, 60), (Component::Readings, 120), (Component::Valid, 120), (Component::ReadingsMissing, 60)], Some(66.7))]
     #[case::silent(&[(Component::ReportsExpected, 60), (Component::Expected, 3_600_000)], Some(0.0))]
     fn follows_its_definition(#[case] list: &[(Component, i64)], #[case] want: Option<f64>) {
         let mut facts = facts(list);

@@ -66,16 +66,16 @@ pub fn row(scope: &Scope, period: Period, window_start: Millis, facts: &Facts) -
     })
 }
 
-/// (expected − missing − invalid) / expected, 0 to 1; where nothing is expected, the share of what is valid.
+/// (expected − missing − invalid) / expected, 0 to 1; where no report is expected, the share of what is valid. Missing are
+/// reports, and readings of metrics that reports lack though the object reports them.
 #[must_use]
 pub fn completeness(facts: &Facts) -> f64 {
-    let part = |part, whole| {
-        let whole = facts.get(whole);
-        if whole > 0 { (facts.get(part) as f64 / whole as f64).clamp(0.0, 1.0) } else { 0.0 }
-    };
-    let valid = part(Component::Valid, Component::Readings);
-    let expected = facts.get(Component::ReportsExpected) > 0;
-    if expected { valid * part(Component::ReportsCounted, Component::ReportsExpected) } else { valid }
+    let part =
+        |part: i64, whole: i64| if whole > 0 { (part as f64 / whole as f64).clamp(0.0, 1.0) } else { 0.0 };
+    let due = facts.get(Component::Readings) + facts.get(Component::ReadingsMissing);
+    let valid = part(facts.get(Component::Valid), due);
+    let expected = facts.get(Component::ReportsExpected);
+    if expected > 0 { valid * part(facts.get(Component::ReportsCounted), expected) } else { valid }
 }
 
 fn share(part: i64, whole: i64) -> f32 {

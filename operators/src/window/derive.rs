@@ -41,11 +41,13 @@ pub(super) struct Beside {
     pub(super) power_alone: (i64, Millis),
     /// The facility measures an outdoor temperature, in this hour or not.
     pub(super) outdoor: bool,
+    /// Readings that its reports lack.
+    pub(super) missing: i64,
 }
 
 /// Derives the facts of an hour.
 pub(super) fn derive_hour(facts: &mut Facts, means: &Means, beside: Beside) {
-    let Beside { elapsed, power_alone, outdoor } = beside;
+    let Beside { elapsed, power_alone, outdoor, missing } = beside;
     let heat = facts.get(C::HeatCounter) + power_alone.0;
     let time = facts.get(C::HeatCounterTime) + power_alone.1;
     facts.set(C::Heat, heat);
@@ -67,6 +69,7 @@ pub(super) fn derive_hour(facts: &mut Facts, means: &Means, beside: Beside) {
     // An hour without a measurement counts, or a day of two hours would pass for a whole one.
     facts.set(C::OutdoorSpan, span(outdoor || means.role == Role::Weather));
     facts.set(C::ReportsCounted, facts.get(C::ReportsReceived).min(facts.get(C::ReportsExpected)));
+    facts.set(C::ReadingsMissing, missing);
     derive_static(facts, means);
 }
 

@@ -151,6 +151,8 @@ components! {
     RegistryChanges,
     /// 1 per facility whose window ended.
     Closings,
+    /// Derived: readings of metrics that reports lacked though the object reports them.
+    ReadingsMissing,
 }
 
 /// The number of components.

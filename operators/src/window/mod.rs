@@ -24,6 +24,7 @@ mod object;
 mod packing;
 pub mod points;
 mod quantity;
+mod reported;
 mod saved;
 mod segment;
 mod site;
@@ -264,6 +265,9 @@ impl Window {
             self.series += object.series_count() - series;
             self.series += site.objects.len() - objects;
             too_late.count(u64::from(heard.reaching_behind), facility);
+            if let Some(hours) = heard.expects_otherwise {
+                site.expect_otherwise(&hours, &mut self.tally);
+            }
             if heard.outdoor {
                 site.measure_outdoor_from(Calendar::hour(report.observed_at), &mut self.tally);
             }

@@ -1,5 +1,7 @@
 //! One object of a facility: its reports, its series and what they contribute.
 
+use std::ops::Range;
+
 use schemas::{
     Catalogue, Code, Flag, MetricId, Millis, QualityTest,
     time::{HOUR, MINUTE},
@@ -12,6 +14,7 @@ use super::{
     hole,
     points::{Point, Points},
     quantity::{Quantities, Quantity, Role, Side},
+    reported::Reported,
     segment::{self, Rises, Terms},
     tally::Tally,
 };
@@ -90,6 +93,8 @@ pub(super) struct Object {
     pub(super) series: Vec<Series>,
     /// Readings that are not valid, timely and consistent, in the order of (time, metric).
     pub(super) doubts: Vec<Doubt>,
+    /// Not of the many rooms, whose reports hold one or two metrics.
+    pub(super) reported: Option<Box<Reported>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,12 +111,14 @@ pub(super) struct Doubt {
 }
 
 /// What a report told beyond its facts.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Heard {
     /// Counters whose increment reaches into closed hours, where that part of it is lost.
     pub(super) reaching_behind: u32,
     /// An outdoor temperature is measured, usable or not.
     pub(super) outdoor: bool,
+    /// Hours in which metrics are expected otherwise than before.
+    pub(super) expects_otherwise: Option<Range<Millis>>,
 }
 
 /// What a beat says of its report.
@@ -123,7 +130,15 @@ const QUALITY: [Component; 3] = [Component::Valid, Component::Timely, Component:
 
 impl Object {
     pub(super) fn new(code: Code, traits: Traits, first_hour: Millis) -> Object {
-        Object { code, traits, first_hour, beats: Points::new(0), series: Vec::new(), doubts: Vec::new() }
+        Object {
+            code,
+            traits,
+            first_hour,
+            beats: Points::new(0),
+            series: Vec::new(),
+            doubts: Vec::new(),
+            reported: None,
+        }
     }
 
     pub(super) fn series_count(&self) -> usize {
@@ -136,6 +151,7 @@ impl Object {
             + self.beats.heap_bytes()
             + self.series.capacity() * size_of::<Series>()
             + self.doubts.capacity() * size_of::<Doubt>()
+            + self.reported.as_ref().map_or(0, |reported| size_of::<Reported>() + reported.heap_bytes())
     }
 
     /// Takes a report in.
@@ -159,7 +175,11 @@ impl Object {
             tally.add(hour, Component::CorrectedChanges, 1);
         }
         let terms = self.terms(now.floor);
-        let (mut primary, mut secondary, mut heard) = (false, false, Heard::default());
+        let (mut primary, mut secondary) = (false, false);
+        let mut heard = Heard {
+            expects_otherwise: self.note_metrics(report.readings, hour, now.role),
+            ..Heard::default()
+        };
         for reading in report.readings {
             self.judge(at, hour, reading, tally);
             let Some(quantity) = now.quantities.of(now.role, reading.metric) else { continue };
@@ -180,6 +200,32 @@ impl Object {
             }
         }
         heard
+    }
+
+    /// Notes which metrics were heard; answers in which hours some are expected otherwise than before.
+    fn note_metrics(&mut self, readings: &[Checked], hour: Millis, role: Role) -> Option<Range<Millis>> {
+        if role == Role::Rooms || readings.is_empty() {
+            return None;
+        }
+        let reported = self.reported.get_or_insert_default();
+        let mut place = 0;
+        readings.iter().fold(None, |all: Option<Range<Millis>>, reading| {
+            let hours = reported.hear(&mut place, reading.metric, hour);
+            match (all, hours) {
+                (Some(all), Some(hours)) => Some(all.start.min(hours.start)..all.end.max(hours.end)),
+                (all, hours) => all.or(hours),
+            }
+        })
+    }
+
+    /// How many readings the reports of an hour lack, of the metrics that the object reports.
+    pub(super) fn missing_readings(&self, hour: Millis) -> i64 {
+        let missing = self.reported.as_ref().map_or(0, |reported| reported.missing(hour));
+        if missing == 0 {
+            return 0;
+        }
+        let beats = self.beats.iter_from(hour).take_while(|beat| beat.at < hour + HOUR);
+        (missing * beats.filter(|beat| beat.value == WITH_READINGS).count()) as i64
     }
 
     /// A report was heard: counts it, the time online, and what is expected up to it. One without readings shows
@@ -270,6 +316,7 @@ impl Object {
     /// Drops every series: the facility has become something else.
     pub(super) fn drop_series(&mut self) {
         self.series.clear();
+        self.reported = None;
     }
 
     /// Forgets what lies in closed hours.
@@ -279,6 +326,9 @@ impl Object {
             series.points.forget_before_but_one(floor);
         }
         self.doubts.retain(|doubt| doubt.at >= floor);
+        if let Some(reported) = &mut self.reported {
+            reported.forget(floor);
+        }
     }
 
     /// Whether late data may still fill an hour that has ended: something of the object that is expected or was

@@ -1,6 +1,6 @@
 //! One facility: its objects and its open windows.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use schemas::{Code, FacilityKind, Millis, Period, time::HOUR};
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,13 @@ pub(super) struct Hour {
     pub(super) touched: bool,
     /// Given to the models.
     pub(super) settled: bool,
+}
+
+impl Hour {
+    /// Whether it has ended by the clock.
+    fn over(&self) -> bool {
+        Millis::from(self.elapsed) == HOUR
+    }
 }
 
 /// An open day.
@@ -256,6 +263,12 @@ impl Site {
         self.hours.iter().filter(|hour| since.contains(&hour.start)).for_each(|hour| tally.touch(hour.start));
     }
 
+    /// Other metrics are expected in these hours than before.
+    pub(super) fn expect_otherwise(&self, hours: &Range<Millis>, tally: &mut Tally) {
+        let ended = self.hours.iter().filter(|hour| hour.over() && hours.contains(&hour.start));
+        ended.for_each(|hour| tally.touch(hour.start));
+    }
+
     /// The first hour whose data are kept.
     pub(super) fn floor(&self, horizon: Horizon) -> Millis {
         self.days.iter().find_map(|day| day.hole).map_or(horizon.hour, |hole| hole.min(horizon.hour))
@@ -355,7 +368,10 @@ impl Site {
         let Some(hour) = self.hours.iter_mut().rev().find(|hour| hour.start == start) else { return };
         let elapsed = Millis::from(hour.elapsed);
         let power_alone = heat::power_alone(&hour.facts, &self.objects, start, elapsed);
-        derive::derive_hour(&mut hour.facts, &means, Beside { elapsed, power_alone, outdoor });
+        // While an hour goes on, what it lacks may still come.
+        let missing =
+            if hour.over() { self.objects.iter().map(|o| o.missing_readings(start)).sum() } else { 0 };
+        derive::derive_hour(&mut hour.facts, &means, Beside { elapsed, power_alone, outdoor, missing });
     }
 
     /// How many series it holds, reports among them.
