@@ -62,11 +62,7 @@ type Amount = (f64, i64);
 pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
     let of = |metric| usable(measured.get(metric).map_or(&[], Vec::as_slice));
     let gap = terms.interval * 5 / 2;
-    let mut heat = counted(&of("heat_total"), terms.area);
-    for (hour, (integral, time)) in integrated(&of("heat_power"), gap) {
-        // kW times ms are J; GJ are a thousand million of them.
-        heat.entry(hour).or_insert((integral / 1e9, time));
-    }
+    let heat = heated(&of("heat_total"), &of("heat_power"), terms);
     let mut out = BTreeMap::new();
     let mut tell = |kpi, hours: &BTreeMap<i64, Amount>, value: &dyn Fn(Amount) -> f64| {
         for (period, start, length, window) in windows(hours, &terms.zone) {
@@ -103,6 +99,64 @@ pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
     }
     out.extend(completeness(measured, terms));
     out
+}
+
+/// Heat per hour, GJ: by the counter, and by power where its increment is not known, or where it stands still though power
+/// would have carried it on by more than two units.
+fn heated(counter: &[(i64, f64)], power: &[(i64, f64)], terms: &Terms) -> BTreeMap<i64, Amount> {
+    let gap = terms.interval * 5 / 2;
+    let mut heat = counted(counter, terms.area);
+    // kW times ms are J; GJ are a thousand million of them.
+    let gigajoules = |(integral, time): Amount| (integral / 1e9, time);
+    let known = |pair: &&[(i64, f64)]| increment((pair[0], pair[1]), terms.area).is_some();
+    let known: Vec<_> = counter.windows(2).filter(known).map(|pair| (pair[0].0, pair[1].0)).collect();
+    for (hour, whole) in integrated(power, gap) {
+        let whole = gigajoules(whole);
+        match heat.get(&hour) {
+            Some((amount, _)) if *amount == 0.0 && whole.0 > 2.0 * WHOLE_UNIT => {}
+            Some((_, time)) if *time >= HOUR => continue,
+            Some((amount, time)) => {
+                let (more, longer) = gigajoules(alone(power, &known, gap, hour));
+                heat.insert(hour, (amount + more, time + longer));
+                continue;
+            }
+            None => {}
+        }
+        heat.insert(hour, whole);
+    }
+    heat
+}
+
+/// The integral of power over an hour without the stretches that are known otherwise, and how long that is.
+fn alone(power: &[(i64, f64)], known: &[(i64, i64)], gap: i64, hour: i64) -> Amount {
+    let mut alone = (0.0, 0);
+    let first = power.partition_point(|(at, _)| *at < hour).saturating_sub(1);
+    let pairs = power[first..].windows(2).take_while(|pair| pair[0].0 < hour + HOUR);
+    for pair in pairs.filter(|pair| pair[1].0 - pair[0].0 <= gap) {
+        let [(a, start), (b, end)] = [pair[0], pair[1]];
+        let at = |time: i64| start + (end - start) * (time - a) as f64 / (b - a) as f64;
+        for (from, to) in without(known, a.max(hour), b.min(hour + HOUR)) {
+            alone.0 += (at(from) + at(to)) / 2.0 * (to - from) as f64;
+            alone.1 += to - from;
+        }
+    }
+    alone
+}
+
+/// What is left of a stretch when others, in order, are taken out.
+fn without(others: &[(i64, i64)], mut from: i64, to: i64) -> Vec<(i64, i64)> {
+    let mut left = Vec::new();
+    let first = others.partition_point(|(_, end)| *end <= from);
+    for (start, end) in others[first..].iter().take_while(|(start, _)| *start < to) {
+        if *start > from {
+            left.push((from, *start));
+        }
+        from = *end;
+    }
+    if from < to {
+        left.push((from, to));
+    }
+    left
 }
 
 /// The mean of a temperature per window: weighted by the flow that was measured with it, over time where there is none.
@@ -217,14 +271,8 @@ fn integrated(points: &[(i64, f64)], gap: i64) -> BTreeMap<i64, Amount> {
 fn counted(points: &[(i64, f64)], area: f64) -> BTreeMap<i64, Amount> {
     let mut hours: BTreeMap<i64, Amount> = BTreeMap::new();
     for pair in points.windows(2) {
-        let [(a, first), (b, second)] = [pair[0], pair[1]];
-        let reachable = WHOLE_UNIT + HEAT_PER_AREA_MINUTE * area * (b - a) as f64 / 60_000.0;
-        let increment = match second - first {
-            up if up > reachable => continue,
-            up if up >= 0.0 => up,
-            _ if (0.0..=reachable).contains(&second) => second,
-            _ => continue,
-        };
+        let [(a, _), (b, _)] = [pair[0], pair[1]];
+        let Some(increment) = increment((pair[0], pair[1]), area) else { continue };
         for (hour, from, to) in cut(a, b) {
             let (amount, time) = hours.entry(hour).or_default();
             *amount += increment * (to - from) as f64 / (b - a) as f64;
@@ -232,6 +280,13 @@ fn counted(points: &[(i64, f64)], area: f64) -> BTreeMap<i64, Amount> {
         }
     }
     hours
+}
+
+/// How far a counter went up between two values, where a building of that area can have needed it.
+fn increment(((a, first), (b, second)): ((i64, f64), (i64, f64)), area: f64) -> Option<f64> {
+    let reachable = WHOLE_UNIT + HEAT_PER_AREA_MINUTE * area * (b - a) as f64 / 60_000.0;
+    let up = if second >= first { second - first } else { second };
+    (0.0..=reachable).contains(&up).then_some(up)
 }
 
 /// A span of time cut at the hours.
@@ -278,6 +333,12 @@ fn the_oracle_itself_gives_what_a_person_computes() {
     ]);
     let complete = |hour: i64| kpis(&measured, &terms)[&("completeness", "hour", hour * HOUR)].value;
     assert_eq!([0, 1, 2].map(complete), [100.0, 100.0, 50.0]);
+    // Known until 1:00, unknown until 2:00, and then frozen beside 1,000 kW.
+    let powers = (0..=6).map(|n| reading(n * 30, 1_000.0)).collect();
+    let totals = vec![reading(0, 10.0), reading(60, 12.0), reading(120, 80.0), reading(180, 80.0)];
+    let measured = Measured::from([("heat_total", totals), ("heat_power", powers)]);
+    let heat = |hour: i64| kpis(&measured, &terms)[&("heat_supplied", "hour", hour * HOUR)].value;
+    assert_eq!([0, 1, 2].map(heat), [2.0, 3.6, 3.6]);
     let flow = vec![reading(0, 2.0), reading(60, 2.0), reading(120, 6.0), reading(180, 0.0)];
     let temperature = vec![reading(0, 40.0), reading(60, 50.0), reading(120, 50.0)];
     let measured = Measured::from([("secondary_flow", flow), ("secondary_supply_temp", temperature)]);

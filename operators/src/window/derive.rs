@@ -37,8 +37,8 @@ pub(super) const SUMS_OF_OPEN: Mask = STATIC.and(Mask::of(&[C::LateChanges, C::C
 pub(super) struct Beside {
     /// How much of the hour has passed, ms.
     pub(super) elapsed: Millis,
-    /// Heat by power where no counter covers, J, and that time, ms.
-    pub(super) power_alone: (i64, Millis),
+    /// Its heat, J, and the time behind it, ms.
+    pub(super) heat: (i64, Millis),
     /// The facility measures an outdoor temperature, in this hour or not.
     pub(super) outdoor: bool,
     /// Readings that its reports lack.
@@ -47,9 +47,7 @@ pub(super) struct Beside {
 
 /// Derives the facts of an hour.
 pub(super) fn derive_hour(facts: &mut Facts, means: &Means, beside: Beside) {
-    let Beside { elapsed, power_alone, outdoor, missing } = beside;
-    let heat = facts.get(C::HeatCounter) + power_alone.0;
-    let time = facts.get(C::HeatCounterTime) + power_alone.1;
+    let Beside { elapsed, heat: (heat, time), outdoor, missing } = beside;
     facts.set(C::Heat, heat);
     facts.set(C::HeatTime, time);
     let square_metre_seconds = i128::from(means.area) * i128::from(time) / (100 * i128::from(SECOND));

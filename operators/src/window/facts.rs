@@ -35,7 +35,7 @@ components! {
     HeatPower,
     /// Time that power covers.
     HeatPowerTime,
-    /// Derived: heat by counter, and by power in the time that no counter covers, J.
+    /// Derived: heat by counter, and by power in the time that no counter covers or in which it is frozen, J.
     Heat,
     /// Derived: time behind `Heat`.
     HeatTime,

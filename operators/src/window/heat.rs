@@ -1,10 +1,11 @@
 //! Heat of an hour: what the counters say, and power where they say nothing.
 //!
-//! Enters: the facts and objects of a facility. Leaves: heat by power in the time that no counter covers. Guarantees: a
-//! function of the points of the hour, in whatever order they came.
+//! Enters: the facts and objects of a facility. Leaves: its heat, and the time behind it. Guarantees: a function of the
+//! points of the hour, in whatever order they came.
 //!
 //! A counter covers the time between two of its values whose increment is known. The integral of power over the rest is
-//! computed when an hour is derived, and only when a counter covers a part of it: hardly ever.
+//! computed when an hour is derived, and only when a counter covers a part of it: hardly ever. A counter that stands still
+//! while power would have carried it on by more than two of its steps is frozen, and covers nothing of the hour.
 
 use schemas::{Millis, time::HOUR};
 use smallvec::SmallVec;
@@ -20,15 +21,29 @@ use super::{
 /// Stretches of time, in order.
 type Spans = SmallVec<[(Millis, Millis); 4]>;
 
-/// Heat by power in the time of an hour that no counter covers, J, and that time, ms; `elapsed` of the hour have passed.
-pub(super) fn power_alone(facts: &Facts, objects: &[Object], hour: Millis, elapsed: Millis) -> (i64, Millis) {
-    let (counted, powered) = (facts.get(C::HeatCounterTime), facts.get(C::HeatPowerTime));
-    if counted <= 0 {
-        return (facts.get(C::HeatPower), powered);
+/// Heat of an hour, J, and the time behind it, ms; `elapsed` of the hour have passed.
+pub(super) fn heat(facts: &Facts, objects: &[Object], hour: Millis, elapsed: Millis) -> (i64, Millis) {
+    let counter = (facts.get(C::HeatCounter), facts.get(C::HeatCounterTime));
+    let power = (facts.get(C::HeatPower), facts.get(C::HeatPowerTime));
+    if counter.1 <= 0 || counter.0 == 0 && power.0 > 0 && frozen(power.0, objects, hour) {
+        return power;
     }
-    if powered <= 0 || counted >= elapsed {
-        return (0, 0);
+    if power.1 <= 0 || counter.1 >= elapsed {
+        return counter;
     }
+    let alone = power_alone(objects, hour);
+    (counter.0 + alone.0, counter.1 + alone.1)
+}
+
+/// Whether counters that did not move should have, by heat by power in J.
+fn frozen(power: i64, objects: &[Object], hour: Millis) -> bool {
+    let counts = |object: &&Object| object.points(Quantity::HeatCounter).is_some();
+    let steps: f64 = objects.iter().filter(counts).map(|object| object.terms(hour).rises.heat.step).sum();
+    power as f64 > 2.0 * steps * 1e9
+}
+
+/// Heat by power in the time of an hour that no counter covers, and that time.
+fn power_alone(objects: &[Object], hour: Millis) -> (i64, Millis) {
     let series = |quantity| {
         objects.iter().filter_map(move |object| Some((object.points(quantity)?, object.terms(hour))))
     };

@@ -367,11 +367,11 @@ impl Site {
         let (means, outdoor) = (self.means, start >= self.outdoor_since);
         let Some(hour) = self.hours.iter_mut().rev().find(|hour| hour.start == start) else { return };
         let elapsed = Millis::from(hour.elapsed);
-        let power_alone = heat::power_alone(&hour.facts, &self.objects, start, elapsed);
+        let heat = heat::heat(&hour.facts, &self.objects, start, elapsed);
         // While an hour goes on, what it lacks may still come.
         let missing =
             if hour.over() { self.objects.iter().map(|o| o.missing_readings(start)).sum() } else { 0 };
-        derive::derive_hour(&mut hour.facts, &means, Beside { elapsed, power_alone, outdoor, missing });
+        derive::derive_hour(&mut hour.facts, &means, Beside { elapsed, heat, outdoor, missing });
     }
 
     /// How many series it holds, reports among them.

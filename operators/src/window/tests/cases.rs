@@ -284,3 +284,20 @@ fn reports_without_readings_show_contact_and_are_missing() {
         assert_eq!((facts.get(Component::ReportsReceived), facts.get(Component::ReportsCounted)), (31, 31));
     }
 }
+
+/// A meter that stands still beside 1,000 kW is frozen: power counts. Beside 100 kW it may count whole GJ.
+#[rstest::rstest]
+#[case::frozen(1_000.0, 3_600_000_000)]
+#[case::counts_in_large_steps(100.0, 0)]
+fn a_counter_that_stands_while_heat_flows_is_not_believed(#[case] kilowatts: f64, #[case] joules: i64) {
+    let mut run = Run::in_china();
+    run.epoch(START, vec![register(station(10_000.0, vec![]))], vec![]);
+    let both = |minute: i64| {
+        let readings = [("heat_total", 500.0), ("heat_power", kilowatts)];
+        let readings = readings.map(|(metric, value)| (metric, value, Flag::Good, Change::New));
+        report("ST-1", "", START + minute * MINUTE, &readings)
+    };
+    run.epoch(START + 2 * HOUR, vec![], (0..=60).map(both));
+    let facts = run.hour("ST-1", START);
+    assert_eq!((facts.get(Component::Heat), facts.get(Component::HeatTime)), (joules, HOUR));
+}
