@@ -296,10 +296,9 @@ impl Wire {
             return;
         }
         report.received_at = report.received_at.max(upload.held_until.unwrap_or(report.received_at));
-        if let Some(later) = upload.again_after {
-            let mut again = report.clone();
-            again.received_at += later;
-            self.deliver(at, again, out);
+        let later = upload.again_after.map(|later| report.received_at + later);
+        for received_at in later.into_iter().chain(upload.again_at) {
+            self.deliver(at, Report { received_at, ..report.clone() }, out);
         }
         self.deliver(at, report, out);
     }

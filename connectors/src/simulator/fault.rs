@@ -57,6 +57,18 @@ kinds! {
     StationOffline => "station_offline";
     /// The device stands elsewhere, by the magnitude, degrees of latitude and longitude.
     DeviceMoved => "device_moved";
+    /// Reports are stored and uploaded together, once in so many minutes as the magnitude says.
+    BatchUpload => "batch_upload";
+    /// The meter is replaced by another one, whose counter stands at the magnitude (in the metric's unit) and stays.
+    MeterReplaced => "meter_replaced";
+    /// A counter is reported in another unit: multiplied by the magnitude.
+    UnitSwitched => "unit_switched";
+    /// Reports come on time, and every value in them is null.
+    NullsOnly => "nulls_only";
+    /// Every block of so many minutes as the magnitude says is sent a second time, after newer data.
+    RepeatedBlock => "repeated_block";
+    /// The object's clock is years ahead, by the magnitude, s.
+    ClockFarAhead => "clock_far_ahead";
 }
 
 /// One fault of one object.
@@ -124,11 +136,16 @@ pub(super) struct Memory {
     last_spike: Option<Millis>,
 }
 
-/// Changes the values of a report as a fault of its sensors does. Counters stay reset after the fault's end.
+/// Changes the values of a report as a fault of its sensors does. A counter that was reset, or is another meter's, stays
+/// so after the fault's end.
 pub(super) fn distort(fault: &Fault, memory: &mut Memory, report: &mut Report) {
     let at = report.observed_at;
-    let reset = fault.kind == FaultKind::CounterReset && at >= fault.start;
-    if !fault.active(at) && !reset {
+    let stays = matches!(fault.kind, FaultKind::CounterReset | FaultKind::MeterReplaced) && at >= fault.start;
+    if !fault.active(at) && !stays {
+        return;
+    }
+    if fault.kind == FaultKind::NullsOnly {
+        report.readings.iter_mut().for_each(|reading| reading.value = RawValue::Missing);
         return;
     }
     let Some(metric) = &fault.metric else { return };
@@ -145,10 +162,20 @@ pub(super) fn distort(fault: &Fault, memory: &mut Memory, report: &mut Report) {
             *value = ((*value + share * fault.magnitude) * 10.0).round() / 10.0;
         }
         FaultKind::CounterReset => *value = round3(*value - *memory.held.get_or_insert(*value)),
+        FaultKind::MeterReplaced => {
+            *value = round3(fault.magnitude + *value - *memory.held.get_or_insert(*value));
+        }
+        FaultKind::UnitSwitched => *value = round3(*value * fault.magnitude),
         FaultKind::Dropout => reading.value = RawValue::Missing,
         _ => {}
     }
 }
+
+/// A stored report follows the one before it after so many milliseconds: a gateway empties its memory at about twenty
+/// reports a second, oldest first.
+const STORED_APART: Millis = 50;
+/// How long after its end a block is sent again, when newer data has been sent.
+const REPEATED_AFTER: Millis = 10 * MINUTE;
 
 fn round3(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
@@ -163,6 +190,8 @@ pub(super) struct Upload {
     pub(super) held_until: Option<Millis>,
     /// It arrives a second time, so much later.
     pub(super) again_after: Option<Millis>,
+    /// It arrives a second time at that moment.
+    pub(super) again_at: Option<Millis>,
 }
 
 /// Decides what a fault does to the upload of a report; a wrong clock changes the report itself.
@@ -173,17 +202,32 @@ pub(super) fn divert(fault: &Fault, dice: Dice, true_time: Millis, report: &mut 
     match fault.kind {
         FaultKind::StationOffline => upload.lost = true,
         FaultKind::LateUpload => {
-            // A gateway empties its memory at about twenty reports a second, oldest first.
             let place = (true_time - fault.start) / MINUTE;
-            upload.held_until = Some(fault.end + place * 50);
+            upload.held_until = Some(fault.end + place * STORED_APART);
+        }
+        FaultKind::BatchUpload => {
+            let (end, place) = block(fault, true_time);
+            upload.held_until = Some(end + place * STORED_APART);
+        }
+        FaultKind::RepeatedBlock => {
+            let (end, place) = block(fault, true_time);
+            upload.again_at = Some(end + REPEATED_AFTER + place * STORED_APART);
         }
         FaultKind::DuplicateUpload => {
             let wait = 2 * SECOND + (dice.unit(true_time as u64) * 20.0 * SECOND as f64) as Millis;
             upload.again_after = Some(wait);
         }
-        FaultKind::WrongClock => {
+        FaultKind::WrongClock | FaultKind::ClockFarAhead => {
             report.observed_at = true_time + (fault.magnitude * SECOND as f64) as Millis;
         }
         _ => {}
     }
+}
+
+/// The end of the block of a moment, and the moment's place in the block, minutes. Blocks last for so many minutes as the
+/// magnitude says; the last one ends with the fault.
+fn block(fault: &Fault, at: Millis) -> (Millis, Millis) {
+    let lasts = (fault.magnitude as Millis).max(1) * MINUTE;
+    let begin = at - (at - fault.start) % lasts;
+    ((begin + lasts).min(fault.end), (at - begin) / MINUTE)
 }

@@ -22,6 +22,8 @@ type Span = (Millis, Millis);
 
 /// Free time between two faults of one object, where the span is long enough, so that what each leads to is told apart.
 const APART: Millis = 4 * HOUR;
+/// A year, s.
+const YEAR: f64 = 365.25 * 86_400.0;
 /// How many places are tried for a fault before it is left out.
 const TRIES: u64 = 60;
 
@@ -59,7 +61,8 @@ fn candidate(layout: &Layout, kind: FaultKind, number: u32, dice: Dice) -> Optio
     let turn = number as usize;
     let on_device = match kind {
         DeviceMoved => true,
-        SensorStuck | Spike | Dropout | LateUpload | DuplicateUpload | WrongClock => turn % 3 == 2,
+        SensorStuck | Spike | Dropout | LateUpload | DuplicateUpload | WrongClock | NullsOnly
+        | RepeatedBlock | ClockFarAhead => turn % 3 == 2,
         _ => false,
     };
     let pick = |metrics: &[&'static str]| Some(metrics[turn % metrics.len()]);
@@ -85,6 +88,20 @@ fn candidate(layout: &Layout, kind: FaultKind, number: u32, dice: Dice) -> Optio
         Overpressure => (dice.between(1, 1.0, 2.0), None, dice.between(2, 0.22, 0.34)),
         StationOffline => (dice.between(1, 1.0, 3.0), None, 0.0),
         DeviceMoved => (6.0, None, 0.06),
+        BatchUpload => (dice.between(1, 5.0, 7.0), None, 30.0),
+        // A meter that has counted more than any station's, or a used one that has counted less.
+        MeterReplaced if turn.is_multiple_of(2) => {
+            (2.0, Some("heat_total"), dice.between(2, 1.2e5, 1.9e5).round())
+        }
+        MeterReplaced => (2.0, Some("heat_total"), dice.between(2, 300.0, 2e3).round()),
+        // GJ become MJ, or kWh.
+        UnitSwitched if turn.is_multiple_of(2) => (4.0, Some("heat_total"), 1e3),
+        UnitSwitched => (4.0, Some("heat_total"), 1e3 / 3.6),
+        NullsOnly => (3.0, None, 0.0),
+        RepeatedBlock => (dice.between(1, 3.0, 5.0), None, 30.0),
+        // To 2062, or into the next century.
+        ClockFarAhead if turn.is_multiple_of(2) => (2.0, None, 37.0 * YEAR),
+        ClockFarAhead => (2.0, None, 80.0 * YEAR),
     };
     let objects = if on_device { layout.plan.size.clean_devices } else { layout.plan.size.stations };
     if objects == 0 {

@@ -249,6 +249,117 @@ fn uploads_go_wrong_as_told() {
     assert_eq!(behind.iter().filter(refused).count(), 480);
 }
 
+/// The reports of a station with a fault, and without.
+fn of_station(kind: FaultKind, metric: Option<&str>, magnitude: f64) -> (Fault, Vec<Report>, Vec<Report>) {
+    let (plan, fault) = fault(kind, ("ST-0002", None), metric, magnitude);
+    let of = |faults| {
+        let all = reports(&plan, faults).into_iter();
+        all.filter(|report| report.facility == "ST-0002").collect::<Vec<_>>()
+    };
+    (fault.clone(), of(vec![fault]), of(vec![]))
+}
+
+fn by_time(reports: &[Report]) -> Vec<Report> {
+    let mut reports = reports.to_vec();
+    reports.sort_by_key(|report| (report.observed_at, report.received_at));
+    reports
+}
+
+#[test]
+fn a_batch_is_uploaded_at_once_and_nothing_is_lost() {
+    let (fault, batched, healthy) = of_station(FaultKind::BatchUpload, None, 30.0);
+    let pauses: Vec<Millis> =
+        batched.windows(2).map(|pair| pair[1].received_at - pair[0].received_at).collect();
+    let long = pauses.iter().filter(|pause| **pause > 25 * MINUTE).count();
+    assert_eq!(long, 16, "eight hours of uploads every half hour");
+    assert!(pauses.iter().all(|pause| (0..31 * MINUTE).contains(pause)));
+    for (late, live) in by_time(&batched).iter().zip(&healthy) {
+        let held = fault.active(late.observed_at);
+        assert!(held || late.received_at == live.received_at);
+        assert!((0..=31 * MINUTE).contains(&(late.received_at - late.observed_at)));
+        assert_eq!(*late, Report { received_at: late.received_at, ..live.clone() });
+    }
+    assert_eq!(batched.len(), healthy.len());
+}
+
+#[rstest::rstest]
+#[case::higher(150_000.0)]
+#[case::used(1_234.0)]
+fn another_meter_goes_on_at_its_own_level(#[case] level: f64) {
+    let (fault, faulty, healthy) = on_station(FaultKind::MeterReplaced, "heat_total", level);
+    let first = faulty.iter().position(|point| point.0 >= fault.start).expect("during");
+    assert_eq!((faulty[first].1, &faulty[..first]), (level, &healthy[..first]));
+    assert!((level - healthy[first].1).abs() > 1_000.0);
+    for (point, true_one) in faulty[first..].iter().zip(&healthy[first..]) {
+        let (counted, supplied) = (point.1 - level, true_one.1 - healthy[first].1);
+        assert!((counted - supplied).abs() < 0.01, "{counted} against {supplied}");
+    }
+}
+
+#[rstest::rstest]
+#[case::megajoules(1e3)]
+#[case::kilowatt_hours(1e3 / 3.6)]
+fn another_unit_multiplies_and_is_set_right(#[case] ratio: f64) {
+    let (fault, faulty, healthy) = on_station(FaultKind::UnitSwitched, "heat_total", ratio);
+    for (point, true_one) in faulty.iter().zip(&healthy) {
+        let wanted = if fault.active(point.0) { ratio } else { 1.0 };
+        assert!((point.1 / true_one.1 / wanted - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn nulls_come_on_time() {
+    let (fault, faulty, healthy) = of_station(FaultKind::NullsOnly, None, 0.0);
+    for (report, live) in faulty.iter().zip(&healthy) {
+        assert_eq!(report.received_at, live.received_at);
+        let metrics = |report: &Report| report.readings.iter().map(|r| r.metric.clone()).collect::<Vec<_>>();
+        assert_eq!(metrics(report), metrics(live));
+        let nulls = report.readings.iter().filter(|r| r.value == RawValue::Missing).count();
+        assert_eq!(nulls, if fault.active(report.observed_at) { report.readings.len() } else { 0 });
+    }
+    assert_eq!(faulty.len(), healthy.len());
+}
+
+#[test]
+fn a_block_comes_again_after_newer_data() {
+    let (fault, faulty, healthy) = of_station(FaultKind::RepeatedBlock, None, 30.0);
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    let mut newest = Millis::MIN;
+    for report in &faulty {
+        if report.observed_at > newest {
+            newest = report.observed_at;
+            first.push(report.clone());
+        } else {
+            assert!(newest - report.observed_at >= 9 * MINUTE, "newer data was there");
+            again.push(report.clone());
+        }
+    }
+    assert_eq!(first, healthy, "what comes first is as it would be");
+    let during: Vec<&Report> = healthy.iter().filter(|report| fault.active(report.observed_at)).collect();
+    assert_eq!(again.len(), during.len());
+    for (again, live) in again.iter().zip(during) {
+        assert_eq!(*again, Report { received_at: again.received_at, ..live.clone() });
+    }
+}
+
+#[test]
+fn a_clock_runs_years_ahead_while_reports_arrive() {
+    let ahead = 37.0 * 365.25 * 86_400.0;
+    let (plan, fault) = fault(FaultKind::ClockFarAhead, ("CD-000003", Some("DV-000003")), None, ahead);
+    let all = |faults| reports(&plan, faults);
+    let (faulty, healthy) = (all(vec![fault.clone()]), all(vec![]));
+    let mut refused = 0;
+    for (report, live) in faulty.iter().zip(&healthy) {
+        let here = report.facility == "CD-000003" && fault.active(live.observed_at);
+        let wanted = if here { live.observed_at + (ahead * 1e3) as Millis } else { live.observed_at };
+        assert_eq!(*report, Report { observed_at: wanted, ..live.clone() });
+        let plausible = schemas::time::plausible(report.observed_at, report.received_at);
+        assert_eq!(plausible, if here { Err(schemas::Reason::TimeInFuture) } else { Ok(()) });
+        refused += usize::from(here);
+    }
+    assert_eq!((faulty.len(), refused), (healthy.len(), 480));
+}
+
 /// Mean during the last hours of the fault, faulty and healthy.
 fn means(kind: FaultKind, metric: &str, magnitude: f64) -> (f64, f64) {
     let (fault, faulty, healthy) = on_station(kind, metric, magnitude);
