@@ -87,6 +87,9 @@ async fn every_fault_is_found_and_nothing_else() {
         for what in not_found(&site, &alarms, fault).await {
             missed.push(format!("{what} for {fault:?}"));
         }
+        for what in out_of_bounds(&site, fault).await {
+            missed.push(format!("{what} for {fault:?}"));
+        }
     }
     let unexplained: Vec<String> =
         alarms.iter().filter(|alarm| !faults.iter().any(|fault| explains(fault, alarm))).map(line).collect();
@@ -146,14 +149,66 @@ async fn not_found(site: &Site, alarms: &[Episode], fault: &Fault) -> Vec<String
     missing
 }
 
+/// What the truth rules out of a fault and is there.
+async fn out_of_bounds(site: &Site, fault: &Fault) -> Vec<String> {
+    let expected = expected(fault);
+    let (facility, device) = (fault.facility.as_str(), fault.device.as_deref().unwrap_or_default());
+    let hour = |at: Millis| at.div_euclid(HOUR) * HOUR;
+    let (first, end) = (hour(fault.start), hour(fault.end - 1) + HOUR);
+    let kpi = |figure: &str, kpi: &str, until: Millis| {
+        format!(
+            "SELECT ifNull({figure}(value), 0) FROM kpis FINAL WHERE kpi = '{kpi}' AND scope_kind = 'facility' AND \
+             scope = '{facility}' AND period = 'hour' AND window_start >= fromUnixTimestamp({}) AND window_start < \
+             fromUnixTimestamp({})",
+            first / 1_000,
+            until / 1_000
+        )
+    };
+    let of = format!("facility = '{facility}' AND device = '{device}'");
+    let between = |from: Millis, until: Millis| {
+        format!("observed_at BETWEEN fromUnixTimestamp64Milli({from}) AND fromUnixTimestamp64Milli({until})")
+    };
+    let mut wrong = Vec::new();
+    for (test, most) in expected.at_most {
+        let when = between(fault.start, fault.end + AFTERWARDS);
+        let sql =
+            format!("SELECT count() FROM readings FINAL WHERE {of} AND has(failed, '{test}') AND {when}");
+        let marked = site.number(&sql).await;
+        if marked > most as f64 {
+            wrong.push(format!("{marked} marks {test}"));
+        }
+    }
+    if let Some((from, to)) = expected.heat {
+        // 1 kW for an hour is 3.6 MJ.
+        let when = between(first, end + HOUR - 1);
+        let power = format!(
+            "SELECT sum(kw) * 0.0036 FROM (SELECT avg(value) AS kw FROM readings FINAL WHERE {of} AND metric = \
+             'heat_power' AND {when} GROUP BY toStartOfHour(observed_at))"
+        );
+        let supplied = site.number(&power).await;
+        let counted = site.number(&kpi("sum", "heat_supplied", end + HOUR)).await;
+        if !(from * supplied..=to * supplied).contains(&counted) {
+            wrong.push(format!("{counted} GJ of {supplied} supplied"));
+        }
+    }
+    if expected.complete {
+        let least = site.number(&kpi("min", "completeness", end)).await;
+        if least < 99.0 {
+            wrong.push(format!("an hour is {least} % complete"));
+        }
+    }
+    wrong
+}
+
 /// Whether a fault accounts for an alarm: on its object, or on what it heats, while it lasts or soon after.
 fn explains(fault: &Fault, alarm: &Episode) -> bool {
     let expected = expected(fault);
+    let forbidden = expected.forbids(&alarm.rule, alarm.raised_at - fault.start);
     let rules = [expected.alarms, expected.also].concat();
     let below = alarm.rule.starts_with("room_temp");
     let here = alarm.facility == fault.facility || below;
     // Buildings cool down and warm up slowly.
     let slowly = if below || alarm.rule.ends_with("_supply") { 12 * HOUR } else { AFTERWARDS };
     let when = fault.start - 10 * MINUTE..=fault.end + slowly;
-    here && rules.contains(&alarm.rule.as_str()) && when.contains(&alarm.raised_at)
+    here && !forbidden && rules.contains(&alarm.rule.as_str()) && when.contains(&alarm.raised_at)
 }

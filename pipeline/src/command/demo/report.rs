@@ -1,19 +1,13 @@
-//! What the demo shows at its end: tables from the store, and every injected fault beside what found it.
+//! What the demo shows at its end: tables from the store, and every injected fault beside what became of it.
 
 use std::io::{Write, stdout};
 
-use clickhouse::{Client, Row};
-use connectors::simulator::{
-    Fault,
-    truth::{Expected, expected},
-};
-use schemas::{Millis, time};
-use serde::Deserialize;
+use clickhouse::Client;
+use connectors::simulator::Fault;
+use schemas::time;
 
+use super::judge::{Verdict, judge};
 use crate::command::table;
-
-/// How long after a fault's end what it led to still counts as found because of it.
-const AFTERMATH: Millis = 3 * time::HOUR;
 
 /// Prints the tables of the store.
 ///
@@ -63,104 +57,36 @@ const DELIVERIES: &str = "SELECT table, outcome, code, count() AS records, max(l
     FROM exchange_ledger FINAL GROUP BY table, key, window) \
     GROUP BY table, outcome, code ORDER BY table, outcome, code";
 
-/// What was found because of one fault.
-#[derive(Debug)]
-pub struct Finding {
-    /// What it was found by: a rule, a quality test or a reject reason.
-    pub by: String,
-    /// From the fault's start until then, ms of event time.
-    pub delay: Millis,
-}
-
-/// Looks for what must have been found; `None` where nothing was, an empty list where nothing must.
+/// Prints every fault beside what became of it; gives how many are not as the truth demands.
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn finding(client: &Client, fault: &Fault) -> anyhow::Result<Option<Finding>> {
-    let Expected { alarms, flags, rejects, .. } = expected(fault);
-    for rule in alarms {
-        if let Some(finding) = first(client, fault, rule, ALARM_OF).await? {
-            return Ok(Some(finding));
-        }
-    }
-    for test in flags {
-        if let Some(finding) = first(client, fault, test, FLAG_OF).await? {
-            return Ok(Some(finding));
-        }
-    }
-    for reason in rejects {
-        if let Some(finding) = first(client, fault, reason, REJECT_OF).await? {
-            return Ok(Some(finding));
-        }
-    }
-    Ok(None)
-}
-
-const ALARM_OF: &str = "SELECT toUnixTimestamp64Milli(min(raised_at)) AS first_at, count() AS n FROM alarms FINAL \
-    WHERE facility = {facility:String} AND rule = {name:String} AND state != 'retracted' \
-    AND raised_at BETWEEN fromUnixTimestamp64Milli({from:Int64}) AND fromUnixTimestamp64Milli({until:Int64})";
-const FLAG_OF: &str = "SELECT toUnixTimestamp64Milli(min(observed_at)) AS first_at, count() AS n FROM readings FINAL \
-    WHERE facility = {facility:String} AND has(failed, {name:String}) \
-    AND observed_at BETWEEN fromUnixTimestamp64Milli({from:Int64}) AND fromUnixTimestamp64Milli({until:Int64})";
-// A connector stamps its rejects with the true time; the record says when it arrived in simulated time.
-const REJECT_OF: &str = "WITH if(stage = 'connector', JSONExtractInt(raw, 'received_at'), toUnixTimestamp64Milli(at)) \
-    AS arrived SELECT toInt64(min(arrived)) AS first_at, count() AS n FROM rejects FINAL \
-    WHERE position(raw, {facility:String}) > 0 AND reason = {name:String} \
-    AND arrived BETWEEN {from:Int64} AND {until:Int64}";
-
-#[derive(Deserialize, Row)]
-struct First {
-    first_at: i64,
-    n: u64,
-}
-
-async fn first(client: &Client, fault: &Fault, name: &str, sql: &str) -> anyhow::Result<Option<Finding>> {
-    let found: First = client
-        .query(sql)
-        .param("facility", fault.facility.as_str())
-        .param("name", name)
-        .param("from", fault.start)
-        .param("until", fault.end + AFTERMATH)
-        .fetch_one()
-        .await?;
-    Ok((found.n > 0).then(|| Finding { by: name.to_owned(), delay: found.first_at - fault.start }))
-}
-
-/// Prints every fault beside what found it; gives how many of those that must be found were.
-///
-/// # Errors
-/// When the store does not answer.
-pub async fn faults(client: &Client, faults: &[Fault]) -> anyhow::Result<(usize, usize)> {
+pub async fn faults(client: &Client, faults: &[Fault]) -> anyhow::Result<usize> {
     let mut lines = Vec::new();
-    let (mut found, mut due) = (0, 0);
+    let (mut found, mut ignored, mut wrong) = (0, 0, 0);
     for fault in faults {
-        let Expected { alarms, flags, rejects, .. } = expected(fault);
-        let must = !(alarms.is_empty() && flags.is_empty() && rejects.is_empty());
-        let finding = finding(client, fault).await?;
-        due += usize::from(must);
-        found += usize::from(must && finding.is_some());
-        let (by, delay) = match finding {
-            Some(finding) => (finding.by, format!("{} min", finding.delay / time::MINUTE)),
-            None if must => ("NOT FOUND".to_owned(), String::new()),
-            None => ("left to later models".to_owned(), String::new()),
-        };
+        let verdict = judge(client, faults, fault).await?;
+        found += usize::from(matches!(verdict, Verdict::Found { .. }));
+        ignored += usize::from(verdict == Verdict::Ignored);
+        wrong += usize::from(!verdict.right());
         let start = time::rfc3339(fault.start);
-        lines.push(format!(
-            "{:<18} {:<10} {:<17} {by:<32} {delay:>8}",
-            fault.kind.name(),
-            fault.facility,
-            &start[..16]
-        ));
+        lines.push(line(fault.kind.name(), &fault.facility, &start[..16], verdict.cells()));
     }
+    let heads = ["outcome", "by", "after"].map(str::to_owned);
     let mut out = stdout().lock();
-    writeln!(
-        out,
-        "\nInjected faults\n{:<18} {:<10} {:<17} {:<32} {:>8}",
-        "fault", "object", "from", "found by", "after"
-    )?;
+    writeln!(out, "\nInjected faults\n{}", line("fault", "object", "from", heads))?;
     for line in lines {
         writeln!(out, "{line}")?;
     }
-    writeln!(out, "{found} of {due} faults that must be found were found")?;
-    Ok((found, due))
+    let judged = found + ignored + wrong;
+    writeln!(
+        out,
+        "of {judged} faults {found} were found, {ignored} rightly ignored, {wrong} missed or invented"
+    )?;
+    Ok(wrong)
+}
+
+fn line(kind: &str, object: &str, from: &str, [outcome, by, after]: [String; 3]) -> String {
+    let line = format!("{kind:<18} {object:<10} {from:<17} {outcome:<16} {by:<32} {after:>8}");
+    line.trim_end().to_owned()
 }
