@@ -48,16 +48,17 @@ fn on_kafka(kafka: &KafkaSettings) -> Vec<String> {
     sorted(consume::<Report>(kafka, Topic::Reports).iter().map(|record| line(&record.value)))
 }
 
-fn wrong_clock(plan: &Plan, facility: &str, device: Option<&str>) -> Fault {
+/// A fault of twenty minutes.
+fn fault(plan: &Plan, kind: FaultKind, facility: &str, device: Option<&str>, magnitude: f64) -> Fault {
     let start = plan.from() + time::HOUR;
     Fault {
-        kind: FaultKind::WrongClock,
+        kind,
         facility: facility.into(),
         device: device.map(Into::into),
         metric: None,
         start,
         end: start + 20 * time::MINUTE,
-        magnitude: 10_800.0,
+        magnitude,
     }
 }
 
@@ -112,7 +113,14 @@ async fn a_simulated_district_comes_through_the_doors_to_the_record() {
     let connector = tokio::spawn(mqtt::Connector::new(settings, intake).unwrap().run(pending()));
 
     let mut faults = simulator::plan_faults(&plan);
-    faults.extend([wrong_clock(&plan, "ST-0004", None), wrong_clock(&plan, "CD-000001", Some("DV-000001"))]);
+    let decades = 37.0 * 365.25 * 86_400.0;
+    faults.extend([
+        fault(&plan, FaultKind::WrongClock, "ST-0004", None, 10_800.0),
+        fault(&plan, FaultKind::WrongClock, "CD-000001", Some("DV-000001"), 10_800.0),
+        fault(&plan, FaultKind::ClockFarAhead, "CD-000002", Some("DV-000002"), decades),
+        fault(&plan, FaultKind::NullsOnly, "CD-000003", Some("DV-000003"), 0.0),
+        fault(&plan, FaultKind::RepeatedBlock, "CD-000004", Some("DV-000004"), 10.0),
+    ]);
     let destination = Destination::Doors(doors);
     let sum = simulator::run(&plan, faults.clone(), destination, Pace::Fastest, false).await.unwrap();
     stop.send(()).unwrap();
@@ -125,6 +133,10 @@ async fn a_simulated_district_comes_through_the_doors_to_the_record() {
     let (good, impossible): (Vec<&Report>, Vec<&Report>) =
         generated.iter().partition(|r| time::plausible(r.observed_at, r.received_at).is_ok());
     assert!(impossible.len() >= 40, "two clocks are wrong for twenty minutes");
+    let far = |report: &&&Report| report.observed_at - report.received_at > 36 * 365 * time::DAY;
+    assert!(impossible.iter().filter(far).count() >= 20, "and one by decades");
+    let null = |report: &&&Report| report.readings.iter().all(|r| r.value == RawValue::Missing);
+    assert!(good.iter().filter(null).count() >= 20, "one device measures nothing");
     // What is refused for its time shows that its object is in contact, by a report without readings.
     let contact = |report: &&Report| line(&Report { readings: Default::default(), ..(*report).clone() });
     let wanted = good.iter().map(|report| line(report)).chain(impossible.iter().map(contact));
