@@ -112,6 +112,10 @@ pub struct RuleSettings {
     /// from a repetition: its readings are stored as *not evaluated* (flag 2) instead of good, and change no hour in
     /// which the object was heard at that time.
     pub remember_reports: usize,
+    /// Days that a report may have been held back before it arrived: one that was measured earlier is refused (`too_old`),
+    /// for a clock that has lost its date would otherwise fill hundreds of months. `nuanliu replay` is not bound by it,
+    /// since there data arrives when it was measured; give more days to take an archive in by HTTP, MQTT or Kafka.
+    pub backfill_days: u32,
     /// Hours after its end in which the KPIs of an hour still take late data.
     pub lateness_hours: u32,
     /// Hours after its end in which the KPIs of a day still take what outages held back, at least `lateness_hours`. From
@@ -132,6 +136,7 @@ impl Default for RuleSettings {
             time_zone: "Asia/Shanghai".to_owned(),
             remember_hours: 7,
             remember_reports: 127,
+            backfill_days: (time::BACKFILL / time::DAY) as u32,
             lateness_hours: 6,
             day_lateness_hours: 24,
             settle_minutes: 10,
@@ -148,6 +153,12 @@ impl RuleSettings {
         let revisable = (hours(self.lateness_hours) + time::HOUR)
             .max(Millis::from(self.alarm_horizon_minutes) * time::MINUTE);
         Memory::new(hours(self.remember_hours).max(revisable), self.remember_reports)
+    }
+
+    /// How long before its arrival a report may have been measured, ms.
+    #[must_use]
+    pub fn backfill(&self) -> Millis {
+        Millis::from(self.backfill_days) * time::DAY
     }
 
     /// How time is cut into windows. The zone has been validated.
@@ -221,12 +232,21 @@ pub fn load(path: &Path) -> Result<Config, Invalid> {
 /// # Errors
 /// The first malformed or unknown key.
 pub fn parse(text: &str, name: &str) -> Result<Config, Invalid> {
-    toml::from_str(text).map_err(|error| {
+    let config = toml::from_str(text).map_err(|error| {
         let (line, column) = position(text, error.span().map_or(0, |span| span.start));
         let message = error.message().trim();
         let hint = nearest_key(message).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
         Invalid(vec![format!("{name}:{line}:{column}: {message}{hint}")])
-    })
+    })?;
+    Ok(passed_on(config))
+}
+
+/// Gives the connectors what they need of the rules, so that senders are told what the dataflow would refuse.
+fn passed_on(mut config: Config) -> Config {
+    let backfill = config.rules.backfill();
+    config.http.iter_mut().for_each(|http| http.backfill = backfill);
+    config.mqtt.iter_mut().for_each(|mqtt| mqtt.backfill = backfill);
+    config
 }
 
 /// What no type can say; pure.
@@ -252,6 +272,10 @@ pub fn validate(config: &Config) -> Vec<String> {
     demand(
         config.rules.remember_reports >= 8,
         "rules.remember_reports must be at least 8: tests look at neighbours",
+    );
+    demand(
+        (1..=36_500).contains(&config.rules.backfill_days),
+        "rules.backfill_days must be between 1 and 36500",
     );
     demand(!config.kafka.brokers.trim().is_empty(), "kafka.brokers is empty: give host:port");
     demand(config.kafka.partitions > 0, "kafka.partitions must be at least 1");
@@ -336,12 +360,22 @@ mod tests {
         assert!(memory.network_reports > 60 * want as usize, "every minute of it");
     }
 
+    #[rstest::rstest]
+    #[case::default("", 31)]
+    #[case::archive("backfill_days = 400\n", 400)]
+    fn connectors_refuse_what_the_dataflow_would(#[case] rules: &str, #[case] days: i64) {
+        let text = format!("{LEAST}[http]\n[mqtt]\n[rules]\n{rules}");
+        let config = parse(&text, "c.toml").unwrap();
+        let given = [config.rules.backfill(), config.http.unwrap().backfill, config.mqtt.unwrap().backfill];
+        assert_eq!(given, [days * time::DAY; 3]);
+    }
+
     #[test]
     fn impossible_values_are_all_named() {
         let text = format!(
-            "{LEAST}[pipeline]\nworkers = 0\nepochs_in_flight = 1\n[rules]\ntime_zone = \"Mars\"\nheating_season = \"winter\"\n"
+            "{LEAST}[pipeline]\nworkers = 0\nepochs_in_flight = 1\n[rules]\nbackfill_days = 0\ntime_zone = \"Mars\"\nheating_season = \"winter\"\n"
         );
         let problems = validate(&parse(&text, "c.toml").unwrap());
-        assert_eq!(problems.len(), 4, "{problems:?}");
+        assert_eq!(problems.len(), 5, "{problems:?}");
     }
 }

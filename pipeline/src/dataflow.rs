@@ -108,6 +108,7 @@ pub fn build(
 
     // What is computed.
     let validate = Validate::new(&kafka.topic(schemas::Topic::Reports), rules.memory());
+    let validate = validate.with_backfill(rules.backfill());
     let checked = decoded.observations.validate(profiles, ticks.clone(), validate, recovery)?;
     let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery)?.count_late();
     let alarmed = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?.count_late();

@@ -62,6 +62,8 @@ reasons! {
     BadTime => "bad_time", "send the form that the detail names";
     /// A time before the year 2000.
     TimeBefore2000 => "time_before_2000", "set the device's clock";
+    /// A time longer before its arrival than data is held back.
+    TooOld => "too_old", "set the device's clock; older data comes in as the detail says";
     /// A time further ahead than clocks may differ.
     TimeInFuture => "time_in_future", "set the device's clock";
     /// A sequence number or offset below zero.

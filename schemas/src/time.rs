@@ -22,6 +22,9 @@ pub const DAY: Millis = 24 * HOUR;
 pub const EARLIEST: Millis = 946_684_800_000;
 /// How far ahead of its arrival a reading's time may lie before it is refused.
 pub const FUTURE_TOLERANCE: Millis = HOUR;
+/// How long before its arrival a reading may have been measured unless `rules.backfill_days` says otherwise. A receiver
+/// of GPS whose week number has run over is 1,024 weeks behind.
+pub const BACKFILL: Millis = 31 * DAY;
 
 /// A time as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,18 +95,34 @@ pub fn parse(text: &str, zone: &TimeZone) -> Option<Millis> {
     }
 }
 
-/// Whether a reading's time can be true for something that arrived at `received_at`.
+/// Whether a reading's time can be true for something that arrived at `received_at` and was held back for at most
+/// `backfill` ms.
 ///
 /// # Errors
-/// [`crate::Reason::TimeBefore2000`] or [`crate::Reason::TimeInFuture`].
-pub fn plausible(observed_at: Millis, received_at: Millis) -> Result<(), crate::Reason> {
+/// [`crate::Reason::TimeBefore2000`], [`crate::Reason::TooOld`] or [`crate::Reason::TimeInFuture`].
+pub fn plausible(observed_at: Millis, received_at: Millis, backfill: Millis) -> Result<(), crate::Reason> {
     if observed_at < EARLIEST {
         Err(crate::Reason::TimeBefore2000)
+    } else if observed_at < received_at.saturating_sub(backfill) {
+        Err(crate::Reason::TooOld)
     } else if observed_at > received_at.saturating_add(FUTURE_TOLERANCE) {
         Err(crate::Reason::TimeInFuture)
     } else {
         Ok(())
     }
+}
+
+/// What is wrong with a time that is [`crate::Reason::TooOld`], and how such data comes in when it is right.
+#[must_use]
+pub fn too_old(observed_at: Millis, received_at: Millis, backfill: Millis) -> String {
+    format!(
+        "observed_at {} lies {} days before its arrival at {}, at most {} are allowed: raise rules.backfill_days to load \
+         such data, or replay it from a file",
+        rfc3339(observed_at),
+        received_at.saturating_sub(observed_at) / DAY,
+        rfc3339(received_at),
+        backfill / DAY
+    )
 }
 
 /// RFC 3339 in UTC with milliseconds, for messages and outputs.
@@ -147,8 +166,20 @@ mod tests {
 
     #[test]
     fn refuses_times_that_cannot_be_true() {
-        assert_eq!(plausible(0, EARLIEST), Err(crate::Reason::TimeBefore2000));
-        assert_eq!(plausible(EARLIEST + 2 * HOUR, EARLIEST), Err(crate::Reason::TimeInFuture));
-        assert_eq!(plausible(EARLIEST + HOUR, EARLIEST), Ok(()));
+        let judged = |observed_at, received_at| plausible(observed_at, received_at, BACKFILL);
+        assert_eq!(judged(0, EARLIEST), Err(crate::Reason::TimeBefore2000));
+        assert_eq!(judged(EARLIEST + 2 * HOUR, EARLIEST), Err(crate::Reason::TimeInFuture));
+        assert_eq!(judged(EARLIEST + HOUR, EARLIEST), Ok(()));
+        assert_eq!(judged(EARLIEST, EARLIEST + BACKFILL), Ok(()));
+        assert_eq!(judged(EARLIEST, EARLIEST + BACKFILL + 1), Err(crate::Reason::TooOld));
+        assert_eq!(plausible(EARLIEST, Millis::MAX, Millis::MAX), Ok(()), "an operator allows any age");
+    }
+
+    #[test]
+    fn a_time_that_is_too_old_says_how_old_and_what_to_do() {
+        let week = 1_024 * 7 * DAY;
+        let detail = too_old(EARLIEST, EARLIEST + week, BACKFILL);
+        assert!(detail.contains("lies 7168 days before") && detail.contains("at most 31 are"), "{detail}");
+        assert!(detail.contains("rules.backfill_days"), "{detail}");
     }
 }

@@ -75,7 +75,7 @@ struct Server {
 
 impl Server {
     async fn start(intake: Intake, settings: http::Settings) -> Server {
-        let settings = http::Settings { listen: ([127, 0, 0, 1], 0).into(), ..settings };
+        let settings = http::Settings { listen: ([127, 0, 0, 1], 0).into(), backfill: i64::MAX, ..settings };
         let server = http::Server::bind(settings, intake).await.unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel();
@@ -484,8 +484,12 @@ async fn acknowledged(stream: &mut TcpStream) -> u8 {
 async fn mqtt_acknowledges_after_delivery_and_on_the_connection_that_brought_the_message() {
     let (cluster, _, intake) = switchable().await;
     let broker = FakeBroker::new().await;
-    let settings =
-        mqtt::Settings { broker: broker.url(), version: "3.1.1".to_owned(), ..mqtt::Settings::default() };
+    let settings = mqtt::Settings {
+        broker: broker.url(),
+        version: "3.1.1".to_owned(),
+        backfill: i64::MAX,
+        ..mqtt::Settings::default()
+    };
     let running = tokio::spawn(mqtt::Connector::new(settings, intake).unwrap().run(pending()));
     let payload = report("ST-1", THEN, &json!({ "voltage": 220 })).to_string();
 
@@ -516,8 +520,12 @@ async fn mqtt_acknowledges_after_delivery_and_on_the_connection_that_brought_the
 async fn mqtt_tells_when_the_broker_has_lost_the_session() {
     let (_cluster, _, intake) = switchable().await;
     let broker = FakeBroker::new().await;
-    let settings =
-        mqtt::Settings { broker: broker.url(), version: "3.1.1".to_owned(), ..mqtt::Settings::default() };
+    let settings = mqtt::Settings {
+        broker: broker.url(),
+        version: "3.1.1".to_owned(),
+        backfill: i64::MAX,
+        ..mqtt::Settings::default()
+    };
     let address = broker.listener.local_addr().unwrap().to_string();
     let lost = &connectors::telemetry::telemetry().mqtt_session_lost;
     let lost = lost.with_label_values(&[&address]);
@@ -538,8 +546,12 @@ async fn mqtt_stores_what_it_has_taken_though_the_connection_is_lost() {
     const MESSAGES: u8 = 100;
     let (cluster, kafka, intake) = switchable().await;
     let broker = FakeBroker::new().await;
-    let settings =
-        mqtt::Settings { broker: broker.url(), version: "3.1.1".to_owned(), ..mqtt::Settings::default() };
+    let settings = mqtt::Settings {
+        broker: broker.url(),
+        version: "3.1.1".to_owned(),
+        backfill: i64::MAX,
+        ..mqtt::Settings::default()
+    };
     let running = tokio::spawn(mqtt::Connector::new(settings, intake).unwrap().run(pending()));
     let mut session = broker.session(0).await;
     cluster.broker_down(1).unwrap();
@@ -569,6 +581,7 @@ async fn mqtt_stops_reading_while_kafka_does_not_confirm_and_acknowledges_in_ord
         version: "3.1.1".to_owned(),
         max_payload: 16 << 10,
         max_buffered: 1 << 20,
+        backfill: i64::MAX,
         ..mqtt::Settings::default()
     };
     let running = tokio::spawn(mqtt::Connector::new(settings, intake).unwrap().run(pending()));
@@ -799,6 +812,7 @@ async fn mqtt_speaks_tls_to_an_authority_of_its_own_and_names_itself(#[case] ver
         username: Some("connector".to_owned()),
         password_file: Some(broker.directory.path().join("password")),
         ca_file: Some(broker.directory.path().join("ca.pem")),
+        backfill: i64::MAX,
         ..mqtt::Settings::default()
     };
     let address = format!("127.0.0.1:{}", broker.tls);

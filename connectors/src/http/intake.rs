@@ -134,6 +134,7 @@ async fn taken(
         zone: shared.zone.clone(),
         decimal: None,
         accept_received_at: shared.settings.accept_received_at,
+        backfill: shared.settings.backfill,
         facility: None,
         device: None,
     };

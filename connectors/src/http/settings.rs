@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use jiff::tz::TimeZone;
+use schemas::{Millis, time};
 use serde::Deserialize;
 
 use super::{
@@ -46,6 +47,9 @@ pub struct Settings {
     pub time_zone: String,
     /// Whether a record's own `received_at` counts: for replays and simulations only.
     pub accept_received_at: bool,
+    /// How long before its arrival a record may have been measured, ms: `rules.backfill_days`.
+    #[serde(skip)]
+    pub backfill: Millis,
     /// When not empty, a request must carry one of these as bearer token.
     pub tokens: Vec<String>,
 }
@@ -67,6 +71,7 @@ impl Default for Settings {
             answer_timeout: 30,
             time_zone: "Asia/Shanghai".to_owned(),
             accept_received_at: false,
+            backfill: time::BACKFILL,
             tokens: Vec::new(),
         }
     }

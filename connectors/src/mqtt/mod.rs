@@ -8,6 +8,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
+use schemas::{Millis, time};
 use serde::Deserialize;
 
 use crate::{Error, intake::Intake, telemetry::telemetry};
@@ -55,6 +56,9 @@ pub struct Settings {
     pub time_zone: String,
     /// Whether a record's own `received_at` counts: for replays and simulations only.
     pub accept_received_at: bool,
+    /// How long before its arrival a record may have been measured, ms: `rules.backfill_days`.
+    #[serde(skip)]
+    pub backfill: Millis,
     /// Topics and how their payloads are read; the first that matches counts.
     pub profiles: Vec<Profile>,
 }
@@ -77,6 +81,7 @@ impl Default for Settings {
             keep_alive: 30,
             time_zone: "Asia/Shanghai".to_owned(),
             accept_received_at: false,
+            backfill: time::BACKFILL,
             profiles: profile::defaults(),
         }
     }

@@ -285,6 +285,7 @@ mod tests {
             zone: jiff::tz::TimeZone::UTC,
             decimal: None,
             accept_received_at: false,
+            backfill: schemas::time::BACKFILL,
             facility: None,
             device: None,
         };

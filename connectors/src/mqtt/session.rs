@@ -313,6 +313,7 @@ impl Message {
             zone: shared.zone.clone(),
             decimal: None,
             accept_received_at: shared.settings.accept_received_at,
+            backfill: shared.settings.backfill,
             facility: None,
             device: None,
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use schemas::{Event, Reason, time};
+use schemas::{Event, Millis, Reason, time};
 
 use super::{
     Arrival, Batch,
@@ -42,7 +42,7 @@ fn event(source: Source<'_>, node: &Node<'_>, arrival: &Arrival) -> Result<Event
         return Err((Reason::WrongType, format!("kind is '{kind}', expected one of {}", KINDS.join(", "))));
     }
     let at = instant("at", required(members, "at")?, arrival)?;
-    match time::plausible(at, arrival.at) {
+    match time::plausible(at, arrival.at, Millis::MAX) {
         Err(Reason::TimeInFuture) if kind == "plan" => {}
         Err(reason) => return Err((reason, format!("at is {}", time::rfc3339(at)))),
         Ok(()) => {}

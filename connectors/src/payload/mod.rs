@@ -53,6 +53,8 @@ pub struct Arrival {
     pub decimal: Option<Decimal>,
     /// Whether a record's own `received_at` counts: for replays and simulations only.
     pub accept_received_at: bool,
+    /// How long before its arrival a record may have been measured, ms.
+    pub backfill: Millis,
     /// The facility that the topic names, for records that name none; a record that names another is refused.
     pub facility: Option<Code>,
     /// The device that the topic names, likewise.

@@ -156,8 +156,11 @@ impl Draft {
     /// Ends the record: a report when it has readings, a refusal when it never had any. What cannot be used still shows
     /// that its object is in contact, and leaves as a report without readings too.
     pub fn finish(mut self, batch: &mut Batch, arrival: &Arrival) {
-        if let Err(reason) = time::plausible(self.observed_at, self.received_at) {
-            let detail = implausible(self.observed_at, self.received_at);
+        if let Err(reason) = time::plausible(self.observed_at, self.received_at, arrival.backfill) {
+            let detail = match reason {
+                Reason::TooOld => time::too_old(self.observed_at, self.received_at, arrival.backfill),
+                _ => implausible(self.observed_at, self.received_at),
+            };
             self.refuse(batch, reason, detail);
             self.readings.clear();
             return batch.heard.push(self.report(arrival));

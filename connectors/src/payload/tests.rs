@@ -22,6 +22,7 @@ fn arrival() -> Arrival {
         zone: TimeZone::fixed(offset(8)),
         decimal: None,
         accept_received_at: false,
+        backfill: schemas::time::BACKFILL,
         facility: None,
         device: None,
     }
@@ -303,6 +304,11 @@ fn a_sender_of_nothing_usable_is_in_contact(
     r#"{"facility":"A","observed_at":202401151600,"readings":{"room_temp":1}}"#,
     Reason::TimeBefore2000,
     "yyyyMMddHHmmss is expected"
+)]
+#[case::week_number_run_over(
+    r#"{"facility":"A","observed_at":"2004-05-31T08:00:00Z","readings":{"room_temp":1}}"#,
+    Reason::TooOld,
+    "lies 7168 days before its arrival at 2024-01-15T08:00:00.000Z, at most 31 are allowed"
 )]
 #[case::microseconds(
     r#"{"facility":"A","observed_at":1705305600000000,"readings":{"room_temp":1}}"#,

@@ -60,7 +60,7 @@ impl Taken {
     /// Notes what was sent in a minute, and waits while the connector is more than two minutes behind. Reports that it
     /// must reject for their time are not waited for.
     pub(super) async fn minute(&mut self, reports: &[Report]) {
-        let counted = |r: &&Report| time::plausible(r.observed_at, r.received_at).is_ok();
+        let counted = |r: &&Report| time::plausible(r.observed_at, r.received_at, time::BACKFILL).is_ok();
         self.sent += reports.iter().filter(counted).count() as u64;
         self.marks.push_back(self.sent);
         if self.marks.len() > BEHIND

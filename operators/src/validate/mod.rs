@@ -123,6 +123,8 @@ pub struct Validate {
     facilities: Keyed<Code, Place, RestoredPlace>,
     rules: Vec<Rule>,
     memory: Memory,
+    /// How long before its arrival a report may have been measured, ms.
+    backfill: Millis,
     /// Name of the reports topic, for the origin of rejects.
     topic: String,
     /// The clock at which silent objects were last looked for.
@@ -153,11 +155,18 @@ impl Validate {
                 network_reports: memory.network_reports.max(LEAST_REPORTS),
                 ..memory
             },
+            backfill: time::BACKFILL,
             topic: topic.to_owned(),
             swept: Millis::MIN,
             saving_swept: None,
             columns: 0,
         }
+    }
+
+    /// The same for data that was held back for at most `backfill` ms.
+    #[must_use]
+    pub fn with_backfill(self, backfill: Millis) -> Validate {
+        Validate { backfill, ..self }
     }
 
     /// Applies one change of the registry: new limits hold from now on, what is gone is forgotten.
@@ -252,7 +261,7 @@ impl Stage for Validate {
             let number = self.facilities.number(observation.facility);
             let place = number.and_then(|number| self.facilities.get_mut(number));
             let refused = match Place::series(place, &observation) {
-                Ok((series, profile)) => match in_time(&observation) {
+                Ok((series, profile)) => match in_time(&observation, self.backfill) {
                     Ok(()) => {
                         let (columns, told) = (series.columns(), work.reports.len());
                         series.admit(&observation, profile, &mut work);
@@ -340,9 +349,17 @@ fn has_device(profile: &Profile, device: &str) -> bool {
     device.is_empty() || profile.devices.contains_key(device)
 }
 
-fn in_time(observation: &Observation<'_>) -> Result<(), Refusal> {
-    time::plausible(observation.observed_at, observation.received_at).map_err(|reason| {
-        let (observed, received) = (refuse::at(observation.observed_at), refuse::at(observation.received_at));
-        (reason, format!("observed_at {observed} cannot be true for a report that arrived at {received}"))
+fn in_time(observation: &Observation<'_>, backfill: Millis) -> Result<(), Refusal> {
+    let (observed, received) = (observation.observed_at, observation.received_at);
+    time::plausible(observed, received, backfill).map_err(|reason| {
+        let detail = match reason {
+            Reason::TooOld => time::too_old(observed, received, backfill),
+            _ => format!(
+                "observed_at {} cannot be true for a report that arrived at {}",
+                refuse::at(observed),
+                refuse::at(received)
+            ),
+        };
+        (reason, detail)
     })
 }

@@ -488,11 +488,13 @@ fn every_report_of_a_registered_object_shows_contact() {
     let again = Observation { received_at: at(2), ..good.clone() };
     let fast = report(at(600), at(3) - at(600), &[("room_temp", 20.0)]);
     let never = report(5, at(4) - 5, &[]);
+    let old = report(at(5) - time::BACKFILL - 1, time::BACKFILL + 1, &[("room_temp", 20.0)]);
+    let held_back = report(at(5) - time::BACKFILL, time::BACKFILL, &[("room_humidity", 40.0)]);
     let stranger = Observation { facility: "ST-9".into(), ..again.clone() };
-    let output = apply(&mut stage, Vec::new(), vec![good, again, fast, never, stranger]);
-    assert_eq!(output.reports.len(), 1);
+    let output = apply(&mut stage, Vec::new(), vec![good, again, fast, never, old, held_back, stranger]);
+    assert_eq!(output.reports.len(), 2);
     let heard: Vec<_> = output.heard.iter().map(|h| (h.received_at, h.misdated)).collect();
-    assert_eq!(heard, [(at(2), false), (at(3), true), (at(4), true)]);
+    assert_eq!(heard, [(at(2), false), (at(3), true), (at(4), true), (at(5), true)]);
     let reasons: Vec<_> = output.rejects.iter().map(|reject| reject.reason).collect();
-    assert_eq!(reasons, [Reason::Duplicate, Reason::TimeInFuture, Reason::UnknownFacility]);
+    assert_eq!(reasons, [Reason::Duplicate, Reason::TimeInFuture, Reason::TooOld, Reason::UnknownFacility]);
 }

@@ -57,6 +57,8 @@ pub struct Reader {
     pub kafka: KafkaSettings,
     /// How records are read.
     pub codec: Codec,
+    /// How long before its arrival a record may have been measured, ms.
+    pub backfill: Millis,
     /// The registry of today.
     pub known: KnownFacilities,
 }
@@ -107,6 +109,7 @@ impl Reader {
             decimal: None,
             // The dataflow's rejects carry the time at which they came.
             accept_received_at: reject.stage == Stage::Dataflow,
+            backfill: self.backfill,
             facility: None,
             device: None,
         }

@@ -129,6 +129,7 @@ fn reader(config: &Config, codec: Codec, known: KnownFacilities) -> anyhow::Resu
         profiles: mqtt.map(|mqtt| Profiles::new(&mqtt.profiles)).transpose()?,
         zones: [zone(Some(&http.time_zone))?, zone(mqtt.map(|mqtt| &mqtt.time_zone))?],
         kafka: config.kafka.clone(),
+        backfill: config.rules.backfill(),
         codec,
         known,
     })

@@ -25,6 +25,7 @@ fn reader(facilities: &[&str]) -> Reader {
         profiles: Some(Profiles::new(&connectors::mqtt::Settings::default().profiles).unwrap()),
         zones: [TimeZone::UTC, TimeZone::UTC],
         kafka: serde_json::from_value(serde_json::json!({ "brokers": "b:1" })).unwrap(),
+        backfill: schemas::time::BACKFILL,
         codec: Codec::single_object(),
         known,
     }
