@@ -33,7 +33,10 @@ mod tally;
 
 use std::cell::Cell;
 
-use schemas::{Code, Epoch, Millis, Period, Scope, ScopeKind, time::HOUR};
+use schemas::{
+    Code, Epoch, Millis, Period, Scope, ScopeKind,
+    time::{DAY, HOUR},
+};
 use smallvec::SmallVec;
 
 use self::{
@@ -199,12 +202,13 @@ impl Window {
 
     /// How far time comes with an epoch whose clock stands at `to`. It comes in steps, so that a jump says of every hour
     /// what many small steps say, and holds no more of them at once than memory has room for: 6 h or the lateness, and a
-    /// part of what is left so that no backlog grows for ever.
+    /// part of what is left so that no backlog grows for ever, but never more than [`LONGEST_HASTE`]: an epoch must end soon
+    /// wherever the clock stands, or a process cannot be stopped.
     fn advance(&self, to: Millis) -> Millis {
         match self.clock {
             Some(before) if before > 0 => {
                 let left = to.saturating_sub(before).max(0);
-                before + left.min(self.calendar.longest_step() + left / 16)
+                before + left.min(self.calendar.longest_step() + (left / 16).min(LONGEST_HASTE))
             }
             started => started.map_or(to, |before| before.max(to)),
         }
@@ -437,6 +441,9 @@ impl Stage for Window {
         self.series
     }
 }
+
+/// How much further than usual the windows follow a clock that is far ahead, in one epoch.
+const LONGEST_HASTE: Millis = 2 * DAY;
 
 /// Facts that models look at: an hour in which one of them changes is given again.
 const MODELLED: [Component; 4] =

@@ -301,3 +301,19 @@ fn a_counter_that_stands_while_heat_flows_is_not_believed(#[case] kilowatts: f64
     let facts = run.hour("ST-1", START);
     assert_eq!((facts.get(Component::Heat), facts.get(Component::HeatTime)), (joules, HOUR));
 }
+
+/// However far the clock jumps, an epoch says of no more hours than it can in a moment, and all are said in the end.
+#[test]
+fn a_jump_of_years_takes_many_epochs() {
+    let mut window = Window::new(Calendar::default());
+    let epoch = |clock, profiles| CheckedEpoch { clock, profiles, ..CheckedEpoch::default() };
+    window.apply(&epoch(START, vec![register(station(1_000.0, vec![city()]))]));
+    let mut hours = 0;
+    for _ in 0..20 {
+        let told = window.apply(&epoch(START + 36 * 365 * DAY, vec![]));
+        let of_hours = told.facility.iter().filter(|windowed| windowed.period == Period::Hour).count();
+        assert!((1..=54).contains(&of_hours), "{of_hours} hours in one epoch");
+        hours += of_hours as i64;
+        assert_eq!(told.clock, START + hours * HOUR, "none is left out");
+    }
+}

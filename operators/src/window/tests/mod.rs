@@ -16,7 +16,7 @@ use differential_dataflow::difference::IsZero;
 use jiff::tz::TimeZone;
 use schemas::{
     Catalogue, Code, Device, Facility, FacilityKind, Flag, Millis, Period, Scope, ScopeKind, TestSet,
-    time::{HOUR, MINUTE},
+    time::{DAY, HOUR, MINUTE},
 };
 
 use super::*;
