@@ -3,7 +3,9 @@
 //! Enters: the bytes of a record with its place in the topic. Leaves: observations whose metrics are known and whose
 //! values are finite, and rejects. Guarantees: every reading of a readable record leaves either in its observation
 //! or as a reject of its own, so one bad reading does not hold up the others; an unreadable record leaves as a
-//! reject with its bytes. Values are read, not judged, except that text is marked as not normal.
+//! reject with its bytes, and so does one whose codes or number of readings are beyond all measure. Values are read, not
+//! judged, except that text is marked as not normal. A time of arrival that cannot be true does not count: the broker's
+//! stamp of the record takes its place, and nothing else of the report is lost.
 //!
 //! A reading that the sender reports as not measured leaves as a reject (`not_measured`): it is no reading and has no
 //! row, and for completeness it counts as missing like one that never came. A report of which no reading is left travels
@@ -14,7 +16,8 @@ use schemas::{
     Catalogue, Error, MetricId, Millis, Reason, Reject, ReportView, Stage,
     avro::{Codec, Named, Record, ReportReader},
     number,
-    report::ValueView,
+    report::{MAX_CODE, MAX_READINGS, ValueView},
+    time::{ARRIVAL_TOLERANCE, EARLIEST, LATEST},
 };
 
 use crate::{
@@ -41,37 +44,93 @@ pub struct ReportDecoder {
     codec: Codec,
     topic: String,
     metrics: MetricLookup,
+    arrivals: ArrivalTimes,
 }
+
+/// Which times of arrival are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArrivalTimes {
+    /// Those of live data: none lies more than [`ARRIVAL_TOLERANCE`] ahead of the broker's stamp, however long before it.
+    BeforeStamp,
+    /// Those of replays and simulations, which may be ahead of the brokers.
+    Any,
+}
+
+/// When a report arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// The time, as it is believed.
+    pub at: Millis,
+    /// The shard of its facility.
+    pub shard: u16,
+    /// Whether it is what the report said.
+    pub as_said: bool,
+}
+
+type Refusal = (Reason, String);
 
 impl ReportDecoder {
     /// A decoder for a topic of this name.
     #[must_use]
-    pub fn new(codec: Codec, topic: &str) -> ReportDecoder {
-        ReportDecoder { codec, topic: topic.to_owned(), metrics: MetricLookup::new(Catalogue::builtin()) }
+    pub fn new(codec: Codec, topic: &str, arrivals: ArrivalTimes) -> ReportDecoder {
+        let metrics = MetricLookup::new(Catalogue::builtin());
+        ReportDecoder { codec, topic: topic.to_owned(), metrics, arrivals }
     }
 
     /// Decodes one record into at most one observation and any number of rejects. `shares` are those of the workers:
-    /// the observation goes into the one that holds its facility. Answers when it arrived.
+    /// the observation goes into the one that holds its facility. Answers when it arrived; `None` when it is not readable.
     pub fn decode(
         &mut self,
         record: KafkaRecord<'_>,
         shares: &mut [Observations],
         rejects: &mut Vec<Reject>,
-    ) -> Option<Millis> {
+    ) -> Option<Arrived> {
         let refused = rejects.len();
-        let read = self.codec.report_body(record.value).and_then(|body| {
-            let reader = ReportReader::new(&body)?;
-            let holder = holder(shard(reader.view().facility), shares.len());
-            let (share, place) = (&mut shares[holder], Place { record, topic: &self.topic });
-            let read = observe(&mut self.metrics, place, reader, (share, rejects));
-            read.inspect_err(|_| share.abandon())
+        let place = Place { record, topic: &self.topic };
+        let read = self.codec.report_body(record.value).map_err(|error| refusal(&error)).and_then(|body| {
+            let reader = ReportReader::new(&body).map_err(|error| refusal(&error))?;
+            let view = reader.view();
+            bounded(view)?;
+            let shard = shard(view.facility);
+            let at = self.arrivals.believed(view.received_at, record.appended_at);
+            let share = &mut shares[holder(shard, shares.len())];
+            let read = observe(&mut self.metrics, place, (reader, at), (share, rejects));
+            read.inspect_err(|_| share.abandon())?;
+            Ok(Arrived { at, shard, as_said: at == view.received_at })
         });
-        read.unwrap_or_else(|error| {
+        read.map_err(|(reason, detail)| {
             rejects.truncate(refused);
-            rejects.push(unreadable(&self.topic, record, &error));
-            None
+            rejects.push(whole(place, record.appended_at, reason, detail));
         })
+        .ok()
     }
+}
+
+impl ArrivalTimes {
+    /// The time of arrival of a record that the broker stamped with `appended_at`, where that is known.
+    fn believed(self, received_at: Millis, appended_at: Millis) -> Millis {
+        let stamped = (EARLIEST..=LATEST).contains(&appended_at);
+        let latest = match self {
+            ArrivalTimes::BeforeStamp if stamped => appended_at + ARRIVAL_TOLERANCE,
+            _ => LATEST,
+        };
+        match (EARLIEST..=latest).contains(&received_at) {
+            true => received_at,
+            false if stamped => appended_at,
+            false => received_at.clamp(EARLIEST, latest),
+        }
+    }
+}
+
+/// Refuses what no sender means: it would only be carried through everything.
+fn bounded(report: ReportView<'_>) -> Result<(), Refusal> {
+    for (what, code) in [("facility", report.facility), ("device", report.device.unwrap_or_default())] {
+        if code.len() > MAX_CODE {
+            let detail = format!("the code of the {what} has {} bytes, {MAX_CODE} are allowed", code.len());
+            return Err((Reason::TooLarge, detail));
+        }
+    }
+    Ok(())
 }
 
 /// Decodes a record of any other topic.
@@ -102,11 +161,16 @@ impl Place<'_> {
 }
 
 fn unreadable(topic: &str, record: KafkaRecord<'_>, error: &Error) -> Reject {
+    let (reason, detail) = refusal(error);
+    whole(Place { record, topic }, record.appended_at, reason, detail)
+}
+
+fn refusal(error: &Error) -> Refusal {
     let reason = match error {
         Error::UnknownSchema { .. } => Reason::UnknownSchema,
         _ => Reason::Malformed,
     };
-    whole(Place { record, topic }, record.appended_at, reason, error.to_string())
+    (reason, error.to_string())
 }
 
 fn whole(place: Place<'_>, at: Millis, reason: Reason, detail: String) -> Reject {
@@ -114,16 +178,22 @@ fn whole(place: Place<'_>, at: Millis, reason: Reason, detail: String) -> Reject
     Reject { at, origin: place.origin(), reason, detail, raw, stage: Stage::Dataflow, readings: 0 }
 }
 
-/// Reads a report into a share and answers when it arrived. After an error what it read so far is to be abandoned.
+/// Reads a report that arrived at `received_at` into a share. After an error what it read so far is to be abandoned.
 fn observe(
     metrics: &mut MetricLookup,
     place: Place<'_>,
-    mut reader: ReportReader<'_>,
+    (mut reader, received_at): (ReportReader<'_>, Millis),
     (share, rejects): (&mut Observations, &mut Vec<Reject>),
-) -> Result<Option<Millis>, Error> {
-    let report = reader.view();
-    let mut before = None;
-    while let Some((metric, value)) = reader.next(|code| metrics.find(before, code))? {
+) -> Result<(), Refusal> {
+    let report = ReportView { received_at, ..reader.view() };
+    let (mut before, mut readings) = (None, 0);
+    while let Some((metric, value)) =
+        reader.next(|code| metrics.find(before, code)).map_err(|error| refusal(&error))?
+    {
+        readings += 1;
+        if readings > MAX_READINGS {
+            return Err((Reason::TooLarge, format!("the report has more than {MAX_READINGS} readings")));
+        }
         let reading = match metric {
             Named::Known(metric) => read(metric, value).map_err(|reason| (reason, metric.code())),
             Named::Unknown(code) => Err((Reason::UnknownMetric, code)),
@@ -149,7 +219,7 @@ fn observe(
         offset: place.record.offset,
         readings: &[],
     });
-    Ok(Some(report.received_at))
+    Ok(())
 }
 
 fn header(report: ReportView<'_>) -> Header<'_> {
@@ -214,19 +284,21 @@ impl MetricLookup {
 
 #[cfg(test)]
 mod tests {
-    use schemas::{Code, RawReading, RawValue, Report};
+    use schemas::{Code, RawReading, RawValue, Report, time::DAY};
 
     use super::*;
     use crate::flow::whole::Observation;
 
     const TOPIC: &str = "heating.reports";
+    /// 2024-01-15T08:00:00Z.
+    const T: Millis = 1_705_305_600_000;
 
     fn raw_report(readings: Vec<(&str, RawValue)>) -> Report {
         Report {
             facility: "ST-1".into(),
             device: Some("D-1".into()),
-            observed_at: 1_000,
-            received_at: 3_000,
+            observed_at: T + 1_000,
+            received_at: T + 3_000,
             origin: "http:198.51.100.7".into(),
             sequence: Some(-4),
             readings: readings
@@ -237,7 +309,7 @@ mod tests {
     }
 
     fn decoded(value: &[u8]) -> (Vec<Observation>, Vec<Reject>) {
-        let mut decoder = ReportDecoder::new(Codec::single_object(), TOPIC);
+        let mut decoder = ReportDecoder::new(Codec::single_object(), TOPIC, ArrivalTimes::Any);
         let (mut shares, mut rejects) = ([Observations::of(3), Observations::of(3)], Vec::new());
         let record = KafkaRecord { partition: 3, offset: 1042, appended_at: 9_000, value };
         let arrived = decoder.decode(record, &mut shares, &mut rejects);
@@ -245,7 +317,7 @@ mod tests {
         assert!(shares[1 - holder(shard("ST-1"), 2)].is_empty(), "every facility has one worker");
         let observations: Vec<_> =
             shares.iter().flat_map(Observations::iter).map(Observation::from).collect();
-        assert_eq!(arrived, observations.first().map(|o| o.received_at));
+        assert_eq!(arrived.map(|arrived| arrived.at), observations.first().map(|o| o.received_at));
         (observations, rejects)
     }
 
@@ -264,7 +336,7 @@ mod tests {
         assert_eq!(rejects, []);
         let [observation] = &observations[..] else { panic!("{observations:?}") };
         assert_eq!((observation.facility.as_str(), observation.device.as_str()), ("ST-1", "D-1"));
-        assert_eq!((observation.observed_at, observation.received_at), (1_000, 3_000));
+        assert_eq!((observation.observed_at, observation.received_at), (T + 1_000, T + 3_000));
         assert_eq!((observation.partition, observation.offset, observation.sequence), (3, 1042, Some(-4)));
         let readings: Vec<_> =
             observation.readings.iter().map(|r| (r.metric.code(), r.value, r.normal)).collect();
@@ -297,12 +369,78 @@ mod tests {
         let (observations, rejects) = decoded(&encoded(vec![(metric, value), good]));
         assert_eq!(observations[0].readings.len(), 1);
         let [reject] = &rejects[..] else { panic!("{rejects:?}") };
-        assert_eq!((reject.reason, reject.readings, reject.at), (reason, 1, 3_000));
+        assert_eq!((reject.reason, reject.readings, reject.at), (reason, 1, T + 3_000));
         assert_eq!(reject.origin, format!("kafka:heating.reports/3/1042#{metric}"));
         assert!(reject.detail.contains(detail), "{}", reject.detail);
         let raw = String::from_utf8(reject.raw.clone()).unwrap();
         let want = format!("\"readings\":[{{\"metric\":\"{metric}\",\"value\":{written}}}]}}");
         assert!(raw.ends_with(&want), "{raw}");
+    }
+
+    #[rstest::rstest]
+    #[case::as_said(ArrivalTimes::BeforeStamp, 9_000, 8_000, 8_000)]
+    #[case::history(ArrivalTimes::BeforeStamp, 400 * DAY, 0, 0)]
+    #[case::clocks_differ_a_little(ArrivalTimes::BeforeStamp, 0, ARRIVAL_TOLERANCE, ARRIVAL_TOLERANCE)]
+    #[case::ahead_of_the_stamp(ArrivalTimes::BeforeStamp, 9_000, 9_001 + ARRIVAL_TOLERANCE, 9_000)]
+    #[case::the_year_9999(ArrivalTimes::BeforeStamp, 9_000, 253_402_300_799_000 - T, 9_000)]
+    #[case::the_end_of_time(ArrivalTimes::BeforeStamp, 9_000, Millis::MAX - T, 9_000)]
+    #[case::before_2000(ArrivalTimes::BeforeStamp, 9_000, -T, 9_000)]
+    #[case::not_stamped(ArrivalTimes::BeforeStamp, -T, 400 * DAY, 400 * DAY)]
+    #[case::not_stamped_and_impossible(ArrivalTimes::BeforeStamp, -T - 1, Millis::MAX - T, LATEST - T)]
+    #[case::a_simulation_ahead(ArrivalTimes::Any, 9_000, 400 * DAY, 400 * DAY)]
+    #[case::a_simulation_beyond_all(ArrivalTimes::Any, 9_000, LATEST - T + 1, 9_000)]
+    fn an_arrival_that_cannot_be_is_the_stamp_of_the_record(
+        #[case] arrivals: ArrivalTimes,
+        #[case] appended: Millis,
+        #[case] received: Millis,
+        #[case] want: Millis,
+    ) {
+        assert_eq!(arrivals.believed(T + received, T + appended), T + want);
+    }
+
+    #[test]
+    fn a_report_whose_arrival_cannot_be_keeps_everything_else() {
+        let mut decoder = ReportDecoder::new(Codec::single_object(), TOPIC, ArrivalTimes::BeforeStamp);
+        let report =
+            Report { received_at: LATEST, ..raw_report(vec![("room_temp", RawValue::Number(20.0))]) };
+        let value = Codec::single_object().encode(&report).unwrap();
+        let (mut shares, mut rejects) = ([Observations::of(3)], Vec::new());
+        let record = KafkaRecord { partition: 3, offset: 1042, appended_at: T + 9_000, value: &value };
+        let arrived = decoder.decode(record, &mut shares, &mut rejects).unwrap();
+        assert_eq!((arrived.at, arrived.as_said), (T + 9_000, false));
+        let observation = shares[0].iter().next().unwrap();
+        assert_eq!((observation.observed_at, observation.received_at), (T + 1_000, T + 9_000));
+        assert_eq!((observation.readings.len(), rejects.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_beyond_all_measure_is_a_reject() {
+        let reading = || ("room_temp", RawValue::Number(20.0));
+        let code = |bytes: usize| Code::from("x".repeat(bytes));
+        let sized = |facility: usize, device: usize, readings: usize| {
+            let readings = (0..readings).map(|_| reading()).collect();
+            let report =
+                Report { facility: code(facility), device: Some(code(device)), ..raw_report(readings) };
+            let value = Codec::single_object().encode(&report).unwrap();
+            let mut decoder = ReportDecoder::new(Codec::single_object(), TOPIC, ArrivalTimes::Any);
+            let (mut shares, mut rejects) = ([Observations::of(3)], Vec::new());
+            let record = KafkaRecord { partition: 3, offset: 1042, appended_at: 9_000, value: &value };
+            let arrived = decoder.decode(record, &mut shares, &mut rejects).is_some();
+            assert!(
+                !shares[0].is_open() && arrived == rejects.is_empty() && arrived == (shares[0].len() == 1)
+            );
+            rejects.pop().map(|reject| (reject.reason, reject.detail, reject.raw == value))
+        };
+        assert_eq!(sized(MAX_CODE, MAX_CODE, MAX_READINGS), None);
+        for (facility, device, readings, what) in [
+            (MAX_CODE + 1, 1, 1, "the code of the facility has 129 bytes, 128 are allowed"),
+            (1, 900_000, 1, "the code of the device has 900000 bytes"),
+            (1, 1, MAX_READINGS + 1, "more than 2048 readings"),
+            (1, 1, 70_000, "more than 2048 readings"),
+        ] {
+            let (reason, detail, whole) = sized(facility, device, readings).unwrap();
+            assert!(reason == Reason::TooLarge && detail.contains(what) && whole, "{detail}");
+        }
     }
 
     #[test]
@@ -319,7 +457,7 @@ mod tests {
             let (observations, rejects) = decoded(&encoded(readings));
             let [observation] = &observations[..] else { panic!("{observations:?}") };
             assert_eq!((observation.facility.as_str(), observation.device.as_str()), ("ST-1", "D-1"));
-            assert_eq!((observation.observed_at, observation.received_at), (1_000, 3_000));
+            assert_eq!((observation.observed_at, observation.received_at), (T + 1_000, T + 3_000));
             assert_eq!(observation.readings, []);
             assert_eq!(rejects.iter().map(|r| r.readings).sum::<u32>(), refused);
         }

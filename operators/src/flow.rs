@@ -67,6 +67,8 @@ pub struct ObservedEpoch {
     pub epoch: Epoch,
     /// The clock of the epoch (design, section 5): how far time has come, monotone.
     pub clock: Millis,
+    /// Up to when reports of a partition are believed to have arrived, sorted by partition; of others every time is.
+    pub believed: Vec<(i32, Millis)>,
     /// Registry changes, to apply first; at most one per facility, sorted by facility.
     pub profiles: Vec<ProfileChange>,
     /// Reports, sorted by (partition, offset).

@@ -102,8 +102,9 @@ pub fn build(
     // What comes in.
     let bindings = bind(scope, minter, delivered.clone());
     let records = bindings.clone().broadcast().read(kafka, &pipeline.name, Arc::clone(control));
-    let decoded = records.decode(codec, kafka, skips);
-    let ticks = bindings.clocked(decoded.marks, pipeline.clock, recovery)?;
+    let decoded = records.decode(codec, kafka, skips, pipeline.clock);
+    let clock = Clock::new(pipeline.clock, rules.calendar().longest_step());
+    let ticks = bindings.clocked(decoded.marks, clock, recovery)?;
     let (profiles, conflicts) = decoded.registry.clone().kept(recovery)?.join_registry();
 
     // What is computed.

@@ -153,6 +153,12 @@ metric! {
         "nuanliu_too_late_total", "Readings (of stage model: hours) that came too late for a stage", &["stage"])
 }
 metric! {
+    /// Reports whose time of arrival could not be true.
+    ARRIVALS_NOT_BELIEVED: IntCounter = register_int_counter!(
+        "nuanliu_arrivals_not_believed_total",
+        "Reports that said they arrived later than the broker stamped them; the stamp is used")
+}
+metric! {
     /// Records turned away by the dataflow.
     REJECTS: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
         "nuanliu_dataflow_rejects_total", "Records and readings turned away by the dataflow", &["reason"])

@@ -4,6 +4,11 @@ use smallvec::SmallVec;
 
 use crate::{Code, Millis};
 
+/// The greatest length of a facility's or a device's code, in bytes.
+pub const MAX_CODE: usize = 128;
+/// How many readings one report may hold, so that it fits a Kafka message and readings are counted in 16 bits.
+pub const MAX_READINGS: usize = 2_048;
+
 /// A value as the sender wrote it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RawValue {

@@ -26,6 +26,12 @@ pub const FUTURE_TOLERANCE: Millis = HOUR;
 /// of GPS whose week number has run over is 1,024 weeks behind.
 pub const BACKFILL: Millis = 31 * DAY;
 
+/// The latest time of arrival that a report may carry: 2200-01-01T00:00:00Z, far from where times overflow.
+pub const LATEST: Millis = 7_258_118_400_000;
+/// How far ahead of the broker's stamp a report may say that it arrived: clocks of machines that differ by more raise
+/// `clock_skew`.
+pub const ARRIVAL_TOLERANCE: Millis = 5 * MINUTE;
+
 /// A time as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {

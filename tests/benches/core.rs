@@ -30,7 +30,7 @@ use pipeline::{
         alarms::AlarmTransitions,
         block::Blocks,
         bucket,
-        clock::Tick,
+        clock::{ClockSource, Tick},
         decode::Decode,
         hours::Hours,
         read::RecordBatch,
@@ -173,7 +173,7 @@ fn run(input: &Arc<Records>, workers: usize) -> Outcome {
         for (epoch, (clock, batches)) in (1..).zip(&records.epochs) {
             let ours = |batch: &&RecordBatch| batch.partition as usize % peers == own;
             batches.iter().filter(ours).for_each(|batch| reports.send(batch.clone()));
-            ticks.send(Tick { epoch, clock: *clock, conditions: Vec::new() });
+            ticks.send(Tick { epoch, clock: *clock, believed: Vec::new(), conditions: Vec::new() });
             reports.advance_to(epoch + 1);
             ticks.advance_to(epoch + 1);
             registry.advance_to(epoch + 1);
@@ -202,7 +202,7 @@ fn build<'s>(
     let scope = batches.scope();
     let (kafka, rules) = (settings(), RuleSettings::default());
     let group = PipelineSettings::default().block_epochs;
-    let decoded = batches.decode(&Codec::single_object(), &kafka, &Arc::default());
+    let decoded = batches.decode(&Codec::single_object(), &kafka, &Arc::default(), ClockSource::Data);
     let (profiles, conflicts) = registry.join_registry();
     let validate = Validate::new(&kafka.topic(Topic::Reports), rules.memory());
     let checked = decoded.observations.validate(profiles, ticks.clone(), validate, recovery).unwrap();

@@ -30,13 +30,13 @@ use schemas::{Code, Millis, number::Decimal};
 /// How many records (lines, elements) one payload may hold.
 pub const MAX_RECORDS: usize = 50_000;
 /// How many readings one report may hold, so that it fits a Kafka message.
-pub const MAX_READINGS: usize = 2_048;
+pub const MAX_READINGS: usize = schemas::report::MAX_READINGS;
 /// How many records and readings of one payload are refused one by one; records after that are taken whole or not at all.
 pub const MAX_REFUSED: usize = 20_000;
 /// The greatest length of one record, in bytes.
 pub const MAX_RECORD: usize = 1 << 20;
 /// The greatest length of a code and of a value written as text, in bytes.
-pub const MAX_TEXT: usize = 128;
+pub const MAX_TEXT: usize = schemas::report::MAX_CODE;
 /// How many bytes of one record or payload a reject carries at most; its detail says when there were more.
 pub const MAX_RAW: usize = 512 << 10;
 

@@ -84,6 +84,12 @@ impl Observations {
         self.heads.first().map(|head| (self.partition, head.offset))
     }
 
+    /// The partition.
+    #[must_use]
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
     /// Adds a report of the partition behind the last one.
     pub fn push(&mut self, report: &Observation<'_>) {
         self.readings.extend_from_slice(report.readings);

@@ -225,6 +225,14 @@ impl Validate {
     }
 }
 
+impl ObservedEpoch {
+    /// Up to when reports of a partition are believed to have arrived.
+    fn believed_of(&self, partition: i32) -> Millis {
+        let place = self.believed.binary_search_by_key(&partition, |(partition, _)| *partition);
+        place.map_or(Millis::MAX, |place| self.believed[place].1)
+    }
+}
+
 impl Stage for Validate {
     type Input = ObservedEpoch;
     type Output = CheckedEpoch;
@@ -257,11 +265,15 @@ impl Stage for Validate {
             repeated: &mut output.repeated,
             rejects: &mut output.rejects,
         };
-        for observation in input.observations.iter().flat_map(Observations::iter) {
+        let reports = input.observations.iter().flat_map(|reports| {
+            let believed = input.believed_of(reports.partition());
+            reports.iter().map(move |observation| (observation, believed))
+        });
+        for (observation, believed) in reports {
             let number = self.facilities.number(observation.facility);
             let place = number.and_then(|number| self.facilities.get_mut(number));
             let refused = match Place::series(place, &observation) {
-                Ok((series, profile)) => match in_time(&observation, self.backfill) {
+                Ok((series, profile)) => match in_time(&observation, self.backfill, believed) {
                     Ok(()) => {
                         let (columns, told) = (series.columns(), work.reports.len());
                         series.admit(&observation, profile, &mut work);
@@ -272,6 +284,8 @@ impl Stage for Validate {
                         continue;
                     }
                     Err(refusal) => {
+                        let received_at = observation.received_at.min(believed);
+                        let observation = Observation { received_at, ..observation };
                         output.heard.push(heard(series, &observation, true));
                         refusal
                     }
@@ -349,8 +363,18 @@ fn has_device(profile: &Profile, device: &str) -> bool {
     device.is_empty() || profile.devices.contains_key(device)
 }
 
-fn in_time(observation: &Observation<'_>, backfill: Millis) -> Result<(), Refusal> {
+/// Judges the times of a report that is believed when it arrived by `believed`.
+fn in_time(observation: &Observation<'_>, backfill: Millis, believed: Millis) -> Result<(), Refusal> {
     let (observed, received) = (observation.observed_at, observation.received_at);
+    if received > believed {
+        let detail = format!(
+            "the report says that it arrived at {}, those beside it are no later than {}: it moves no clock, which follows \
+             once most of the last reports of its partition agree; send it again then if it is right",
+            refuse::at(received),
+            refuse::at(believed)
+        );
+        return Err((Reason::TimeInFuture, detail));
+    }
     time::plausible(observed, received, backfill).map_err(|reason| {
         let detail = match reason {
             Reason::TooOld => time::too_old(observed, received, backfill),

@@ -28,6 +28,7 @@ impl Divided for ObservedEpoch {
         ObservedEpoch {
             epoch: self.epoch,
             clock: self.clock,
+            believed: self.believed.clone(),
             profiles: self.profiles.iter().filter(|change| holds(&change.facility)).cloned().collect(),
             observations: self.observations.iter().map(|batch| share(batch, holds)).collect(),
         }
@@ -38,7 +39,7 @@ impl Divided for ObservedEpoch {
     }
 
     fn again(&self, profiles: Vec<ProfileChange>) -> ObservedEpoch {
-        ObservedEpoch { epoch: self.epoch, clock: self.clock, profiles, observations: Vec::new() }
+        ObservedEpoch { epoch: self.epoch, clock: self.clock, profiles, ..ObservedEpoch::default() }
     }
 }
 
@@ -118,7 +119,8 @@ fn epochs() -> impl Strategy<Value = Vec<ObservedEpoch>> {
                     report.received_at += clock;
                 }
                 let profiles = changes.into_iter().map(|(facility, entry)| change(facility, entry)).collect();
-                ObservedEpoch { epoch: number, clock, profiles, observations: batches(&observations) }
+                let observations = batches(&observations);
+                ObservedEpoch { epoch: number, clock, profiles, observations, ..ObservedEpoch::default() }
             })
             .collect()
     })
@@ -139,6 +141,7 @@ fn a_slow_checkpoint_is_the_state_at_its_beginning() {
     let epoch = |minute: i64| ObservedEpoch {
         epoch: minute as u64,
         clock: START + minute * MINUTE,
+        believed: Vec::new(),
         profiles: if minute == 0 { (0..6).map(|n| change(n, (1, 0, 2))).collect() } else { Vec::new() },
         observations: vec![
             (0..6)
@@ -190,6 +193,7 @@ fn some_reports() -> ObservedEpoch {
     ObservedEpoch {
         epoch: 9,
         clock: START + 12 * MINUTE,
+        believed: Vec::new(),
         profiles: vec![registered("", "")],
         observations: batches(&[at(0, 20.0, 1e6), at(10, 60.5, 1000.25), at(11, 20.3, 1000.5)]),
     }
@@ -369,6 +373,7 @@ fn some_more_reports() -> ObservedEpoch {
     ObservedEpoch {
         epoch: 10,
         clock: START + 20 * MINUTE,
+        believed: Vec::new(),
         profiles: Vec::new(),
         observations: batches(&[
             report(START, 1500, &[("room_temp", 20.0)]),

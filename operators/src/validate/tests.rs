@@ -100,7 +100,8 @@ pub fn apply(
     observations: Vec<Observation>,
 ) -> CheckedEpoch {
     let clock = observations.iter().map(|o| o.received_at).max().unwrap_or(START);
-    stage.apply(&ObservedEpoch { epoch: 1, clock, profiles, observations: batches(&observations) })
+    let observations = batches(&observations);
+    stage.apply(&ObservedEpoch { epoch: 1, clock, profiles, observations, ..ObservedEpoch::default() })
 }
 
 /// Everything that was said, as `minute metric=value flag tests change`.
@@ -497,4 +498,28 @@ fn every_report_of_a_registered_object_shows_contact() {
     assert_eq!(heard, [(at(2), false), (at(3), true), (at(4), true), (at(5), true)]);
     let reasons: Vec<_> = output.rejects.iter().map(|reject| reject.reason).collect();
     assert_eq!(reasons, [Reason::Duplicate, Reason::TimeInFuture, Reason::TooOld, Reason::UnknownFacility]);
+}
+
+#[test]
+fn a_report_that_arrived_when_no_other_did_is_refused_and_spoils_nothing() {
+    let mut stage = stage(Memory::default());
+    let far = report(START + 900 * time::DAY, 0, &[("room_temp", 20.0), ("room_humidity", 40.0)]);
+    let mut reports = minutes("room_temp", &[(0, 20.0)]);
+    reports.push(far);
+    let epoch = |observations: &[Observation]| ObservedEpoch {
+        epoch: 1,
+        clock: START,
+        believed: vec![(0, 0), (1, START + time::HOUR), (2, 0)],
+        observations: batches(observations),
+        ..ObservedEpoch::default()
+    };
+    let output = stage.apply(&epoch(&reports));
+    assert_eq!(said(&output), ["0 room_temp=20 Good"]);
+    let [reject] = &output.rejects[..] else { panic!("{:?}", output.rejects) };
+    assert_eq!((reject.reason, reject.readings), (Reason::TimeInFuture, 2));
+    assert!(reject.detail.contains("no later than 2024-01-15T09:00:00"), "{}", reject.detail);
+    let heard: Vec<_> = output.heard.iter().map(|heard| (heard.received_at, heard.misdated)).collect();
+    assert_eq!(heard, [(START + time::HOUR, true)], "it is a sign of life, and not of a later time");
+    let output = stage.apply(&epoch(&minutes("room_temp", &[(10, 20.1)])));
+    assert_eq!(said(&output), ["10 room_temp=20.1 Good"]);
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use operators::{
     Observations,
-    decode::{self, KafkaRecord, ReportDecoder},
+    decode::{self, ArrivalTimes, KafkaRecord, ReportDecoder},
     flow::Size,
 };
-use schemas::{Code, Epoch, Event, KafkaSettings, Millis, RegistryEntry, Reject, Stage, Topic, avro::Codec};
+use schemas::{Code, Epoch, Event, KafkaSettings, RegistryEntry, Reject, Stage, Topic, avro::Codec};
 use serde::{Deserialize, Serialize};
 use timely::{
     container::CapacityContainerBuilder,
@@ -18,7 +18,10 @@ use timely::{
     },
 };
 
-use super::{clock::Mark, read::RecordBatch};
+use super::{
+    clock::{ClockSource, Mark},
+    read::RecordBatch,
+};
 use crate::{skips::Skips, telemetry};
 
 pub use operators::registry::RegistryRecord;
@@ -47,11 +50,29 @@ pub struct Decoded<'s> {
 /// Decodes records.
 pub trait Decode<'s> {
     /// Turns every record into what it says, or into a reject that says why it cannot be read or is passed over.
-    fn decode(self, codec: &Codec, settings: &KafkaSettings, skips: &Arc<Skips>) -> Decoded<'s>;
+    /// A clock of the data is told when reports arrived by them alone, a clock of the wall believes no arrival that is
+    /// ahead of the broker's stamp.
+    fn decode(
+        self,
+        codec: &Codec,
+        settings: &KafkaSettings,
+        skips: &Arc<Skips>,
+        clock: ClockSource,
+    ) -> Decoded<'s>;
 }
 
 impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
-    fn decode(self, codec: &Codec, settings: &KafkaSettings, skips: &Arc<Skips>) -> Decoded<'s> {
+    fn decode(
+        self,
+        codec: &Codec,
+        settings: &KafkaSettings,
+        skips: &Arc<Skips>,
+        clock: ClockSource,
+    ) -> Decoded<'s> {
+        let arrivals = match clock {
+            ClockSource::Wall => ArrivalTimes::BeforeStamp,
+            ClockSource::Data => ArrivalTimes::Any,
+        };
         let workers = self.scope().peers();
         type Builder<T> = CapacityContainerBuilder<Vec<T>>;
         let mut builder = OperatorBuilder::new("decode".to_owned(), self.scope());
@@ -65,7 +86,7 @@ impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
         let mut refused = OutputBuilder::<_, Builder<Reject>>::from(refused);
         let mut marked = OutputBuilder::<_, Builder<Mark>>::from(marked);
         let mut decoder = Decoder {
-            reports: ReportDecoder::new(codec.clone(), &settings.topic(Topic::Reports)),
+            reports: ReportDecoder::new(codec.clone(), &settings.topic(Topic::Reports), arrivals),
             codec: codec.clone(),
             settings: settings.clone(),
             skips: Arc::clone(skips),
@@ -83,14 +104,9 @@ impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
                         observed.session(&time.retain(0)).give_iterator(out.shares());
                         registered.session(&time.retain(1)).give_iterator(out.registry.drain(..));
                         refused.session(&time.retain(2)).give_iterator(out.rejects.drain(..));
-                        if let Some((appended_at, received_at)) = out.reach.take() {
-                            let (epoch, partition) = (*time.time(), batch.partition);
-                            marked.session(&time.retain(3)).give(Mark {
-                                epoch,
-                                partition,
-                                appended_at,
-                                received_at,
-                            });
+                        if let Some(reach) = out.reach.take() {
+                            let mark = Mark { epoch: *time.time(), partition: batch.partition, ..reach };
+                            marked.session(&time.retain(3)).give(mark);
                         }
                     }
                 });
@@ -109,8 +125,8 @@ struct Batch {
     size: Size,
     registry: Vec<RegistryRecord>,
     rejects: Vec<Reject>,
-    /// Greatest append and arrival time of the batch's reports.
-    reach: Option<(Millis, Millis)>,
+    /// How far the batch's reports have come.
+    reach: Option<Mark>,
 }
 
 struct Decoder {
@@ -162,9 +178,14 @@ impl Decoder {
 
     fn report(&mut self, record: KafkaRecord<'_>) {
         let arrived = self.reports.decode(record, &mut self.out.observations, &mut self.out.rejects);
-        let (appended, received) = self.out.reach.get_or_insert((0, 0));
-        *appended = record.appended_at.max(*appended);
-        *received = arrived.unwrap_or_default().max(*received);
+        let reach = self.out.reach.get_or_insert_default();
+        reach.offset = record.offset;
+        reach.appended_at = record.appended_at.max(reach.appended_at);
+        match arrived {
+            Some(arrived) if arrived.as_said => reach.arrivals.add((arrived.at, arrived.shard)),
+            Some(_) => telemetry::ARRIVALS_NOT_BELIEVED.inc(),
+            None => {}
+        }
     }
 
     fn registry(&mut self, topic: &str, key: &[u8], present: bool, record: KafkaRecord<'_>) {

@@ -4,6 +4,7 @@
 //! in an order that does not depend on the number of workers.
 
 pub mod alarms;
+pub mod arrivals;
 pub mod bind;
 pub mod block;
 pub mod clock;

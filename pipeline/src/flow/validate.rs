@@ -108,7 +108,7 @@ impl Gathered {
         let (number, (capability, tick)) = entry.remove_entry();
         let mut epoch = self.epochs.remove(&number).unwrap_or_default();
         epoch.epoch = number;
-        epoch.clock = tick.clock;
+        (epoch.clock, epoch.believed) = (tick.clock, tick.believed);
         epoch.profiles.sort_unstable_by(|a, b| a.facility.cmp(&b.facility));
         epoch.observations.sort_unstable_by_key(Observations::place);
         Some((capability, epoch))
