@@ -297,7 +297,7 @@ fn a_counter_that_stands_while_heat_flows_is_not_believed(#[case] kilowatts: f64
         let readings = readings.map(|(metric, value)| (metric, value, Flag::Good, Change::New));
         report("ST-1", "", START + minute * MINUTE, &readings)
     };
-    run.epoch(START + 2 * HOUR, vec![], (0..=60).map(both));
+    run.epoch(START + 2 * HOUR, vec![], (0..=60).map(both).collect());
     let facts = run.hour("ST-1", START);
     assert_eq!((facts.get(Component::Heat), facts.get(Component::HeatTime)), (joules, HOUR));
 }
