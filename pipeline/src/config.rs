@@ -8,7 +8,9 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
-use operators::{alarm::alarms::AlarmSettings, season::Seasons, validate::Memory, window::Calendar};
+use operators::{
+    alarm::alarms::AlarmSettings, model::SupplySettings, season::Seasons, validate::Memory, window::Calendar,
+};
 use schemas::{KafkaSettings, Millis, season::Season, time};
 use serde::Deserialize;
 
@@ -177,6 +179,12 @@ impl RuleSettings {
         Seasons::new(zone, self.heating_season.parse().ok())
     }
 
+    /// How supply is judged: by the seasons of the configuration.
+    #[must_use]
+    pub fn supply(&self) -> SupplySettings {
+        SupplySettings { seasons: self.seasons(), ..SupplySettings::default() }
+    }
+
     /// How far back alarms are revised.
     #[must_use]
     pub fn alarms(&self) -> AlarmSettings {
@@ -316,6 +324,9 @@ fn nearest_key(message: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use operators::Profile;
+    use schemas::{Facility, FacilityKind};
+
     use super::*;
 
     const LEAST: &str = "[kafka]\nbrokers = \"k:9092\"\n[clickhouse]\nurl = \"http://c:8123\"\n";
@@ -336,6 +347,41 @@ mod tests {
         let horizon = rules.calendar().horizon(clock);
         assert_eq!(horizon.hour, clock - (hour + 1) * time::HOUR);
         assert_eq!(horizon.day, rules.calendar().day(clock - (day + 1) * time::HOUR).0);
+    }
+
+    #[rstest::rstest]
+    #[case::in_season("", "2026-01-15T00:00:00Z", true)]
+    #[case::out_of_it("heating_season = \"10-20..04-06\"\n", "2026-04-07T00:00:00Z", false)]
+    #[case::its_last_evening("heating_season = \"10-20..04-06\"\n", "2026-04-06T15:59:59Z", true)]
+    #[case::midnight_is_that_of_the_zone("heating_season = \"10-20..04-06\"\n", "2026-04-06T16:00:00Z", false)]
+    #[case::all_year("heating_season = \"none\"\n", "2026-07-15T00:00:00Z", true)]
+    #[case::no_city_heats_in_july("", "2026-07-15T00:00:00Z", false)]
+    fn supply_is_judged_by_the_season_of_the_configuration(
+        #[case] rules: &str,
+        #[case] at: jiff::Timestamp,
+        #[case] heating: bool,
+    ) {
+        let rules = parse(&format!("{LEAST}[rules]\n{rules}"), "c.toml").unwrap().rules;
+        let station = Profile {
+            facility: Facility {
+                code: "ST-1".into(),
+                kind: FacilityKind::Station,
+                name: String::new(),
+                parent: None,
+                enterprise: None,
+                district: None,
+                longitude: None,
+                latitude: None,
+                heated_area: None,
+                attributes: [].into(),
+            },
+            devices: [].into(),
+            scopes: [].into(),
+            thresholds: [].into(),
+            households_below: 0,
+            area_below: 0.0,
+        };
+        assert_eq!(rules.supply().seasons.heating(&station, "", at.as_millisecond()), heating);
     }
 
     #[rstest::rstest]

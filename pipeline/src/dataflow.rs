@@ -20,7 +20,7 @@ use std::sync::Arc;
 use operators::{
     Durable,
     alarm::{Alarms, Operations},
-    model::{Supply, SupplySettings},
+    model::Supply,
     registry::{JoinRegistry, KeptRegistry},
     validate::Validate,
     window::Window,
@@ -113,7 +113,7 @@ pub fn build(
     let checked = decoded.observations.validate(profiles, ticks.clone(), validate, recovery)?;
     let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery)?.count_late();
     let alarmed = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?.count_late();
-    let supply = Supply::new(SupplySettings::default());
+    let supply = Supply::new(rules.supply());
     let diagnosed = windowed.clone().hours(checked.clone()).stage(supply, recovery)?.count_late();
     let revised = windowed.roll_up(group);
     let alarms =
