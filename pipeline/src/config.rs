@@ -353,7 +353,11 @@ mod tests {
     #[case::in_season("", "2026-01-15T00:00:00Z", true)]
     #[case::out_of_it("heating_season = \"10-20..04-06\"\n", "2026-04-07T00:00:00Z", false)]
     #[case::its_last_evening("heating_season = \"10-20..04-06\"\n", "2026-04-06T15:59:59Z", true)]
-    #[case::midnight_is_that_of_the_zone("heating_season = \"10-20..04-06\"\n", "2026-04-06T16:00:00Z", false)]
+    #[case::midnight_is_that_of_the_zone(
+        "heating_season = \"10-20..04-06\"\n",
+        "2026-04-06T16:00:00Z",
+        false
+    )]
     #[case::all_year("heating_season = \"none\"\n", "2026-07-15T00:00:00Z", true)]
     #[case::no_city_heats_in_july("", "2026-07-15T00:00:00Z", false)]
     fn supply_is_judged_by_the_season_of_the_configuration(

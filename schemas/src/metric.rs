@@ -59,7 +59,8 @@ pub enum MetricKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Zero {
-    /// Nothing was measured: the water of a filled network is never at exactly 0.0 °C.
+    /// Nothing was measured: the water of a filled network is never at exactly 0.0 °C, and a receiver without a fix says
+    /// 0, 0, which is a place in the Gulf of Guinea.
     Never,
     /// It was measured, unless everything else in the report is zero too: the pressure behind a burst pipe and the
     /// voltage of a lost phase are zero, and must raise their alarms, but nothing else is zero then.

@@ -36,7 +36,8 @@ pub struct Places {
 }
 
 impl Places {
-    /// The place of a device, by its own coordinates or else its facility's; `None` when none are registered.
+    /// The place of a device, by its own coordinates or else its facility's; `None` when none are registered. 0, 0 is
+    /// none.
     #[must_use]
     pub fn of(&mut self, profile: &Profile, device: &str) -> Option<Place> {
         let own = |name| profile.devices.get(device).and_then(|d| attribute::number(&d.attributes, name));
@@ -44,6 +45,9 @@ impl Places {
             (Some(latitude), Some(longitude)) => (latitude, longitude),
             _ => (profile.facility.latitude?, profile.facility.longitude?),
         };
+        if latitude == 0.0 && longitude == 0.0 {
+            return None;
+        }
         let limit = profile.number(device, "moved_after").filter(|m| *m > 0.0).unwrap_or(MOVED_AFTER_METRES);
         let rule = self.rules.entry(limit.to_bits()).or_insert_with(|| Rc::new(moved(limit)));
         Some(Place { latitude, longitude, rule: Rc::clone(rule) })
@@ -60,7 +64,7 @@ impl Place {
     }
 }
 
-/// The position in a report, where there is one.
+/// The position in a report, where there is one. One of 0, 0 is none: quality control has failed both.
 #[must_use]
 pub fn find(readings: &[Checked]) -> Option<(&Checked, &Checked)> {
     static METRICS: OnceLock<Option<(MetricId, MetricId)>> = OnceLock::new();

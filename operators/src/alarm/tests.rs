@@ -17,9 +17,11 @@ use super::{
     transition::alarm_id,
 };
 use crate::{
-    Change, Checked, CheckedEpoch, Object, Profile, ProfileChange, Stage,
+    Change, Checked, CheckedEpoch, Object, Observation, Observations, Observed, ObservedEpoch, Profile,
+    ProfileChange, Stage,
     durable::{Durable, Saved},
     flow::whole::CheckedReport,
+    validate::{Memory, Validate},
 };
 
 const START: Millis = 1_700_000_000_000;
@@ -297,6 +299,42 @@ fn a_moved_device_needs_two_readings() {
     assert_eq!(brief(&seen), ["1 raised L2 @4 data", "2 cleared L2 @9 data"]);
     assert_eq!((seen[0].rule.as_str(), seen[0].metric), ("device_moved", None));
     assert!((seen[0].peak_value - 1112.0).abs() < 2.0, "{}", seen[0].peak_value);
+}
+
+/// What quality control makes of positions, and alarms of that.
+#[rstest::rstest]
+#[case::no_fix(Some((43.9, 125.3)), (0.0, 0.0), 0)]
+#[case::half_a_fix(Some((43.9, 125.3)), (43.9, 0.0), 0)]
+#[case::moved(Some((43.9, 125.3)), (43.95, 125.3), 1)]
+#[case::registered_nowhere(Some((0.0, 0.0)), (43.9, 125.3), 0)]
+#[case::not_registered(None, (43.9, 125.3), 0)]
+fn a_position_of_zeros_is_none(
+    #[case] registered: Option<(f64, f64)>,
+    #[case] (latitude, longitude): (f64, f64),
+    #[case] moved: usize,
+) {
+    let mut profile = profile(&[]);
+    (profile.facility.latitude, profile.facility.longitude) = registered.unzip();
+    let mut observations = Observations::of(0);
+    for minute in 0..4 {
+        let observed = |code, value| Observed { metric: metric(code), value, normal: true };
+        observations.push(&Observation {
+            facility: "ST-1",
+            device: "",
+            observed_at: START + minute * MINUTE,
+            received_at: START + minute * MINUTE,
+            sequence: None,
+            partition: 0,
+            offset: minute,
+            readings: &[observed("latitude", latitude), observed("longitude", longitude)],
+        });
+    }
+    let clock = START + 4 * MINUTE;
+    let profiles = vec![change(profile)];
+    let epoch = ObservedEpoch { epoch: 1, clock, profiles, observations: vec![observations] };
+    let checked = Validate::new("reports", Memory::default()).apply(&epoch);
+    let seen = Alarms::default().apply(&checked).transitions;
+    assert_eq!(seen.iter().filter(|t| t.rule == "device_moved").count(), moved, "{seen:?}");
 }
 
 /// What stands at the end, by alarm, without what was retracted; checks the run of each alarm on the way.

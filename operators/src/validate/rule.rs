@@ -222,6 +222,8 @@ mod tests {
     #[case::weather("outdoor_temp", Flag::Good)]
     #[case::rest("primary_flow", Flag::Good)]
     #[case::new_meter("heat_total", Flag::Good)]
+    #[case::no_fix("latitude", Flag::Fail)]
+    #[case::no_fix_either("longitude", Flag::Fail)]
     fn zeros(#[case] code: &str, #[case] want: Flag) {
         for value in [0.0, -0.0] {
             let reading = Observed { metric: Catalogue::builtin().id(code).unwrap(), value, normal: true };
