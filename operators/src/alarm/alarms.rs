@@ -95,7 +95,7 @@ impl Stage for Alarms {
 /// The state is that of the objects; facilities, rules and deadlines follow from it and from the registry.
 impl Durable for Alarms {
     const STATE: &'static str = "alarm";
-    const FORM: u16 = 2;
+    const FORM: u16 = 3;
 
     fn begin(&mut self) {
         self.objects.begin();

@@ -4,11 +4,11 @@
 //! Guarantees: the fold knows nothing but event time, so the same readings give the same episodes however they
 //! arrived. What must be decided by time is decided by readings: an alarm is raised by the first reading that shows
 //! the violation to have lasted for the on-delay, and cleared by the first that shows the good to have lasted for the
-//! off-delay. Silence and unusable readings (which do not enter) prove neither: a pending alarm stays pending, a
-//! standing one stands.
+//! off-delay. Silence and unusable readings (which do not enter) prove neither: a standing alarm stands, and a delay
+//! passes only while readings come: between two that are further apart than the limits say it begins again.
 
 use schemas::{Millis, Side, Transition};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Three limits with their deadband and delays; what a [`Fold`] judges by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Limits {
     pub confirmations: u16,
     /// A new extreme is told only when it is worse by more than this than the last one told.
     pub step: f64,
+    /// Readings further apart than this, ms, show nothing of the time between them; [`Millis::MAX`] where they do.
+    pub longest_gap: Millis,
 }
 
 impl Limits {
@@ -43,6 +45,11 @@ impl Limits {
             }
         }
         severity
+    }
+
+    /// What must be remembered of a reading's time.
+    fn remembered(&self, at: Millis) -> Option<Millis> {
+        (self.longest_gap < Millis::MAX).then_some(at)
     }
 
     /// The value with its sign turned so that more is worse.
@@ -101,7 +108,7 @@ impl Step {
 }
 
 /// An episode under way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 struct Running {
     severity: u8,
     bad_readings: u16,
@@ -110,10 +117,12 @@ struct Running {
     episode: Episode,
     /// The episode as it was at its last step.
     told: Episode,
+    /// The last reading, where the limits set a longest gap.
+    last: Option<Millis>,
 }
 
 /// State of the fold: nothing while all is well.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fold(Option<Box<Running>>);
 
 impl Fold {
@@ -142,13 +151,21 @@ impl Fold {
         Some(Step { transition: Transition::Cleared, decided_at: at, episode })
     }
 
+    /// A time up to which the last reading is known to have come.
+    #[must_use]
+    pub fn last(&self) -> Option<Millis> {
+        let known = |running: &Running| running.good_since.unwrap_or(running.episode.peak_at);
+        self.0.as_ref().map(|running| running.last.unwrap_or_else(|| known(running)))
+    }
+
     /// Takes the next usable reading; `at` must be after every reading before.
     pub fn step(&mut self, limits: &Limits, at: Millis, value: f64) -> Option<Step> {
+        self.pass(limits, at);
         let before = self.0.as_ref().map_or(0, |running| running.severity);
         let severity = limits.severity(value, before);
         let Some(running) = &mut self.0 else {
             if severity > 0 {
-                self.0 = Some(Box::new(Running::new(at, value, severity)));
+                self.0 = Some(Box::new(Running::new(limits, at, value, severity)));
                 return self.0.as_mut().and_then(|running| running.raise(limits, at));
             }
             return None;
@@ -167,6 +184,7 @@ impl Fold {
             self.0 = None;
             return None;
         }
+        running.last = limits.remembered(at);
         let since = *running.good_since.get_or_insert(at);
         if at - since < limits.off_delay {
             return None;
@@ -176,10 +194,20 @@ impl Fold {
         self.0 = None;
         Some(Step { transition: Transition::Cleared, decided_at: at, episode })
     }
+
+    /// Lets the time pass until the next reading: after a gap nothing is pending, and the good begins again.
+    fn pass(&mut self, limits: &Limits, at: Millis) {
+        let gap = |last: Millis| at.saturating_sub(last) > limits.longest_gap;
+        let Some(running) = self.0.as_mut().filter(|running| running.last.is_some_and(gap)) else { return };
+        running.good_since = None;
+        if !running.raised {
+            self.0 = None;
+        }
+    }
 }
 
 impl Running {
-    fn new(at: Millis, value: f64, severity: u8) -> Running {
+    fn new(limits: &Limits, at: Millis, value: f64, severity: u8) -> Running {
         let level = 4 - severity;
         let episode = Episode {
             onset: at,
@@ -192,13 +220,15 @@ impl Running {
             level,
             peak_level: level,
         };
-        Running { severity, bad_readings: 1, raised: false, good_since: None, episode, told: episode }
+        let last = limits.remembered(at);
+        Running { severity, bad_readings: 1, raised: false, good_since: None, episode, told: episode, last }
     }
 
     /// Takes another bad reading.
     fn take(&mut self, limits: &Limits, at: Millis, value: f64) {
         self.bad_readings = self.bad_readings.saturating_add(1);
         self.good_since = None;
+        self.last = limits.remembered(at);
         let episode = &mut self.episode;
         episode.current_value = value;
         episode.level = 4 - self.severity;
@@ -234,5 +264,48 @@ impl Running {
     fn tell(&mut self, transition: Transition, at: Millis) -> Step {
         self.told = self.episode;
         Step { transition, decided_at: at, episode: self.episode }
+    }
+}
+
+/// How a fold is written. A fold without a longest gap is written as one of the time before there were any; what is
+/// added is told by its tag.
+#[derive(Serialize, Deserialize)]
+enum Written {
+    Idle,
+    Ungapped(Box<WrittenRunning>),
+    Gapped(Box<WrittenRunning>, Millis),
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenRunning {
+    severity: u8,
+    bad_readings: u16,
+    raised: bool,
+    good_since: Option<Millis>,
+    episode: Episode,
+    told: Episode,
+}
+
+impl Serialize for Fold {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(running) = self.0.as_deref() else { return Written::Idle.serialize(serializer) };
+        let Running { severity, bad_readings, raised, good_since, episode, told, last } = *running;
+        let written = Box::new(WrittenRunning { severity, bad_readings, raised, good_since, episode, told });
+        match last {
+            Some(last) => Written::Gapped(written, last).serialize(serializer),
+            None => Written::Ungapped(written).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fold {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fold, D::Error> {
+        let (written, last) = match Written::deserialize(deserializer)? {
+            Written::Idle => return Ok(Fold::default()),
+            Written::Ungapped(written) => (*written, None),
+            Written::Gapped(written, last) => (*written, Some(last)),
+        };
+        let WrittenRunning { severity, bad_readings, raised, good_since, episode, told } = written;
+        Ok(Fold(Some(Box::new(Running { severity, bad_readings, raised, good_since, episode, told, last }))))
     }
 }

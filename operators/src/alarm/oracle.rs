@@ -39,11 +39,15 @@ fn severities(limits: &Limits, values: &[f64]) -> Vec<u8> {
 pub fn episodes(limits: &Limits, series: &[(Millis, f64)]) -> Vec<Expected> {
     let at: Vec<Millis> = series.iter().map(|p| p.0).collect();
     let value: Vec<f64> = series.iter().map(|p| p.1).collect();
-    let severity = severities(limits, &value);
     let mut found = Vec::new();
     let mut from = 0;
-    while let Some(onset) = (from..at.len()).find(|i| severity[*i] > 0) {
-        let run_end = (onset..at.len()).find(|i| severity[*i] == 0).unwrap_or(at.len());
+    let gap = |i: usize| at[i] - at[i - 1] > limits.longest_gap;
+    while from < at.len() {
+        // Judged afresh: what was before it is good, over, or not known to have lasted.
+        let mut severity = vec![0; from];
+        severity.extend(severities(limits, &value[from..]));
+        let Some(onset) = (from..at.len()).find(|i| severity[*i] > 0) else { break };
+        let run_end = (onset + 1..at.len()).find(|i| severity[*i] == 0 || gap(*i)).unwrap_or(at.len());
         let confirmed = (onset..run_end).find(|i| {
             at[*i] - at[onset] >= limits.on_delay && i - onset + 1 >= usize::from(limits.confirmations)
         });
@@ -52,8 +56,8 @@ pub fn episodes(limits: &Limits, series: &[(Millis, f64)]) -> Vec<Expected> {
             continue;
         };
         let cleared = (confirmed..at.len()).find_map(|start| {
-            let starts = severity[start] == 0 && severity[start - 1] > 0;
-            let end = (start..at.len()).find(|i| severity[*i] > 0).unwrap_or(at.len());
+            let starts = severity[start] == 0 && (severity[start - 1] > 0 || gap(start));
+            let end = (start + 1..at.len()).find(|i| severity[*i] > 0 || gap(*i)).unwrap_or(at.len());
             let enough = (start..end).find(|i| at[*i] - at[start] >= limits.off_delay);
             enough.filter(|_| starts).map(|i| (i, at[start] + limits.off_delay))
         });

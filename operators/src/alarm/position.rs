@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::OnceLock};
 
 use rustc_hash::FxHashMap;
-use schemas::{Catalogue, Code, MetricId, Side, registry::attribute};
+use schemas::{Catalogue, Code, MetricId, Millis, Side, registry::attribute};
 
 use super::{episode::Limits, rule::Rule};
 use crate::{Checked, Profile};
@@ -88,6 +88,7 @@ fn moved(limit: f64) -> Rule {
             off_delay: 0,
             confirmations: CONFIRMATIONS,
             step: limit,
+            longest_gap: Millis::MAX,
         },
         analysed: false,
         advice: "现场核查设备位置，必要时更新登记坐标".to_owned(),

@@ -352,7 +352,7 @@ fn another_form_is_refused() {
     let form = Alarms::FORM + 1;
     let error = Alarms::default().restore(0, form, &[]).unwrap_err();
     assert_eq!(error, RestoreError::UnknownForm { state: "alarm", found: form, known: Alarms::FORM });
-    let error = Alarms::default().restore(0, 2, &[1, 0, 0]).unwrap_err();
+    let error = Alarms::default().restore(0, Alarms::FORM, &[1, 0, 0]).unwrap_err();
     assert!(error.to_string().contains("the saved state of alarm cannot be read"), "{error}");
 }
 
@@ -391,7 +391,7 @@ fn example() -> Vec<Made> {
     ]
 }
 
-/// A section as form 2 writes it.
+/// A section as form 2 wrote it.
 const FORM_2: &str = "\
     090000000453542d31034d2d313c020000c0f99c80fa62c0f99c80fa620101c0c9b2fef962c09cc1fef96200000104c0f99c\
     80fa6202c09cc1fef962c0dad3fff96201c0f99c80fa6200000000000034400000000000003e400000000000003e40c0f99c\
@@ -432,10 +432,32 @@ const FORM_1: &str = "\
     00344000000000008034400000000000003440c0c9b2fef962010103842a0339c0c9b2fef9620000000000000000c09cc1fe\
     f96280d30e00000000000000000005e080d30e00020080dddb010101000000";
 
+/// The same as form 3 writes it.
+const FORM_3: &str = "\
+    090000000453542d31034d2d3142020000c0f99c80fa62c0f99c80fa620101c0c9b2fef962c09cc1fef96200000104c0f9\
+    9c80fa6202c09cc1fef962c0dad3fff96201c0f99c80fa6200000000000034400000000000003e400000000000003e40c0\
+    f99c80fa620303000300000000c0c9b2fef9620000000000b8b540c0f99c80fa6280dddb01f0560000000000b8b5400be0\
+    80d30e00e0808acd01000300000101000102030100c0c9b2fef962c09cc1fef962000000000000b8b5400000000000b8b5\
+    400000000000b8b540c0c9b2fef9620202c0c9b2fef962c09cc1fef962000000000000b8b5400000000000b8b540000000\
+    0000b8b540c0c9b2fef96202020100c09cc1fef96201c0c9b2fef962c09cc1fef962000000000000b8b5400000000000b8\
+    b5400000000000b8b540c0c9b2fef962020200e08c7e9dc0c9b2fef9620000000000004c40c0f99c80fa6280dddb018c0b\
+    0000000000c0514013e180d30e0000000000a04c40e0808acd0192020301000201000202010000c0f99c80fa62c0f99c80\
+    fa62000000000000c051400000000000c051400000000000c05140c0f99c80fa620202c0f99c80fa62c0f99c80fa620000\
+    00000000c051400000000000c051400000000000c05140c0f99c80fa620202c0f99c80fa620105c0f99c80fa6203c0c9b2\
+    fef96280f3b9fef962000000000000004c400000000000c051400000000000c05140c0f99c80fa6202020302000000842a\
+    0339c0c9b2fef9620000000000000000c0f99c80fa6280dddb010000000000000000000be080d30e00e0808acd01000300\
+    000101000000060000000453542d310006010000c0f99c80fa62c0f99c80fa620101c0c9b2fef962c09cc1fef962000001\
+    04c0f99c80fa6202c09cc1fef962c0dad3fff96201c0f99c80fa6200000000000034400000000000003e40000000000000\
+    3e40c0f99c80fa6202020002e08c7e9dc0c9b2fef9620000000000003440c09cc1fef96280d30e9a030000000000803440\
+    05e080d30e0a020180dddb0102010000000200000104c0f99c80fa6202c0c9b2fef96280f3b9fef96201c0f99c80fa6200\
+    0000000000344000000000008034400000000000003440c0c9b2fef962010103842a0339c0c9b2fef96200000000000000\
+    00c09cc1fef96280d30e00000000000000000005e080d30e00020080dddb010101000000";
+
 #[rstest::rstest]
-#[case::form_1(1, FORM_1)]
-#[case::form_2(2, FORM_2)]
-fn a_section_goes_on(#[case] form: u16, #[case] section: &str) {
+#[case(1, FORM_1)]
+#[case(2, FORM_2)]
+#[case(3, FORM_3)]
+fn a_section_of_each_form_goes_on(#[case] form: u16, #[case] written: &str) {
     let run = example();
     let clocks: Vec<Millis> = run
         .iter()
@@ -455,7 +477,7 @@ fn a_section_goes_on(#[case] form: u16, #[case] section: &str) {
                 let section = saved.into_sections().remove(&durable::shard(&code(1))).unwrap();
                 assert_eq!(
                     hex(&section),
-                    FORM_2,
+                    FORM_3,
                     "if the form has changed on purpose, it needs a new number"
                 );
             }
@@ -463,7 +485,7 @@ fn a_section_goes_on(#[case] form: u16, #[case] section: &str) {
         })
         .collect();
     let mut restored = stages(1);
-    restored[0].restore(durable::shard(&code(1)), form, &unhex(section)).unwrap();
+    restored[0].restore(durable::shard(&code(1)), form, &unhex(written)).unwrap();
     let again = Made { sent: Vec::new(), ..run[3].clone() };
     assert_eq!(apply(&mut restored, 3, clocks[3], &again), (Vec::new(), 0));
     for number in 4..run.len() {

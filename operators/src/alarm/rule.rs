@@ -1,6 +1,6 @@
 //! What a series is watched for: limits together with where they come from and what to do.
 
-use schemas::{Code, MetricId, MetricKind, Side, Threshold, time::SECOND};
+use schemas::{Code, MetricId, MetricKind, Millis, Side, Threshold, time::SECOND};
 use serde_json::{Value, json};
 
 use super::episode::Limits;
@@ -26,9 +26,10 @@ impl Rule {
     /// The rule of a threshold. Its code is `{metric}_{side}`, for states just `{metric}`.
     ///
     /// A new extreme is told when it is worse than the last one told by more than the deadband, 2 % of the mildest
-    /// limit and one unit of the last decimal, whichever is greatest: so a drift tells a few updates, not a flood.
+    /// limit and one unit of the last decimal, whichever is greatest: so a drift tells a few updates, not a flood. Its delays begin again where readings are
+    /// further apart than `longest_gap`, ms.
     #[must_use]
-    pub fn of_threshold(threshold: &Threshold) -> Rule {
+    pub fn of_threshold(threshold: &Threshold, longest_gap: Millis) -> Rule {
         let metric = threshold.metric.metric();
         let levels = [threshold.level1, threshold.level2, threshold.level3];
         let mildest = levels.iter().rev().flatten().next().copied().unwrap_or(0.0);
@@ -49,6 +50,7 @@ impl Rule {
                     .deadband
                     .max(0.02 * mildest.abs())
                     .max(10f64.powi(-i32::from(metric.decimals))),
+                longest_gap,
             },
             analysed: false,
             advice,
@@ -66,6 +68,7 @@ impl Rule {
             off_delay: 0,
             confirmations: 1,
             step: 0.0,
+            longest_gap: Millis::MAX,
         };
         Rule { code, scope: Code::default(), metric, limits, analysed: false, advice: String::new() }
     }
@@ -84,6 +87,7 @@ impl Rule {
             "deadband": limits.deadband,
             "on_delay_s": limits.on_delay / SECOND,
             "off_delay_s": limits.off_delay / SECOND,
+            "longest_gap_s": (limits.longest_gap < Millis::MAX).then_some(limits.longest_gap / SECOND),
             "confirmations": limits.confirmations,
         })
     }

@@ -243,19 +243,22 @@ mod tests {
     const HORIZON: Millis = 2 * HOUR;
 
     fn rule(side: Side, level: f64) -> Rc<Rule> {
-        Rc::new(Rule::of_threshold(&Threshold {
-            scope: "station".into(),
-            metric: Catalogue::builtin().id("secondary_supply_temp").unwrap(),
-            side,
-            level1: None,
-            level2: None,
-            level3: Some(level),
-            deadband: 1.0,
-            on_delay: 120,
-            off_delay: 60,
-            enabled: true,
-            advice: String::new(),
-        }))
+        Rc::new(Rule::of_threshold(
+            &Threshold {
+                scope: "station".into(),
+                metric: Catalogue::builtin().id("secondary_supply_temp").unwrap(),
+                side,
+                level1: None,
+                level2: None,
+                level3: Some(level),
+                deadband: 1.0,
+                on_delay: 120,
+                off_delay: 60,
+                enabled: true,
+                advice: String::new(),
+            },
+            10 * MINUTE,
+        ))
     }
 
     /// Written and read back; the rules in force are known from elsewhere, others only by name.

@@ -14,6 +14,7 @@ use super::{
     alarms::AlarmSettings,
     oracle::{self, Expected},
     rule::Rule,
+    threshold,
     transition::alarm_id,
 };
 use crate::{
@@ -145,6 +146,35 @@ fn each_transition(#[case] values: &[f64], #[case] want: &[&str]) {
         (profiles, vec![good(minute as i64, *value)])
     });
     assert_eq!(brief(&run(&mut Alarms::default(), epochs)), want);
+}
+
+/// Readings of every minute; the delays are 2 and 3 minutes, and ten minutes without a reading are a silence.
+#[rstest::rstest]
+#[case::across_a_silence(&[(0, 61.0), (108, 61.0)], &[])]
+#[case::shown_after_it(&[(0, 61.0), (108, 61.0), (110, 61.0)], &["1 raised L3 @110 data"])]
+#[case::no_silence_yet(&[(0, 61.0), (10, 61.0)], &["1 raised L3 @2 data"])]
+#[case::judged_afresh(&[(0, 61.0), (1, 61.0), (60, 59.5), (63, 59.5)], &[])]
+#[case::stands_through(&[(0, 61.0), (2, 61.0), (60, 75.0)], &["1 raised L3 @2 data", "2 escalated L2 @60 data"])]
+#[case::not_cleared_across(&[(0, 61.0), (2, 61.0), (3, 50.0), (60, 50.0)], &["1 raised L3 @2 data"])]
+#[case::cleared_after_it(
+    &[(0, 61.0), (2, 61.0), (3, 50.0), (60, 50.0), (62, 50.0), (63, 50.0)],
+    &["1 raised L3 @2 data", "2 cleared L3 @63 data"]
+)]
+fn delays_pass_only_while_readings_come(#[case] values: &[(i64, f64)], #[case] want: &[&str]) {
+    let reports = values.iter().map(|(minute, value)| good(*minute, *value)).collect();
+    let seen = run(&mut Alarms::default(), [(vec![change(patient(&[hot()]))], reports)]);
+    assert_eq!(brief(&seen), want);
+}
+
+#[rstest::rstest]
+#[case::nobody_says(&[], 60)]
+#[case::every_minute(&[("interval", "60")], 10)]
+#[case::every_quarter(&[("interval", "900")], 45)]
+#[case::wrong(&[("interval", "-1")], 60)]
+fn how_long_a_state_is_taken_to_last(#[case] attributes: &[(&str, &str)], #[case] minutes: i64) {
+    let mut profile = profile(&[]);
+    profile.facility.attributes = attributes.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+    assert_eq!(threshold::longest_gap(&profile, ""), minutes * MINUTE);
 }
 
 #[test]
@@ -280,7 +310,7 @@ fn states_name_the_rule_by_the_metric() {
     let mut fault = threshold("station", "circulation_pump_fault", Side::High, [Some(1.0), None, None]);
     fault.deadband = 0.0;
     fault.on_delay = 0;
-    let rule = Rule::of_threshold(&fault);
+    let rule = Rule::of_threshold(&fault, HOUR);
     assert_eq!(rule.code, "circulation_pump_fault");
     assert_eq!((rule.limits.severity(1.0, 0), rule.limits.severity(0.0, 3)), (3, 0));
 }
@@ -384,11 +414,15 @@ struct Sent {
     first: Option<(f64, bool)>,
 }
 
+/// Further apart than this, readings show nothing of the time between them.
+const GAP: Millis = 10 * MINUTE;
+
 fn sent(count: usize, latest: i64) -> impl Strategy<Value = Vec<Sent>> {
     let value = prop::sample::select(vec![40.0, 50.0, 59.5, 60.0, 62.0, 65.0, 69.5, 71.0, 78.0, 85.0]);
     let first = prop::option::weighted(0.15, (value.clone(), any::<bool>()));
     let late = prop_oneof![3 => Just(0), 2 => 0..latest];
-    prop::collection::vec((1i64..4, value, late, first), 1..count).prop_map(|points| {
+    let gap = prop_oneof![12 => 1i64..4, 1 => 4i64..25];
+    prop::collection::vec((gap, value, late, first), 1..count).prop_map(|points| {
         let mut minute = 0;
         points
             .into_iter()
@@ -435,6 +469,7 @@ fn truth(points: &[Sent]) -> Vec<(Millis, f64)> {
 fn patient(thresholds: &[Threshold]) -> Profile {
     let mut profile = profile(thresholds);
     profile.facility.attributes.insert("offline_after".into(), "1000000000".into());
+    profile.facility.attributes.insert("interval".into(), "60".into());
     profile
 }
 
@@ -451,7 +486,7 @@ proptest! {
         let mut run_of = vec![(vec![change(patient(std::slice::from_ref(&rule)))], vec![])];
         run_of.extend(epochs(&arrivals(&points), size));
         let seen = final_state(&run(&mut alarms, run_of));
-        let rule = Rule::of_threshold(&rule);
+        let rule = Rule::of_threshold(&rule, GAP);
         compare(&rule, &seen, &oracle::episodes(&rule.limits, &truth(&points)))?;
     }
 
@@ -477,7 +512,7 @@ proptest! {
             run_of.remove(1);
         }
         let seen = final_state(&run(&mut alarms, run_of));
-        let rule = Rule::of_threshold(&new);
+        let rule = Rule::of_threshold(&new, GAP);
         compare(&rule, &seen, &oracle::episodes(&rule.limits, &truth(&points)))?;
     }
 

@@ -1,7 +1,8 @@
 //! Threshold rules: which of the registry's limits apply to an object (three levels per device or type).
 //!
 //! Enters: a profile. Leaves: the rules for one of its objects.
-//! Guarantees: the most specific threshold of each (metric, side) wins, whatever their order.
+//! Guarantees: the most specific threshold of each (metric, side) wins, whatever their order. A delay passes only while the
+//! object reports: three intervals without a reading, and it begins again.
 
 use std::{
     hash::{Hash, Hasher},
@@ -10,10 +11,28 @@ use std::{
 };
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use schemas::{Code, MetricId, Side, Threshold};
+use schemas::{
+    Code, MetricId, Millis, Side, Threshold,
+    registry::attribute,
+    time::{HOUR, MINUTE},
+};
 
 use super::rule::Rule;
 use crate::Profile;
+
+/// Readings this near to one another show what lies between them, however short the interval.
+const LEAST_GAP: Millis = 10 * MINUTE;
+/// The same for objects of which the registry gives no interval: rooms may be measured every half hour.
+const LEAST_GAP_OF_UNKNOWN: Millis = HOUR;
+
+/// How far apart two readings of an object may be, ms, for a state to be taken as lasting between them: three of its
+/// intervals, at least [`LEAST_GAP`].
+#[must_use]
+pub fn longest_gap(profile: &Profile, device: &str) -> Millis {
+    let known = profile.number(device, attribute::INTERVAL).is_some_and(|seconds| seconds > 0.0);
+    let least = if known { LEAST_GAP } else { LEAST_GAP_OF_UNKNOWN };
+    profile.interval(device).saturating_mul(3).max(least)
+}
 
 /// A rule, and the threshold that it follows from.
 #[derive(Debug)]
@@ -28,8 +47,8 @@ pub type RuleList = Rc<[Rc<Rule>]>;
 /// The rules in force, each held once however many objects it applies to, and so are their lists.
 #[derive(Debug, Default)]
 pub struct Rules {
-    /// The newest rule of each threshold; replaced when the threshold changes, so it is bounded by the registry.
-    known: FxHashMap<(Code, MetricId, Side), Held>,
+    /// The newest rule of each threshold and longest gap; replaced when the threshold changes, so it is bounded by the registry.
+    known: FxHashMap<(Code, MetricId, Side, Millis), Held>,
     lists: FxHashSet<Listed>,
     /// With so many lists, those that no object has any more are let go.
     sweep: usize,
@@ -77,7 +96,8 @@ impl Rules {
         }
         winners.retain(|(_, t)| t.enabled && [t.level1, t.level2, t.level3].iter().any(Option::is_some));
         winners.sort_by_key(|(_, t)| (t.metric, t.side));
-        let list = winners.into_iter().map(|(_, threshold)| self.hold(threshold)).collect();
+        let gap = longest_gap(profile, device);
+        let list = winners.into_iter().map(|(_, threshold)| self.hold(threshold, gap)).collect();
         self.share(Listed(list))
     }
 
@@ -94,12 +114,12 @@ impl Rules {
         shared
     }
 
-    fn hold(&mut self, threshold: &Arc<Threshold>) -> Rc<Rule> {
-        let key = (threshold.scope.clone(), threshold.metric, threshold.side);
+    fn hold(&mut self, threshold: &Arc<Threshold>, longest_gap: Millis) -> Rc<Rule> {
+        let key = (threshold.scope.clone(), threshold.metric, threshold.side, longest_gap);
         match self.known.get(&key) {
             Some(held) if held.threshold == *threshold => Rc::clone(&held.rule),
             _ => {
-                let rule = Rc::new(Rule::of_threshold(threshold));
+                let rule = Rc::new(Rule::of_threshold(threshold, longest_gap));
                 let held = Held { threshold: Arc::clone(threshold), rule: Rc::clone(&rule) };
                 self.known.insert(key, held);
                 rule
