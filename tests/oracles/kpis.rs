@@ -3,7 +3,8 @@
 //! Enters: every stored reading of the station. Leaves: values that are not rounded, per hour and day. Nothing is shared
 //! with the dataflow but the definitions: between two usable values a gauge runs straight unless the gap is longer than
 //! two and a half intervals; a counter's increment is spread evenly over the time between two values, and a fall is a
-//! restart from zero where the new value can have been reached since; a mean temperature is weighted by the flow that was
+//! restart from zero where the new value can have been reached since; what of an increment lies before the day that was
+//! under way `dated` before its end belongs to no hour, but to the day in which it ends; a mean temperature is weighted by the flow that was
 //! measured at the same moments, where there is any.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,8 @@ pub struct Terms {
     pub interval: i64,
     /// Heated area, m²: what its meter can have counted follows from it.
     pub area: f64,
+    /// How far back an increment is dated to its hours, ms: 18 h of the default lateness.
+    pub dated: i64,
     /// Zone of its days.
     pub zone: TimeZone,
 }
@@ -62,18 +65,16 @@ type Amount = (f64, i64);
 pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
     let of = |metric| usable(measured.get(metric).map_or(&[], Vec::as_slice));
     let gap = terms.interval * 5 / 2;
-    let heat = heated(&of("heat_total"), &of("heat_power"), terms);
+    let (heat, undated) = heated(&of("heat_total"), &of("heat_power"), terms);
     let mut out = BTreeMap::new();
-    let mut tell = |kpi, hours: &BTreeMap<i64, Amount>, value: &dyn Fn(Amount) -> f64| {
-        for (period, start, length, window) in windows(hours, &terms.zone) {
-            let sum = window.iter().fold((0.0, 0), |(a, t), (amount, time)| (a + amount, t + time));
-            if sum.1 > 0 {
-                let coverage = Some(sum.1 as f64 / length as f64);
-                out.insert((kpi, period, start), Value { value: value(sum), coverage });
-            }
+    for (period, start, length, window) in windows(&heat, &terms.zone) {
+        let sum = window.iter().fold((0.0, 0), |(a, t), (amount, time)| (a + amount, t + time));
+        let of_day = if period == "day" { undated.get(&start).copied().unwrap_or(0.0) } else { 0.0 };
+        if sum.1 > 0 {
+            let coverage = Some(sum.1 as f64 / length as f64);
+            out.insert(("heat_supplied", period, start), Value { value: sum.0 + of_day, coverage });
         }
-    };
-    tell("heat_supplied", &heat, &|(heat, _)| heat);
+    }
     let mean = |(integral, time): Amount| integral / time as f64;
     // From the hour in which it was first measured every hour counts, measured or not.
     let first = measured.get("outdoor_temp").and_then(|readings| readings.first());
@@ -101,11 +102,15 @@ pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
     out
 }
 
-/// Heat per hour, GJ: by the counter, and by power where its increment is not known, or where it stands still though power
+/// Heat per hour, and per day beyond its hours, GJ: by the counter, and by power where its increment is not known, or where it stands still though power
 /// would have carried it on by more than two units.
-fn heated(counter: &[(i64, f64)], power: &[(i64, f64)], terms: &Terms) -> BTreeMap<i64, Amount> {
+fn heated(
+    counter: &[(i64, f64)],
+    power: &[(i64, f64)],
+    terms: &Terms,
+) -> (BTreeMap<i64, Amount>, BTreeMap<i64, f64>) {
     let gap = terms.interval * 5 / 2;
-    let mut heat = counted(counter, terms.area);
+    let (mut heat, undated) = counted(counter, terms);
     // kW times ms are J; GJ are a thousand million of them.
     let gigajoules = |(integral, time): Amount| (integral / 1e9, time);
     let known = |pair: &&[(i64, f64)]| increment((pair[0], pair[1]), terms.area).is_some();
@@ -124,7 +129,7 @@ fn heated(counter: &[(i64, f64)], power: &[(i64, f64)], terms: &Terms) -> BTreeM
         }
         heat.insert(hour, whole);
     }
-    heat
+    (heat, undated)
 }
 
 /// The integral of power over an hour without the stretches that are known otherwise, and how long that is.
@@ -267,19 +272,29 @@ fn integrated(points: &[(i64, f64)], gap: i64) -> BTreeMap<i64, Amount> {
     hours
 }
 
-/// What a counter went up per hour, in its unit.
-fn counted(points: &[(i64, f64)], area: f64) -> BTreeMap<i64, Amount> {
+/// What a counter went up per hour, and per day beyond its hours, in its unit.
+fn counted(points: &[(i64, f64)], terms: &Terms) -> (BTreeMap<i64, Amount>, BTreeMap<i64, f64>) {
     let mut hours: BTreeMap<i64, Amount> = BTreeMap::new();
+    let mut days: BTreeMap<i64, f64> = BTreeMap::new();
     for pair in points.windows(2) {
         let [(a, _), (b, _)] = [pair[0], pair[1]];
-        let Some(increment) = increment((pair[0], pair[1]), area) else { continue };
-        for (hour, from, to) in cut(a, b) {
+        let Some(increment) = increment((pair[0], pair[1]), terms.area) else { continue };
+        let share = |from: i64, to: i64| increment * (to - from) as f64 / (b - a) as f64;
+        let first = if b - terms.dated <= a { a } else { first_hour(b - terms.dated, &terms.zone).max(a) };
+        *days.entry(day_of(hour_of(b - 1), &terms.zone).0).or_default() += share(a, first);
+        for (hour, from, to) in cut(first, b) {
             let (amount, time) = hours.entry(hour).or_default();
-            *amount += increment * (to - from) as f64 / (b - a) as f64;
+            *amount += share(from, to);
             *time += to - from;
         }
     }
-    hours
+    (hours, days)
+}
+
+/// The first hour of the day under way at a time.
+fn first_hour(at: i64, zone: &TimeZone) -> i64 {
+    let day = day_of(at, zone).0;
+    if day == hour_of(day) { day } else { hour_of(day) + HOUR }
 }
 
 /// How far a counter went up between two values, where a building of that area can have needed it.
@@ -319,7 +334,7 @@ fn the_oracle_itself_gives_what_a_person_computes() {
         ("heat_total", vec![reading(0, 10.0), reading(120, 14.0), reading(180, 1.0)]),
         ("outdoor_temp", vec![reading(0, -10.0), reading(60, -12.0)]),
     ]);
-    let terms = Terms { interval: HOUR, area: 10_000.0, zone: TimeZone::UTC };
+    let terms = Terms { interval: HOUR, area: 10_000.0, dated: 18 * HOUR, zone: TimeZone::UTC };
     let values = kpis(&measured, &terms);
     let value = |kpi, period, hour: i64| values[&(kpi, period, hour * HOUR)].value;
     assert_eq!([0, 1, 2].map(|hour| value("heat_supplied", "hour", hour)), [2.0, 2.0, 1.0]);
@@ -339,6 +354,11 @@ fn the_oracle_itself_gives_what_a_person_computes() {
     let measured = Measured::from([("heat_total", totals), ("heat_power", powers)]);
     let heat = |hour: i64| kpis(&measured, &terms)[&("heat_supplied", "hour", hour * HOUR)].value;
     assert_eq!([0, 1, 2].map(heat), [2.0, 3.6, 3.6]);
+    // Silent from noon on for two days, at 1 GJ/h: the first noon belongs to the day in which the meter was read.
+    let outage = Measured::from([("heat_total", vec![reading(720, 10.0), reading(60 * 60, 58.0)])]);
+    let days = kpis(&outage, &terms);
+    let day = |day: i64| days.get(&("heat_supplied", "day", day * 24 * HOUR)).map(|value| value.value);
+    assert_eq!([0, 1, 2].map(day), [None, Some(24.0), Some(24.0)]);
     let flow = vec![reading(0, 2.0), reading(60, 2.0), reading(120, 6.0), reading(180, 0.0)];
     let temperature = vec![reading(0, 40.0), reading(60, 50.0), reading(120, 50.0)];
     let measured = Measured::from([("secondary_flow", flow), ("secondary_supply_temp", temperature)]);

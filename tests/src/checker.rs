@@ -269,7 +269,7 @@ impl Checker {
         };
         let (mut compared, mut against) = (0, Vec::new());
         for (station, (interval, area)) in self.stations() {
-            let terms = Terms { interval, area, zone: self.zone.clone() };
+            let terms = Terms { interval, area, dated: 18 * HOUR, zone: self.zone.clone() };
             let expected = kpis::kpis(&measured(store, &station).await, &terms);
             let found = found(store, &station).await;
             let told = ["heat_supplied", "secondary_supply_temp_mean", "secondary_return_temp_mean"];

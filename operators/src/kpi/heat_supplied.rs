@@ -1,6 +1,9 @@
 //! Heat supplied (供热量): what the heat meters counted, or the integral of power where there is no meter.
 //!
 //! T 2.15.4.2 and 2.15.4.5. A scope's is that of its stations; a source's own is on the row of the facility.
+//!
+//! After an outage of days a meter shows more than its open hours can have; the rest stands in the day in which it was
+//! read again, so that a month and a season have what the meter counted. Coverage tells of the day's own time alone.
 
 use super::{About, GIGAJOULE, Kpi, share};
 use crate::window::{Component, Facts};

@@ -87,6 +87,24 @@ impl Calendar {
         hour + HOUR + self.settling
     }
 
+    /// How far back a counter's increment can at least be dated to its hours, ms: a value that comes in time finds the
+    /// days of so long before it open.
+    fn dated(&self) -> Millis {
+        (self.day_lateness - self.lateness).max(self.day_lateness / 2)
+    }
+
+    /// The first hour to which the increment between two values of a counter is dated; the day before it may be closed
+    /// when the second one comes. A function of their times, so that it does not matter when they come.
+    #[must_use]
+    pub fn dated_from(&self, from: Millis, to: Millis) -> Millis {
+        let back = to.saturating_sub(self.dated());
+        if from >= back {
+            return from;
+        }
+        let day = self.day(back).0;
+        from.max(Calendar::hour(day.saturating_add(HOUR - 1)))
+    }
+
     /// How far the windows follow a clock that jumps, in one epoch.
     #[must_use]
     pub fn longest_step(&self) -> Millis {
@@ -127,6 +145,19 @@ mod tests {
     fn days_follow_the_zone(#[case] zone: &str, #[case] time: &str, #[case] start: &str, #[case] hours: i64) {
         let calendar = Calendar::new(TimeZone::get(zone).unwrap(), HOUR, 0);
         assert_eq!(calendar.day(at(time)), (at(start), at(start) + hours * HOUR));
+    }
+
+    #[rstest::rstest]
+    #[case::within_reach(30, 48, 30)]
+    #[case::the_whole_of_yesterday(1, 41, 1)]
+    #[case::the_day_before_yesterday(20, 67, 48)]
+    #[case::days_ago(1, 400, 360)]
+    fn increments_are_dated_to_days_that_are_open(#[case] from: i64, #[case] to: i64, #[case] first: i64) {
+        let day = at("2024-01-15T16:00:00Z");
+        let calendar = Calendar::default();
+        let (from, to) = (day + from * HOUR, day + to * HOUR);
+        assert_eq!(calendar.dated_from(from, to), day + first * HOUR);
+        assert!(!calendar.horizon(to + 6 * HOUR).is_closed(Period::Day, calendar.day(day + first * HOUR).0));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use schemas::{Millis, time::SECOND};
 use super::{
     facts::{Component as C, Facts, Mask},
     quantity::Role,
+    segment::Undated,
 };
 
 /// What the registry says of the facility.
@@ -50,8 +51,7 @@ pub(super) fn derive_hour(facts: &mut Facts, means: &Means, beside: Beside) {
     let Beside { elapsed, heat: (heat, time), outdoor, missing } = beside;
     facts.set(C::Heat, heat);
     facts.set(C::HeatTime, time);
-    let square_metre_seconds = i128::from(means.area) * i128::from(time) / (100 * i128::from(SECOND));
-    facts.set(C::HeatAreaTime, i64::try_from(square_metre_seconds).unwrap_or(i64::MAX));
+    facts.set(C::HeatAreaTime, area_time(means, time));
     let paired = time > 0 && facts.get(C::ElectricityTime) > 0;
     facts.set(C::PairedHeat, if paired { heat } else { 0 });
     facts.set(C::PairedElectricity, if paired { facts.get(C::Electricity) } else { 0 });
@@ -69,6 +69,22 @@ pub(super) fn derive_hour(facts: &mut Facts, means: &Means, beside: Beside) {
     facts.set(C::ReportsCounted, facts.get(C::ReportsReceived).min(facts.get(C::ReportsExpected)));
     facts.set(C::ReadingsMissing, missing);
     derive_static(facts, means);
+}
+
+/// Adds what a counter counted in a time that is dated to no hour to the facts of a day. The time behind it is not that of
+/// the day, and covers nothing of it; per area and degree the heat is that of all its time.
+pub(super) fn book(day: &mut Facts, means: &Means, booked: &Undated) {
+    day.add(booked.component, booked.amount);
+    if booked.component == C::HeatCounter {
+        day.add(C::Heat, booked.amount);
+        day.add(C::HeatAreaTime, area_time(means, booked.time));
+    }
+}
+
+/// Area × time, m²·s.
+fn area_time(means: &Means, time: Millis) -> i64 {
+    let square_metre_seconds = i128::from(means.area) * i128::from(time) / (100 * i128::from(SECOND));
+    i64::try_from(square_metre_seconds).unwrap_or(i64::MAX)
 }
 
 /// Derives what says something about the window as a whole, for hours and days alike.

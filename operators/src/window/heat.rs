@@ -15,8 +15,9 @@ use super::{
     object::Object,
     points::{Point, Points},
     quantity::Quantity,
-    segment::{self, Terms},
+    segment,
 };
+use crate::capacity::RiseLimit;
 
 /// Stretches of time, in order.
 type Spans = SmallVec<[(Millis, Millis); 4]>;
@@ -25,7 +26,7 @@ type Spans = SmallVec<[(Millis, Millis); 4]>;
 pub(super) fn heat(facts: &Facts, objects: &[Object], hour: Millis, elapsed: Millis) -> (i64, Millis) {
     let counter = (facts.get(C::HeatCounter), facts.get(C::HeatCounterTime));
     let power = (facts.get(C::HeatPower), facts.get(C::HeatPowerTime));
-    if counter.1 <= 0 || counter.0 == 0 && power.0 > 0 && frozen(power.0, objects, hour) {
+    if counter.1 <= 0 || counter.0 == 0 && power.0 > 0 && frozen(power.0, objects) {
         return power;
     }
     if power.1 <= 0 || counter.1 >= elapsed {
@@ -36,25 +37,23 @@ pub(super) fn heat(facts: &Facts, objects: &[Object], hour: Millis, elapsed: Mil
 }
 
 /// Whether counters that did not move should have, by heat by power in J.
-fn frozen(power: i64, objects: &[Object], hour: Millis) -> bool {
+fn frozen(power: i64, objects: &[Object]) -> bool {
     let counts = |object: &&Object| object.points(Quantity::HeatCounter).is_some();
-    let steps: f64 = objects.iter().filter(counts).map(|object| object.terms(hour).rises.heat.step).sum();
+    let steps: f64 = objects.iter().filter(counts).map(|object| object.rises().heat.step).sum();
     power as f64 > 2.0 * steps * 1e9
 }
 
 /// Heat by power in the time of an hour that no counter covers, and that time.
 fn power_alone(objects: &[Object], hour: Millis) -> (i64, Millis) {
-    let series = |quantity| {
-        objects.iter().filter_map(move |object| Some((object.points(quantity)?, object.terms(hour))))
-    };
+    let series = |quantity| objects.iter().filter_map(move |object| Some((object.points(quantity)?, object)));
     let mut covered = Spans::new();
-    for (points, terms) in series(Quantity::HeatCounter) {
-        cover(points, &terms, hour, &mut covered);
+    for (points, object) in series(Quantity::HeatCounter) {
+        cover(points, object.rises().heat, hour, &mut covered);
     }
     covered.sort_unstable();
     let mut alone = (0, 0);
-    for (points, terms) in series(Quantity::HeatPower) {
-        for (a, b) in segments(points, hour).filter(|(a, b)| b.at - a.at <= terms.gap) {
+    for (points, object) in series(Quantity::HeatPower) {
+        for (a, b) in segments(points, hour).filter(|(a, b)| b.at - a.at <= object.gap()) {
             outside(&covered, (a.at.max(hour), b.at.min(hour + HOUR)), |from, to| {
                 alone.0 += segment::integral((a, b), from, to);
                 alone.1 += to - from;
@@ -71,9 +70,9 @@ fn segments(points: &Points, hour: Millis) -> impl Iterator<Item = (Point, Point
 }
 
 /// Adds the stretches of the hour over which the increment of a counter is known.
-fn cover(points: &Points, terms: &Terms, hour: Millis, covered: &mut Spans) {
+fn cover(points: &Points, limit: RiseLimit, hour: Millis, covered: &mut Spans) {
     for (a, b) in segments(points, hour) {
-        if segment::increment(a, b, terms.rises.heat).is_none() {
+        if segment::increment(a, b, limit).is_none() {
             continue;
         }
         let (from, to) = (a.at.max(hour), b.at.min(hour + HOUR));

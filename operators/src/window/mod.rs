@@ -7,7 +7,9 @@
 //! than the lateness ago is closed for the scopes above, a day that ended more than the lateness of days ago is closed at
 //! all. What an object was silent about may still come as long as the day is open: from the first silent hour of an open
 //! day on (`hole`) a facility keeps its hours and points, so that late data are placed where they belong. What lies
-//! before is forgotten, and what comes for it is counted as too late.
+//! before is forgotten, and what comes for it is counted as too late. The increment of a counter is never lost: what of
+//! it is dated to no hour belongs to the day in which it ends ([`segment::Undated`]), so that the days of a month or a
+//! season together are what the meter counted.
 //!
 //! Work is split over files: [`points`] keep recent values, `segment` says what lies between two of them, `object` and
 //! `site` hold what is known of an object and a facility, `derive` and `heat` add facts that follow from others, `above`
@@ -86,7 +88,7 @@ pub struct ClosedHour {
 /// What windows could not take any more.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TooLate {
-    /// Readings of closed windows, and counter values whose increment reaches into closed windows.
+    /// Readings of closed windows.
     pub readings: u64,
     /// The facility that sent some whose code is the least.
     pub facility: Option<Code>,
@@ -219,7 +221,7 @@ impl Window {
         let number = self.sites.number(&change.facility);
         let known = number.and_then(|number| Some((number, self.sites.get_mut(number)?)));
         let floor = known.as_ref().map_or(self.horizon.hour, |(_, site)| site.floor(self.horizon));
-        let now = now(&self.quantities, Role::Network, floor, self.clock);
+        let now = now((&self.calendar, &self.quantities), Role::Network, floor, self.clock);
         match (&change.profile, known) {
             (Some(profile), Some((number, site))) => {
                 let scopes = self.above.intern(profile);
@@ -261,14 +263,13 @@ impl Window {
                 continue;
             }
             let Some(site) = self.sites.get_mut(number) else { continue };
-            let now = now(&self.quantities, site.means.role, floor, self.clock);
+            let now = now((&self.calendar, &self.quantities), site.means.role, floor, self.clock);
             let objects = site.objects.len();
             let object = site.object(&report.object.device);
             let series = object.series_count();
             let heard = object.receive(report, &now, &mut self.tally);
             self.series += object.series_count() - series;
             self.series += site.objects.len() - objects;
-            too_late.count(u64::from(heard.reaching_behind), facility);
             if let Some(hours) = heard.expects_otherwise {
                 site.expect_otherwise(&hours, &mut self.tally);
             }
@@ -284,7 +285,7 @@ impl Window {
             let Some(site) = self.sites.get_mut(number) else { continue };
             let hour = Calendar::hour(repeated.observed_at);
             self.tally.add(hour, Component::Duplicates, i64::from(repeated.readings));
-            let now = now(&self.quantities, site.means.role, self.horizon.hour, self.clock);
+            let now = now((&self.calendar, &self.quantities), site.means.role, self.horizon.hour, self.clock);
             site.take(&mut self.tally, number, &now, &mut self.touched);
         }
         (too_late, unregistered)
@@ -302,7 +303,7 @@ impl Window {
         let ended: Vec<Millis> = (0..).map(|n| first + n * HOUR).take_while(|hour| *hour < last).collect();
         for number in 0..self.sites.end() {
             let Some(site) = self.sites.get(number).filter(|site| !site.gone) else { continue };
-            let now = now(&self.quantities, site.means.role, self.horizon.hour, self.clock);
+            let now = now((&self.calendar, &self.quantities), site.means.role, self.horizon.hour, self.clock);
             site.end_hours(&ended, clock, &now, &mut self.tally);
             if !self.tally.is_empty()
                 && let Some(site) = self.sites.get_mut(number)
@@ -335,7 +336,7 @@ impl Window {
     fn tell_site(&mut self, number: u32, hours: &mut [Touched], told: &mut Vec<Windowed>) {
         let Some(site) = self.sites.get_mut(number) else { return };
         let mut days = SmallVec::<[(usize, Facts); 2]>::new();
-        let moved = site.moved_from.take();
+        let (moved, booked) = (site.moved_from.take(), std::mem::take(&mut site.booked));
         if moved.is_some() {
             days.extend(site.days.iter().enumerate().map(|(place, day)| (place, day.facts.clone())));
         }
@@ -361,7 +362,11 @@ impl Window {
                 let day_over = self.clock.is_some_and(|clock| bounds.1 <= clock);
                 let last_hour = touched.hour + HOUR >= bounds.1;
                 let sums = if day_over || last_hour { derive::SUMS } else { derive::SUMS_OF_OPEN };
-                site.days[place].facts.add_all(&after.minus(&before).only(sums), 1);
+                let means = site.means;
+                let day = &mut site.days[place].facts;
+                day.add_all(&after.minus(&before).only(sums), 1);
+                let of_day = booked.iter().filter(|undated| undated.hour == touched.hour);
+                of_day.for_each(|undated| derive::book(day, &means, undated));
             }
             if touched.hour >= self.horizon.hour {
                 self.above.spread(site, moved.as_deref(), (Period::Hour, touched.hour), &before, &after);
@@ -454,8 +459,13 @@ fn due_count(calendar: &Calendar, clock: Millis) -> Millis {
     Calendar::hour(clock.saturating_sub(calendar.settled(0)))
 }
 
-fn now(quantities: &Quantities, role: Role, floor: Millis, clock: Option<Millis>) -> Now<'_> {
-    Now { quantities, role, floor, clock: clock.unwrap_or(Millis::MIN) }
+fn now<'a>(
+    (calendar, quantities): (&'a Calendar, &'a Quantities),
+    role: Role,
+    floor: Millis,
+    clock: Option<Millis>,
+) -> Now<'a> {
+    Now { calendar, quantities, role, floor, clock: clock.unwrap_or(Millis::MIN) }
 }
 
 fn tell_facility(

@@ -15,7 +15,7 @@ use super::{
     points::{Point, Points},
     quantity::{Quantities, Quantity, Role, Side},
     reported::Reported,
-    segment::{self, Rises, Terms},
+    segment::{self, Rises, Terms, Undated},
     tally::Tally,
 };
 use crate::{
@@ -66,6 +66,7 @@ fn rises(profile: &crate::Profile, device: &str) -> Option<Box<Rises>> {
 
 /// Where the stage stands while it handles a report.
 pub(super) struct Now<'a> {
+    pub(super) calendar: &'a Calendar,
     pub(super) quantities: &'a Quantities,
     pub(super) role: Role,
     /// Hours before this one are closed.
@@ -113,8 +114,6 @@ pub(super) struct Doubt {
 /// What a report told beyond its facts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Heard {
-    /// Counters whose increment reaches into closed hours, where that part of it is lost.
-    pub(super) reaching_behind: u32,
     /// An outdoor temperature is measured, usable or not.
     pub(super) outdoor: bool,
     /// Hours in which metrics are expected otherwise than before.
@@ -174,20 +173,16 @@ impl Object {
         if report.readings.iter().any(|r| !r.change.is_first()) {
             tally.add(hour, Component::CorrectedChanges, 1);
         }
-        let terms = self.terms(now.floor);
-        let (mut primary, mut secondary) = (false, false);
-        let mut heard = Heard {
-            expects_otherwise: self.note_metrics(report.readings, hour, now.role),
-            ..Heard::default()
-        };
+        let terms = self.terms(now);
+        let expects_otherwise = self.note_metrics(report.readings, hour, now.role);
+        let (mut primary, mut secondary, mut outdoor) = (false, false, false);
         for reading in report.readings {
             self.judge(at, hour, reading, tally);
             let Some(quantity) = now.quantities.of(now.role, reading.metric) else { continue };
             let value = reading.flag.usable().then_some(reading.value);
-            let behind = self.put(quantity, reading.metric.metric().decimals, at, value, &terms, tally);
+            self.put(quantity, reading.metric.metric().decimals, at, value, &terms, tally);
             match quantity {
-                Quantity::Outdoor => heard.outdoor = true,
-                quantity if quantity.counts() => heard.reaching_behind += u32::from(behind),
+                Quantity::Outdoor => outdoor = true,
                 Quantity::Flow(second) => *(if second { &mut secondary } else { &mut primary }) = true,
                 Quantity::Temperature(side) if side.secondary() => secondary = true,
                 Quantity::Temperature(_) => primary = true,
@@ -199,7 +194,7 @@ impl Object {
                 self.weigh(side, at, &terms, tally);
             }
         }
-        heard
+        Heard { outdoor, expects_otherwise }
     }
 
     /// Notes which metrics were heard; answers in which hours some are expected otherwise than before.
@@ -242,7 +237,7 @@ impl Object {
             return;
         }
         tally.saw(hour, at);
-        let terms = self.terms(now.floor);
+        let terms = self.terms(now);
         let mut online = |a: Option<Point>, b: Option<Point>, sign: i64| {
             if let (Some(a), Some(b)) = (a, b) {
                 segment::online(a.at, b.at, &terms, &mut |hour, c, amount| tally.add(hour, c, sign * amount));
@@ -291,20 +286,21 @@ impl Object {
 
     /// Takes back (-1) or puts (1) everything that depends on the traits, in the hours that are open.
     pub(super) fn restate(&self, sign: i64, now: &Now<'_>, hours: &[Millis], tally: &mut Tally) {
-        let terms = self.terms(now.floor);
-        let mut add = |hour, component, amount: i64| tally.add(hour, component, sign * amount);
+        let terms = self.terms(now);
         for series in &self.series {
             let mut before = None;
             for point in series.points.iter() {
                 if let Some(before) = before.replace(point) {
-                    segment::contribute(series.quantity, (before, point), &terms, &mut add);
+                    contribute(series.quantity, (before, point), sign, &terms, tally);
                 }
             }
         }
         let mut before = None;
         for point in self.beats.iter() {
             if let Some(before) = before.replace(point.at) {
-                segment::online(before, point.at, &terms, &mut add);
+                segment::online(before, point.at, &terms, &mut |hour, component, amount| {
+                    tally.add(hour, component, sign * amount);
+                });
             }
         }
         for hour in hours.iter().filter(|hour| self.first_hour <= **hour) {
@@ -353,13 +349,25 @@ impl Object {
     }
 
     /// Two and a half intervals: one report may be lost, and clocks may be a little off.
-    fn gap(&self) -> Millis {
+    pub(super) fn gap(&self) -> Millis {
         (self.traits.interval.saturating_mul(5) / 2).max(MINUTE / 2)
     }
 
-    pub(super) fn terms(&self, floor: Millis) -> Terms {
-        let rises = self.traits.rises.as_deref().copied().unwrap_or(Rises::ANY);
-        Terms { gap: self.gap(), standard: self.traits.standard, floor, rises }
+    /// How far its counters can rise.
+    pub(super) fn rises(&self) -> Rises {
+        self.traits.rises.as_deref().copied().unwrap_or(Rises::ANY)
+    }
+
+    fn terms<'a>(&self, now: &Now<'a>) -> Terms<'a> {
+        let (gap, standard, rises) = (self.gap(), self.traits.standard, self.rises());
+        Terms { calendar: now.calendar, gap, standard, floor: now.floor, rises }
+    }
+
+    /// Whether heat power was measured within a span, so that its heat is known and told.
+    pub(super) fn powered(&self, (from, until): (Millis, Millis)) -> bool {
+        let from = from + self.gap();
+        let within = |points: &Points| points.iter().any(|point| from < point.at && point.at < until);
+        self.points(Quantity::HeatPower).is_some_and(within)
     }
 
     /// Counts a reading and its marks, or what a revision changes about them.
@@ -407,17 +415,16 @@ impl Object {
         }
     }
 
-    /// Sets or removes a point and moves the contributions of the segments beside it. Answers whether a segment that
-    /// ends at a new point reaches behind the floor.
+    /// Sets or removes a point and moves the contributions of the segments beside it.
     fn put(
         &mut self,
         quantity: Quantity,
         decimals: u8,
         at: Millis,
         value: Option<f64>,
-        terms: &Terms,
+        terms: &Terms<'_>,
         tally: &mut Tally,
-    ) -> bool {
+    ) {
         let Some(series) = self.series.iter_mut().find(|series| series.quantity == quantity) else {
             if let Some(value) = value {
                 let mut points = Points::new(decimals);
@@ -425,11 +432,11 @@ impl Object {
                 self.series.reserve_exact(1);
                 self.series.push(Series { quantity, points });
             }
-            return false;
+            return;
         };
         let beside = series.points.neighbours(at);
         if beside.here.map(f64::to_bits) == value.map(f64::to_bits) {
-            return false;
+            return;
         }
         match value {
             Some(value) => series.points.upsert(at, value),
@@ -437,23 +444,19 @@ impl Object {
         };
         let mut chain = |middle: Option<f64>, sign: i64| {
             let middle = middle.map(|value| Point { at, value });
-            let mut add = |hour, component, amount: i64| tally.add(hour, component, sign * amount);
             let mut before = beside.before;
             for point in [middle, beside.after].into_iter().flatten() {
                 if let Some(before) = before.replace(point) {
-                    segment::contribute(quantity, (before, point), terms, &mut add);
+                    contribute(quantity, (before, point), sign, terms, tally);
                 }
             }
         };
         chain(beside.here, -1);
         chain(value, 1);
-        value.is_some()
-            && beside.here.is_none()
-            && beside.before.is_some_and(|before| before.at < terms.floor)
     }
 
     /// Keeps the flow and the product of flow and temperature at the times that have both.
-    fn weigh(&mut self, side: Side, at: Millis, terms: &Terms, tally: &mut Tally) {
+    fn weigh(&mut self, side: Side, at: Millis, terms: &Terms<'_>, tally: &mut Tally) {
         let value = |quantity| {
             self.series
                 .iter()
@@ -465,5 +468,15 @@ impl Object {
         // To three decimals, which is what a flow of two and a temperature of one have: packs well, errs nowhere.
         let product = both.map(|(flow, temperature)| (flow * temperature * 1e3).round() / 1e3);
         self.put(Quantity::Product(side), 3, at, product, terms, tally);
+    }
+}
+
+/// Gathers what a segment contributes, `sign` times: to its hours, and to the day in which it ends what is dated to none.
+fn contribute(quantity: Quantity, ends: (Point, Point), sign: i64, terms: &Terms<'_>, tally: &mut Tally) {
+    segment::contribute(quantity, ends, terms, &mut |hour, component, amount| {
+        tally.add(hour, component, sign * amount);
+    });
+    if let Some(undated) = segment::undated(quantity, ends, terms) {
+        tally.book(Undated { amount: sign * undated.amount, time: sign * undated.time, ..undated });
     }
 }

@@ -6,7 +6,9 @@
 //! Between two points a gauge runs straight (the trapezoid rule): sampled values of temperatures, flows and powers are
 //! states on a smooth curve, and a straight line is exact for ramps, where holding the last value lags half an interval.
 //! Across a gap of more than the gap limit nothing is known of a gauge. A counter's increment is known across any gap,
-//! and is shared out evenly over the time, where the object can have counted so much in it ([`RiseLimit`]). A counter
+//! and is shared out evenly over the time, where the object can have counted so much in it ([`RiseLimit`]). What falls
+//! into hours that are closed, or days so far back that they may be ([`Calendar::dated_from`]), is dated to no hour: it
+//! is [`Undated`] and belongs to the day in which the increment ends, as a bill does to the day of the reading. A counter
 //! that falls was reset: its value counts when the object can have counted that since. What is more is another meter,
 //! another unit or garbage: nothing is known of that time.
 
@@ -23,13 +25,15 @@ pub const OVER_HIGH: f64 = 24.0;
 const GREATEST_INTEGRAL: f64 = 1e14;
 
 /// What the contribution of a segment depends on besides its points.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Terms {
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Which days are open when a counter's value comes.
+    pub calendar: &'a Calendar,
     /// Gauges say nothing about gaps longer than this, ms.
     pub gap: Millis,
     /// The room temperature that must be reached, °C.
     pub standard: f64,
-    /// Hours before this one are closed and get nothing.
+    /// Hours before this one are closed and get nothing themselves.
     pub floor: Millis,
     /// How far the counters can rise.
     pub rises: Rises,
@@ -52,34 +56,70 @@ impl Rises {
         Rises { heat: RiseLimit::NONE, makeup: RiseLimit::NONE, electricity: RiseLimit::NONE };
 }
 
+/// What of a counter's increment is dated to no hour.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Undated {
+    /// The last hour of the increment; its day gets the amount.
+    pub hour: Millis,
+    /// What was counted.
+    pub component: Component,
+    /// How much of it.
+    pub amount: i64,
+    /// For how long, ms; negative, as the amount, where it is taken back.
+    pub time: Millis,
+    /// From when until when.
+    pub span: (Millis, Millis),
+}
+
+/// A counter: amount and time, amount per unit of the metric, and how far it can rise.
+fn counter(quantity: Quantity, rises: &Rises) -> Option<([Component; 2], f64, RiseLimit)> {
+    use Component as C;
+    Some(match quantity {
+        Quantity::HeatCounter => ([C::HeatCounter, C::HeatCounterTime], 1e9, rises.heat),
+        Quantity::Makeup => ([C::Makeup, C::MakeupTime], 1e6, rises.makeup),
+        Quantity::Electricity => ([C::Electricity, C::ElectricityTime], 1e6, rises.electricity),
+        Quantity::DeviceElectricity => {
+            ([C::DeviceElectricity, C::DeviceElectricityTime], 1e6, rises.electricity)
+        }
+        _ => return None,
+    })
+}
+
+/// What of the segment between two values of a counter is dated to no hour.
+pub fn undated(quantity: Quantity, (a, b): (Point, Point), terms: &Terms<'_>) -> Option<Undated> {
+    if b.at < terms.floor {
+        return None;
+    }
+    let from = dated_from((a, b), terms);
+    if from <= a.at {
+        return None;
+    }
+    let ([component, _], per_unit, limit) = counter(quantity, &terms.rises)?;
+    let amount = counted((a, b), increment(a, b, limit)? * per_unit, from);
+    let hour = Calendar::hour((b.at - 1).max(from));
+    Some(Undated { hour, component, amount, time: from - a.at, span: (a.at, from) })
+}
+
+fn dated_from((a, b): (Point, Point), terms: &Terms<'_>) -> Millis {
+    terms.calendar.dated_from(a.at, b.at).max(terms.floor)
+}
+
+/// How much of an increment was counted by a time. Rounding the running total, not the shares, conserves the increment.
+fn counted((a, b): (Point, Point), increment: f64, at: Millis) -> i64 {
+    ((at - a.at) as f64 / (b.at - a.at) as f64 * increment).round() as i64
+}
+
 /// Tells what the segment between two points contributes: (hour, component, amount).
 pub fn contribute(
     quantity: Quantity,
     (a, b): (Point, Point),
-    terms: &Terms,
+    terms: &Terms<'_>,
     tell: &mut impl FnMut(Millis, Component, i64),
 ) {
     use Component as C;
-    let counted = |per_unit: f64, limit: RiseLimit| increment(a, b, limit).map(|up| up * per_unit);
-    let rises = &terms.rises;
     match quantity {
-        Quantity::HeatCounter => {
-            count([C::HeatCounter, C::HeatCounterTime], counted(1e9, rises.heat), (a, b), terms, tell);
-        }
-        Quantity::Makeup => {
-            count([C::Makeup, C::MakeupTime], counted(1e6, rises.makeup), (a, b), terms, tell);
-        }
-        Quantity::Electricity => {
-            count([C::Electricity, C::ElectricityTime], counted(1e6, rises.electricity), (a, b), terms, tell);
-        }
-        Quantity::DeviceElectricity => {
-            count(
-                [C::DeviceElectricity, C::DeviceElectricityTime],
-                counted(1e6, rises.electricity),
-                (a, b),
-                terms,
-                tell,
-            );
+        Quantity::HeatCounter | Quantity::Makeup | Quantity::Electricity | Quantity::DeviceElectricity => {
+            count(quantity, (a, b), terms, tell);
         }
         Quantity::HeatPower => integrate(C::HeatPower, Some(C::HeatPowerTime), (a, b), terms, tell),
         Quantity::Outdoor => integrate(C::Outdoor, Some(C::OutdoorTime), (a, b), terms, tell),
@@ -101,7 +141,7 @@ pub fn contribute(
 }
 
 /// Tells the time between two reports as online when it is within the gap limit.
-pub fn online(a: Millis, b: Millis, terms: &Terms, tell: &mut impl FnMut(Millis, Component, i64)) {
+pub fn online(a: Millis, b: Millis, terms: &Terms<'_>, tell: &mut impl FnMut(Millis, Component, i64)) {
     let beat = |at| Point { at, value: 0.0 };
     pieces((beat(a), beat(b)), terms, Some(terms.gap), |hour, from, to| {
         tell(hour, Component::Online, to.at - from.at);
@@ -112,7 +152,7 @@ fn integrate(
     integral: Component,
     time: Option<Component>,
     ends: (Point, Point),
-    terms: &Terms,
+    terms: &Terms<'_>,
     tell: &mut impl FnMut(Millis, Component, i64),
 ) {
     pieces(ends, terms, Some(terms.gap), |hour, from, to| {
@@ -136,16 +176,16 @@ fn area(from: Point, to: Point) -> i64 {
 }
 
 fn count(
-    [amount, time]: [Component; 2],
-    increment: Option<f64>,
+    quantity: Quantity,
     (a, b): (Point, Point),
-    terms: &Terms,
+    terms: &Terms<'_>,
     tell: &mut impl FnMut(Millis, Component, i64),
 ) {
-    let Some(increment) = increment else { return };
-    // Rounding the running total, not the shares, conserves the increment.
-    let until = |at: Millis| ((at - a.at) as f64 / (b.at - a.at) as f64 * increment).round() as i64;
-    pieces((a, b), terms, None, |hour, from, to| {
+    let Some(([amount, time], per_unit, limit)) = counter(quantity, &terms.rises) else { return };
+    let Some(increment) = increment(a, b, limit).map(|up| up * per_unit) else { return };
+    let until = |at| counted((a, b), increment, at);
+    let dated = Terms { floor: dated_from((a, b), terms), ..*terms };
+    pieces((a, b), &dated, None, |hour, from, to| {
         tell(hour, amount, until(to.at) - until(from.at));
         tell(hour, time, to.at - from.at);
     });
@@ -160,7 +200,7 @@ pub(super) fn increment(a: Point, b: Point, limit: RiseLimit) -> Option<f64> {
 /// Cuts a segment at the hours, from the floor on, and tells each piece with the straight line's values at its ends.
 fn pieces(
     (a, b): (Point, Point),
-    terms: &Terms,
+    terms: &Terms<'_>,
     gap: Option<Millis>,
     mut tell: impl FnMut(Millis, Point, Point),
 ) {
@@ -209,10 +249,11 @@ mod tests {
     use crate::window::facts::Facts;
 
     const RISES: Rises = Rises { heat: RiseLimit { per_minute: 60.0, step: 1.0 }, ..Rises::ANY };
-    const TERMS: Terms = Terms { gap: 10 * MINUTE, standard: 18.0, floor: Millis::MIN, rises: RISES };
 
-    fn told(quantity: Quantity, a: (i64, f64), b: (i64, f64), terms: &Terms) -> Vec<(i64, Facts)> {
+    fn told(quantity: Quantity, a: (i64, f64), b: (i64, f64), floor: Millis) -> Vec<(i64, Facts)> {
         let point = |(minute, value): (i64, f64)| Point { at: minute * MINUTE, value };
+        let calendar = &Calendar::default();
+        let terms = &Terms { calendar, gap: 10 * MINUTE, standard: 18.0, floor, rises: RISES };
         let mut hours = std::collections::BTreeMap::<i64, Facts>::new();
         contribute(quantity, (point(a), point(b)), terms, &mut |hour, component, amount| {
             hours.entry(hour / HOUR).or_default().add(component, amount);
@@ -230,7 +271,7 @@ mod tests {
     #[case::another_meter((0, 900.0), (1, 962.0), &[])]
     #[case::another_meter_after_an_outage((0, 900.0), (60, 4_600.0), &[])]
     fn counters(#[case] a: (i64, f64), #[case] b: (i64, f64), #[case] want: &[(i64, i64)]) {
-        let told: Vec<(i64, i64)> = told(Quantity::HeatCounter, a, b, &TERMS)
+        let told: Vec<(i64, i64)> = told(Quantity::HeatCounter, a, b, Millis::MIN)
             .iter()
             .map(|(hour, facts)| (*hour, facts.get(Component::HeatCounter)))
             .collect();
@@ -239,17 +280,16 @@ mod tests {
 
     #[test]
     fn gauges_are_trapezoids_within_the_gap_limit() {
-        let hours = told(Quantity::Outdoor, (55, -10.0), (65, -20.0), &TERMS);
+        let hours = told(Quantity::Outdoor, (55, -10.0), (65, -20.0), Millis::MIN);
         let integral = |n: usize| hours[n].1.get(Component::Outdoor);
         assert_eq!((integral(0), integral(1)), (-12_500 * 300, -17_500 * 300));
         assert_eq!(hours[1].1.get(Component::OutdoorTime), 5 * MINUTE);
-        assert!(told(Quantity::Outdoor, (0, 1.0), (11, 1.0), &TERMS).is_empty());
+        assert!(told(Quantity::Outdoor, (0, 1.0), (11, 1.0), Millis::MIN).is_empty());
     }
 
     #[test]
     fn closed_hours_get_nothing() {
-        let terms = Terms { floor: HOUR, ..TERMS };
-        let hours = told(Quantity::Makeup, (30, 0.0), (90, 1.0), &terms);
+        let hours = told(Quantity::Makeup, (30, 0.0), (90, 1.0), HOUR);
         assert_eq!(hours.len(), 1);
         assert_eq!(hours[0].1.get(Component::Makeup), 500_000);
     }
@@ -262,7 +302,7 @@ mod tests {
     #[case(23.0, 25.0, 10, 5)]
     #[case(17.9, 17.9, 0, 0)]
     fn rooms(#[case] from: f64, #[case] to: f64, #[case] compliant: i64, #[case] over_high: i64) {
-        let hours = told(Quantity::Room, (0, from), (10, to), &TERMS);
+        let hours = told(Quantity::Room, (0, from), (10, to), Millis::MIN);
         let facts = &hours[0].1;
         assert_eq!(facts.get(Component::RoomCompliant), compliant * MINUTE);
         assert_eq!(facts.get(Component::RoomOverHigh), over_high * MINUTE);

@@ -14,6 +14,7 @@ use super::{
     heat,
     object::{Now, Object, Traits},
     quantity::Role,
+    segment::Undated,
     tally::Tally,
 };
 use crate::Profile;
@@ -45,6 +46,9 @@ pub(super) struct Site {
     pub(super) days: Vec<Day>,
     /// The first hour in which it is known to measure an outdoor temperature.
     outdoor_since: Millis,
+    /// What came in this epoch for days and none of their hours.
+    #[serde(skip)]
+    pub(super) booked: Vec<Undated>,
     /// Where it rolled up before this epoch, when that changed in it.
     #[serde(skip)]
     pub(super) moved_from: Option<Box<(ScopeIds, Mask)>>,
@@ -116,6 +120,7 @@ impl Site {
             hours: Vec::new(),
             days: Vec::new(),
             outdoor_since: Millis::MAX,
+            booked: Vec::new(),
             moved_from: None,
             gone: false,
         }
@@ -215,7 +220,15 @@ impl Site {
     }
 
     /// Adds what was gathered to the windows, opening them where needed.
+    ///
+    /// Where power was measured while a heat counter said nothing, its heat has been told and stands.
     pub(super) fn take(&mut self, tally: &mut Tally, site: u32, now: &Now<'_>, touched: &mut Vec<Touched>) {
+        for undated in tally.hand_over_undated() {
+            let heat = undated.component == Component::HeatCounter;
+            if !heat || !self.objects.iter().any(|object| object.powered(undated.span)) {
+                self.booked.push(undated);
+            }
+        }
         tally.hand_over(|amounts| {
             let elapsed = if now.ended(amounts.hour) { HOUR } else { amounts.elapsed };
             let place = self.open(amounts.hour);

@@ -2,13 +2,17 @@
 
 use schemas::Millis;
 
-use super::facts::{COUNT, Component};
+use super::{
+    facts::{COUNT, Component},
+    segment::Undated,
+};
 
 /// Amounts per hour and component. Reused from report to report, so that nothing is allocated.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     hours: Vec<Amounts>,
     used: usize,
+    undated: Vec<Undated>,
 }
 
 /// The amounts of one hour.
@@ -42,6 +46,17 @@ impl Tally {
     /// Names an hour whose derived facts change though its sums do not.
     pub(super) fn touch(&mut self, hour: Millis) {
         self.entry(hour);
+    }
+
+    /// Adds what belongs to the day of an hour and to none of its hours.
+    pub(super) fn book(&mut self, undated: Undated) {
+        self.touch(undated.hour);
+        self.undated.push(undated);
+    }
+
+    /// Hands over what belongs to days alone.
+    pub(super) fn hand_over_undated(&mut self) -> impl Iterator<Item = Undated> + '_ {
+        self.undated.drain(..)
     }
 
     /// Hands over what was gathered, hour by hour in the order in which they came up, and starts anew.

@@ -91,22 +91,79 @@ fn an_outage_over_midnight_belongs_to_both_days() {
     assert_eq!([heat(&run.day("ST-1", DAY_START)), heat(&run.day("ST-1", second))], [144.0, 144.0]);
 }
 
-/// What happened in a closed day is not shown in an open one.
+/// What is counted in a closed day belongs to the day in which the meter was read again: to no hour of it, and to the month.
 #[test]
-fn an_outage_longer_than_days_stay_open_is_cut_at_the_closed_day() {
+fn what_is_counted_in_a_closed_day_belongs_to_the_day_of_the_reading() {
     let mut run = Run::new(Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), 2 * HOUR, 0));
     run.epoch(DAY_START, vec![register(station("ST-1"))], vec![]);
     through(&mut run, 1..=20, |hour| counted("ST-1", (hour - 1) * 60..hour * 60));
     through(&mut run, 21..=32, |_| vec![]);
-    through(&mut run, 33..=33, |hour| counted("ST-1", (hour - 1) * 60..hour * 60));
-    assert_eq!(
-        run.last.as_ref().unwrap().too_late.readings,
-        1,
-        "the increment that reaches behind the closed day"
-    );
-    through(&mut run, 34..=49, |hour| counted("ST-1", (hour - 1) * 60..hour * 60));
-    assert_eq!(heat(&run.day("ST-1", DAY_START + 24 * HOUR)), 144.0);
-    assert!((heat(&run.day("ST-1", DAY_START)) - 119.9).abs() < 1e-6);
+    through(&mut run, 33..=49, |hour| counted("ST-1", (hour - 1) * 60..hour * 60));
+    assert_eq!([0, 1].map(|day| heat(&run.day("ST-1", DAY_START + day * 24 * HOUR))), [119.9, 168.1]);
+    let hours: f64 = (24..48).map(|hour| heat(&run.hour("ST-1", DAY_START + hour * HOUR))).sum();
+    assert!((hours - 144.0).abs() < 1e-6, "{hours}");
+    let day = run.day("ST-1", DAY_START + 24 * HOUR);
+    assert_eq!(day.get(Component::HeatTime), 24 * HOUR, "time of another day covers nothing of this one");
+}
+
+/// The meter goes on while its station is silent from an hour on for so many, and no reading is kept.
+#[rstest::rstest]
+#[case::three_hours(8, 3, &[144.0, 144.0, 144.0, 144.0])]
+#[case::eight_hours(8, 8, &[144.0, 144.0, 144.0, 144.0])]
+#[case::eight_hours_over_midnight(20, 8, &[144.0, 144.0, 144.0, 144.0])]
+#[case::two_days(24, 48, &[143.9, 0.0, 288.1, 144.0])]
+#[case::two_days_from_noon_on(12, 48, &[71.9, 144.0, 216.1, 144.0])]
+#[case::two_days_from_the_evening_on(20, 48, &[119.9, 0.0, 312.1, 144.0])]
+#[case::three_days(6, 70, &[35.9, 0.0, 144.0, 396.1])]
+fn the_days_of_an_outage_are_what_the_meter_counted(
+    #[case] from: i64,
+    #[case] silent: i64,
+    #[case] days: &[f64],
+    #[values(1, 5)] step: i64,
+) {
+    let mut run = Run::in_china();
+    run.epoch(DAY_START, vec![register(station("ST-1"))], vec![]);
+    let mut of_city = BTreeMap::new();
+    let until = 24 * days.len() as i64 + 2 + step;
+    for hour in (1..).map(|n| n * step).take_while(|hour| *hour < until) {
+        let minutes = (hour - step) * 60..hour * 60;
+        let heard = minutes.filter(|minute| !(from * 60..(from + silent) * 60).contains(minute));
+        run.epoch(DAY_START + hour * HOUR, vec![], counted("ST-1", heard));
+        for ((scope, period, start), facts) in &run.scopes {
+            if *period == Period::Day && *scope == city() {
+                of_city.insert(*start, heat(facts));
+            }
+        }
+    }
+    let starts = (0..days.len() as i64).map(|day| DAY_START + day * 24 * HOUR);
+    let near = |found: Vec<f64>| found.iter().zip(days).all(|(found, want)| (found - want).abs() < 1e-6);
+    let found: Vec<f64> = starts.clone().map(|day| heat(&run.day("ST-1", day))).collect();
+    assert!((found.iter().sum::<f64>() - 144.0 * days.len() as f64).abs() < 1e-6, "{found:?}");
+    assert!(near(found.clone()), "{found:?}");
+    let of_city: Vec<f64> = starts.map(|day| of_city.get(&day).copied().unwrap_or(0.0)).collect();
+    assert!(near(of_city.clone()), "{of_city:?}");
+}
+
+/// A counter that fails alone leaves the heat to power, which the days show while it fails.
+#[test]
+fn power_stands_where_it_was_measured_while_a_counter_was_silent_for_days() {
+    let mut run = Run::in_china();
+    run.epoch(DAY_START, vec![register(station("ST-1"))], vec![]);
+    through(&mut run, 1..=98, |hour| {
+        let minutes = (hour - 1) * 60..hour * 60;
+        let power = minutes.clone().map(|m| good("ST-1", DAY_START + m * MINUTE, "heat_power", 1_500.0));
+        let heard = minutes.filter(|minute| !(600..600 + 60 * 60).contains(minute));
+        let meter = heard.map(|m| {
+            let total = (10_000 + m) as f64 / 10.0;
+            report("ST-1", "", DAY_START + m * MINUTE, &[("heat_total", total, Flag::Good, Change::New)])
+        });
+        power.chain(meter).collect()
+    });
+    let days: Vec<f64> = (0..4).map(|day| heat(&run.day("ST-1", DAY_START + day * 24 * HOUR))).collect();
+    // 1,500 kW are 0.09 GJ a minute.
+    for (found, want) in days.iter().zip([59.9 + 841.0 * 0.09, 1440.0 * 0.09, 144.0, 144.0]) {
+        assert!((found - want).abs() < 0.02, "{days:?}, not {want}");
+    }
 }
 
 #[test]
@@ -161,6 +218,68 @@ fn the_rows_of_silent_hours_do_not_depend_on_the_epochs(#[case] silent: i64) {
         scopes
     };
     assert!(open(&slow) == open(&fast));
+}
+
+/// Facts without what tells how they came about: of windows, and of hours given to models.
+type Said = BTreeMap<(String, Scope, Period, Millis), Facts>;
+
+/// What is said last of six days, when an epoch lasts so long: a counter is silent for 4 h, shorter than hours stay open,
+/// and a power for 31 h.
+fn in_epochs_of(minutes: i64) -> Said {
+    let mut run = Run::in_china();
+    let end = 6 * 24 * 60;
+    let mut profiles = vec![register(station("ST-1")), register(station("ST-2"))];
+    let silent = |code: &str, minute: &i64| match code {
+        "ST-1" => (700..940).contains(minute),
+        _ => (3_000..3_000 + 31 * 60).contains(minute),
+    };
+    let mut said = Said::new();
+    let mut epoch = |from: i64, until: i64| {
+        let heard = |code: &'static str| {
+            let minutes = from.min(end)..until.min(end);
+            minutes.filter(move |minute| minute % 2 == 0 && !silent(code, minute))
+        };
+        let power =
+            heard("ST-2").map(|minute| good("ST-2", DAY_START + minute * MINUTE, "heat_power", 1_000.0));
+        let reports = counted("ST-1", heard("ST-1")).into_iter().chain(power).collect();
+        let told = run.epoch(DAY_START + until * MINUTE, std::mem::take(&mut profiles), reports).clone();
+        assert_eq!(told.too_late.readings, 0);
+        for hour in &told.hours {
+            let scope = Scope { kind: ScopeKind::Facility, code: hour.facility.clone() };
+            said.insert(("model".to_owned(), scope, Period::Hour, hour.hour), settled(&hour.facts));
+        }
+        for told in &told.facility {
+            let key = ("window".to_owned(), told.scope.clone(), told.period, told.window_start);
+            said.insert(key, settled(&told.after));
+        }
+        for ((scope, period, start), _) in &told.contributions {
+            if !told.horizon.is_closed(*period, *start) {
+                let facts = settled(&run.scope(scope, *period, *start));
+                said.insert(("scope".to_owned(), scope.clone(), *period, *start), facts);
+            }
+        }
+        told.clock
+    };
+    for n in 0..end / minutes {
+        epoch(n * minutes, (n + 1) * minutes);
+    }
+    let last = end + 3 * 24 * 60;
+    while epoch(end, last) < DAY_START + last * MINUTE {}
+    said
+}
+
+#[test]
+fn an_epoch_of_a_day_says_what_its_minutes_say() {
+    let minutes = in_epochs_of(1);
+    let hours = |kind: &str| minutes.keys().filter(|key| key.0 == kind && key.2 == Period::Hour).count();
+    assert_eq!(["window", "scope", "model"].map(hours), [2 * 9 * 24, 9 * 24, 2 * 9 * 24 - 2]);
+    for longer in [24 * 60, 30] {
+        let said = in_epochs_of(longer);
+        for (key, facts) in &minutes {
+            assert_eq!(said.get(key), Some(facts), "epochs of {longer} minutes: {key:?}");
+        }
+        assert_eq!(said.len(), minutes.len());
+    }
 }
 
 #[test]
