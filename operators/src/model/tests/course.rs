@@ -199,3 +199,62 @@ fn less_at_night_is_not_intermittent(#[case] share: f64) {
     let late = states(&epochs).split_off(20 * HOURS_A_DAY);
     assert!(!late.contains(&SupplyState::Stopped) && !late.contains(&SupplyState::Intermittent));
 }
+
+/// Expectation and share of it, computed from what an alarm shows and nothing else.
+fn recomputed(evidence: &serde_json::Value) -> (f64, f64) {
+    let (diagnosis, learnt) = (&evidence["diagnosis"], &evidence["diagnosis"]["learnt"]);
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let temps: Vec<f64> =
+        evidence["outdoor_temps"].as_array().unwrap().iter().filter_map(|hour| hour[1].as_f64()).collect();
+    assert_eq!(temps.len() as u64, learnt["smoothing_hours"].as_u64().unwrap(), "{evidence}");
+    let outdoor = temps.iter().sum::<f64>() / temps.len() as f64;
+    let degrees = (number(&learnt["balance_temp"]) - outdoor).max(0.0);
+    let line = number(&learnt["base_kw"]) + number(&learnt["slope_kw_per_degree"]) * degrees;
+    let expected = line * number(&diagnosis["habit"]);
+    (expected, 100.0 * number(&diagnosis["actual_kw"]) / expected)
+}
+
+#[rstest::rstest]
+#[case::under(0.4, 3.0, 0.7, "under_supply")]
+#[case::over(1.9, 12.0, 0.7, "over_supply")]
+#[case::no_habit(0.4, 1.0, 1.0, "under_supply")]
+#[case::stops(0.0, 3.0, 0.7, "intermittent_supply")]
+fn the_expectation_follows_from_the_evidence_alone(
+    #[case] factor: f64,
+    #[case] lag: f64,
+    #[case] habit: f64,
+    #[case] rule: &str,
+) {
+    let weather = weather(3, 24 * HOURS_A_DAY);
+    // Less at night as a habit; the fault begins in the habit's hours.
+    let share = |hour: usize| {
+        let fault = hour >= 18 * HOURS_A_DAY && night(hour);
+        if fault {
+            factor * habit
+        } else if night(hour) {
+            habit
+        } else {
+            1.0
+        }
+    };
+    let given: Vec<f64> =
+        heat(&weather, lag, 3).into_iter().enumerate().map(|(hour, kw)| kw * share(hour)).collect();
+    let epochs = run(&mut Supply::new(SupplySettings::default()), Some(3000.0), hours(&weather, &given));
+    let told: Vec<_> = transitions(&epochs).into_iter().filter(|told| told.rule == rule).collect();
+    assert!(!told.is_empty());
+    for told in told {
+        let evidence: serde_json::Value = serde_json::from_str(&told.evidence).unwrap();
+        let (expected, percent) = recomputed(&evidence);
+        let shown = evidence["diagnosis"]["expected_kw"].as_f64().unwrap();
+        assert!((expected - shown).abs() < 0.06, "{expected} kW: {evidence}");
+        let judged = evidence["percent_of_expected"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(judged[0], evidence["diagnosis"]["hour"], "{evidence}");
+        assert!((percent - judged[1].as_f64().unwrap()).abs() < 0.1, "{percent} %: {evidence}");
+        let used = evidence["outdoor_temps"].as_array().unwrap();
+        assert_eq!(used.last().unwrap()[0], evidence["diagnosis"]["hour"], "{evidence}");
+        if habit < 1.0 && day_of(told.raised_at) >= 18 && told.sequence == 1 {
+            let learnt = evidence["diagnosis"]["habit"].as_f64().unwrap();
+            assert!((learnt - habit).abs() < 0.1, "{evidence}");
+        }
+    }
+}
