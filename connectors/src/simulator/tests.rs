@@ -355,7 +355,8 @@ fn a_clock_runs_years_ahead_while_reports_arrive() {
         let here = report.facility == "CD-000003" && fault.active(live.observed_at);
         let wanted = if here { live.observed_at + (ahead * 1e3) as Millis } else { live.observed_at };
         assert_eq!(*report, Report { observed_at: wanted, ..live.clone() });
-        let plausible = schemas::time::plausible(report.observed_at, report.received_at);
+        let plausible =
+            schemas::time::plausible(report.observed_at, report.received_at, schemas::time::BACKFILL);
         assert_eq!(plausible, if here { Err(schemas::Reason::TimeInFuture) } else { Ok(()) });
         refused += usize::from(here);
     }
