@@ -28,5 +28,6 @@ mod sink_down;
 mod sinks;
 mod store_faults;
 mod terminal;
+mod times;
 mod workers;
 mod zombie;
