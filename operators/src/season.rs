@@ -78,6 +78,18 @@ impl Seasons {
         season.and_then(|season| self.bounded(season, at)).unwrap_or(Spell::ALWAYS)
     }
 
+    /// The first moment at or after a time at which no heating is due; `Millis::MAX` where there is none.
+    #[must_use]
+    pub fn pause(&self, season: Option<Season>, at: Millis) -> Millis {
+        let spell = self.spell(season, at);
+        match spell.heating {
+            false => at,
+            // A season of the whole year ends where the next begins.
+            true if self.spell(season, spell.until).heating => Millis::MAX,
+            true => spell.until,
+        }
+    }
+
     fn bounded(&self, season: Season, at: Millis) -> Option<Spell> {
         let day = self.zone.to_datetime(Timestamp::from_millisecond(at).ok()?).date();
         let heating = season.contains(day);
@@ -151,6 +163,15 @@ mod tests {
                 assert!(spell.until - spell.from >= DAY);
             }
         }
+    }
+
+    #[rstest::rstest]
+    #[case::in_season("10-20..04-06", "2026-01-15T00:00:00Z", Some("2026-04-06T16:00:00Z"))]
+    #[case::out_of_it("10-20..04-06", "2026-07-15T00:00:00Z", Some("2026-07-15T00:00:00Z"))]
+    #[case::all_year("01-01..12-31", "2026-07-15T00:00:00Z", None)]
+    #[case::nobody_says("none", "2026-07-15T00:00:00Z", None)]
+    fn heating_pauses(#[case] season: &str, #[case] time: &str, #[case] pause: Option<&str>) {
+        assert_eq!(seasons().pause(season.parse().ok(), at(time)), pause.map_or(Millis::MAX, at));
     }
 
     #[test]

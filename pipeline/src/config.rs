@@ -185,10 +185,11 @@ impl RuleSettings {
         SupplySettings { seasons: self.seasons(), ..SupplySettings::default() }
     }
 
-    /// How far back alarms are revised.
+    /// How far back alarms are revised, and when low limits hold.
     #[must_use]
     pub fn alarms(&self) -> AlarmSettings {
-        AlarmSettings { horizon: Millis::from(self.alarm_horizon_minutes) * time::MINUTE }
+        let horizon = Millis::from(self.alarm_horizon_minutes) * time::MINUTE;
+        AlarmSettings { horizon, seasons: self.seasons() }
     }
 }
 
@@ -360,7 +361,7 @@ mod tests {
     )]
     #[case::all_year("heating_season = \"none\"\n", "2026-07-15T00:00:00Z", true)]
     #[case::no_city_heats_in_july("", "2026-07-15T00:00:00Z", false)]
-    fn supply_is_judged_by_the_season_of_the_configuration(
+    fn supply_and_low_limits_are_judged_by_the_season_of_the_configuration(
         #[case] rules: &str,
         #[case] at: jiff::Timestamp,
         #[case] heating: bool,
@@ -385,7 +386,9 @@ mod tests {
             households_below: 0,
             area_below: 0.0,
         };
-        assert_eq!(rules.supply().seasons.heating(&station, "", at.as_millisecond()), heating);
+        for seasons in [rules.supply().seasons, rules.alarms().seasons] {
+            assert_eq!(seasons.heating(&station, "", at.as_millisecond()), heating);
+        }
     }
 
     #[rstest::rstest]

@@ -27,7 +27,7 @@ pub mod topic;
 pub use alarm::{AlarmState, AlarmTransition, Transition};
 pub use event::Event;
 pub use kpi::{Cause, KpiRow, Period, Scope, ScopeKind};
-pub use metric::{Catalogue, Metric, MetricId, MetricKind, Zero};
+pub use metric::{Catalogue, Low, Metric, MetricId, MetricKind, Zero};
 pub use quality::{Flag, QualityTest, TestSet};
 pub use reading::Reading;
 pub use registry::{

@@ -67,6 +67,14 @@ pub enum Zero {
     Alone,
 }
 
+/// When a low value is a fault, where it is not one at all times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Low {
+    /// While heating is due: when it stops by plan, water and rooms grow cold and nothing flows.
+    Heating,
+}
+
 /// One metric.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Metric {
@@ -100,6 +108,8 @@ pub struct Metric {
     pub flat_above: Option<f64>,
     /// What a value of exactly zero says; `None` where it is a value like any other.
     pub zero: Option<Zero>,
+    /// When a low value is a fault; `None` where it is one at all times.
+    pub low: Option<Low>,
 }
 
 /// Every metric, by number and by code.

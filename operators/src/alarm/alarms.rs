@@ -12,6 +12,7 @@ use super::{
     position::{Place, Places},
     rhythm::Patience,
     saved::{FormerObject, SavedObject},
+    series::Now,
     threshold::{RuleList, Rules},
     transition::sort,
     watch::{Cause, Told},
@@ -19,19 +20,22 @@ use super::{
 use crate::{
     CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage,
     durable::{self, Durable, Keyed, RestoreError, Saved},
+    season::Seasons,
 };
 
 /// What can be set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AlarmSettings {
     /// How far behind the newest reading of its series a reading may come and still revise alarms, ms.
     pub horizon: Millis,
+    /// When heating is due: low limits of what heating alone keeps up hold only then.
+    pub seasons: Seasons,
 }
 
 impl Default for AlarmSettings {
-    /// Two hours.
+    /// Two hours; heating is due at all times where the registry does not say.
     fn default() -> AlarmSettings {
-        AlarmSettings { horizon: 2 * HOUR }
+        AlarmSettings { horizon: 2 * HOUR, seasons: Seasons::default() }
     }
 }
 
@@ -74,10 +78,14 @@ impl Stage for Alarms {
         for report in input.reports.iter() {
             output.too_late += self.read(report, input.clock, &mut output.transitions);
         }
+        let now = Now { clock: input.clock, horizon: self.settings.horizon };
         while let Some(number) = self.dirty.pop_first() {
             let Some(object) = self.objects.get_mut(number) else { continue };
-            object.revise(self.settings.horizon, &mut self.told);
+            object.revise(now, &mut self.told);
             self.flush(number, &mut output.transitions);
+        }
+        if self.rules.stopped(input.clock) {
+            self.pause(input.clock, &mut output.transitions);
         }
         self.expire(input.clock, &mut output.transitions);
         // After the first epoch after a restart: what belongs to no registered facility.
@@ -125,8 +133,8 @@ impl Alarms {
     #[must_use]
     pub fn new(settings: AlarmSettings) -> Alarms {
         Alarms {
+            rules: Rules::new(settings.seasons.clone()),
             settings,
-            rules: Rules::default(),
             places: Places::default(),
             facilities: FxHashMap::default(),
             objects: Keyed::new(|object| durable::shard(&object.facility)),
@@ -182,8 +190,8 @@ impl Alarms {
             let place = self.places.of(profile, &device);
             let contact = (Patience::of(profile, &device), communication::level(profile, &device));
             let mut state = saved.resume(Rc::clone(&object), &rules, place.clone(), contact);
-            let (judged_by, at) = ((&rules, place), (clock, self.settings.horizon));
-            let changed = enforce(&mut state, judged_by, profile, at, &mut self.told, &mut self.silence);
+            let (judged_by, now) = ((&rules, place), Now { clock, horizon: self.settings.horizon });
+            let changed = enforce(&mut state, judged_by, profile, now, &mut self.told, &mut self.silence);
             let number = match changed {
                 true => self.objects.insert(object, state),
                 false => self.objects.insert_restored(object, state),
@@ -206,8 +214,8 @@ impl Alarms {
         }
         let rules = self.rules.resolve(profile, &object.object.device);
         let judged_by = (&rules, self.places.of(profile, &object.object.device));
-        let at = (clock, self.settings.horizon);
-        enforce(object, judged_by, profile, at, &mut self.told, &mut self.silence);
+        let now = Now { clock, horizon: self.settings.horizon };
+        enforce(object, judged_by, profile, now, &mut self.told, &mut self.silence);
         self.await_arrival(number);
     }
 
@@ -246,7 +254,8 @@ impl Alarms {
         let Some(object) = self.objects.get_mut(number) else { return 0 };
         let (was_lost, before) = (object.contact.lost(), object.contact.deadline());
         object.contact.arrive(report.received_at, &mut self.silence);
-        let too_late = object.read(report, self.settings.horizon, &mut self.told);
+        let now = Now { clock, horizon: self.settings.horizon };
+        let too_late = object.read(report, now, &mut self.told);
         if (was_lost && !object.contact.lost()) || object.contact.deadline() < before {
             self.deadlines.insert(object.contact.deadline(), number);
         }
@@ -274,6 +283,18 @@ impl Alarms {
         facility.objects.insert(device.clone(), number);
         self.watch(number, &profile, false, clock);
         Some(number)
+    }
+
+    /// Ends what heating has stopped under by plan.
+    fn pause(&mut self, clock: Millis, out: &mut Vec<AlarmTransition>) {
+        for number in 0..self.objects.end() {
+            if self.objects.get(number).is_some_and(|object| object.pauses(clock)) {
+                if let Some(object) = self.objects.get_mut(number) {
+                    object.pause(clock, &mut self.told);
+                }
+                self.flush(number, out);
+            }
+        }
     }
 
     fn expire(&mut self, clock: Millis, out: &mut Vec<AlarmTransition>) {
@@ -307,17 +328,17 @@ fn enforce(
     object: &mut ObjectState,
     (rules, place): (&RuleList, Option<Place>),
     profile: &Profile,
-    (clock, horizon): (Millis, Millis),
+    now: Now,
     told: &mut Vec<ToldOfSeries>,
     silence: &mut Vec<Told>,
 ) -> bool {
     let device = object.object.device.clone();
-    object.watch(rules, place, clock, told);
+    object.watch(rules, place, now.clock, told);
     let judged_anew = object.dirty;
     if judged_anew {
-        object.revise(horizon, told);
+        object.revise(now, told);
     }
     let level = communication::level(profile, &device);
-    object.contact.change(Patience::of(profile, &device), level, clock, silence);
+    object.contact.change(Patience::of(profile, &device), level, now.clock, silence);
     judged_anew || !told.is_empty() || !silence.is_empty()
 }

@@ -13,6 +13,7 @@
 pub mod alarms;
 pub mod communication;
 pub mod episode;
+pub mod heating;
 pub mod object;
 pub mod operations;
 #[cfg(test)]

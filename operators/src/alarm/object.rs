@@ -12,7 +12,7 @@ use super::{
     communication::{self, Contact},
     position::{self, Place},
     rule::Rule,
-    series::{Series, Taken},
+    series::{Now, Series, Taken},
     threshold::RuleList,
     transition::{Concern, describe_readings},
     watch::{Cause, Told},
@@ -129,14 +129,14 @@ impl ObjectState {
     }
 
     /// Takes the readings of a report. Returns how many came too late to count.
-    pub fn read(&mut self, report: CheckedReport<'_>, horizon: Millis, told: &mut Vec<ToldOfSeries>) -> u64 {
+    pub fn read(&mut self, report: CheckedReport<'_>, now: Now, told: &mut Vec<ToldOfSeries>) -> u64 {
         let mut too_late = 0;
         // Before anything is told, as what is told names the place of its series.
         if report.readings.iter().any(|reading| self.awaited & bit(reading.metric) != 0) {
             self.begin(report);
         }
         if let Some((distance, cause)) = self.distance(report) {
-            let taken = self.take(0, report.observed_at, distance, cause, horizon, told);
+            let taken = self.take(0, report.observed_at, distance, cause, now, told);
             too_late += u64::from(taken == Taken::TooLate);
         }
         for reading in report.readings {
@@ -145,7 +145,7 @@ impl ObjectState {
             }
             let Ok(index) = self.find(Some(reading.metric)) else { continue };
             let value = reading.flag.usable().then_some(reading.value);
-            let taken = self.take(index, report.observed_at, value, cause(reading), horizon, told);
+            let taken = self.take(index, report.observed_at, value, cause(reading), now, told);
             too_late += u64::from(taken == Taken::TooLate);
         }
         too_late
@@ -173,20 +173,31 @@ impl ObjectState {
         at: Millis,
         value: Option<f64>,
         cause: Cause,
-        horizon: Millis,
+        now: Now,
         told: &mut Vec<ToldOfSeries>,
     ) -> Taken {
         let mut own = Vec::new();
-        let taken = self.series[index].1.take(at, value, cause, horizon, &mut own);
+        let taken = self.series[index].1.take(at, value, cause, now, &mut own);
         self.dirty |= taken == Taken::Revises;
         told.extend(own.into_iter().map(|(watch, t)| (index, watch, t)));
         taken
     }
 
     /// Judges anew what changed in the past.
-    pub fn revise(&mut self, horizon: Millis, told: &mut Vec<ToldOfSeries>) {
+    pub fn revise(&mut self, now: Now, told: &mut Vec<ToldOfSeries>) {
         self.dirty = false;
-        self.each(told, |series, own| series.revise(horizon, own));
+        self.each(told, |series, own| series.revise(now, own));
+    }
+
+    /// Whether heating has stopped by plan under something that is pending or stands.
+    #[must_use]
+    pub fn pauses(&self, clock: Millis) -> bool {
+        self.series.iter().any(|(_, series)| series.pauses(clock))
+    }
+
+    /// Ends what heating has stopped under by plan.
+    pub fn pause(&mut self, clock: Millis, told: &mut Vec<ToldOfSeries>) {
+        self.each(told, |series, own| series.pause(clock, own));
     }
 
     /// Ends everything that stands.

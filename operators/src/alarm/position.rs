@@ -92,6 +92,7 @@ fn moved(limit: f64) -> Rule {
         },
         analysed: false,
         advice: "现场核查设备位置，必要时更新登记坐标".to_owned(),
+        heating: None,
     }
 }
 

@@ -143,7 +143,15 @@ fn profile(facility: u8, variant: u8) -> Profile {
             longitude: Some(125.3),
             latitude: [Some(43.9), Some(43.95), None][usize::from(variant / 7 % 3)],
             heated_area: None,
-            attributes: [("offline_after".into(), silent.into())].into(),
+            attributes: match variant / 3 % 4 {
+                // Heating stops by plan 107 min after the start.
+                2 => [
+                    ("heating_season".into(), "10-20..11-14".into()),
+                    ("offline_after".into(), silent.into()),
+                ]
+                .into(),
+                _ => [("offline_after".into(), silent.into())].into(),
+            },
         },
         devices: variant.is_multiple_of(2).then(|| (device.code.clone(), device)).into_iter().collect(),
         scopes: Arc::default(),
@@ -197,7 +205,7 @@ fn share(number: usize, clock: Millis, made: &Made, worker: usize, workers: usiz
 }
 
 fn stages(workers: usize) -> Vec<Alarms> {
-    (0..workers).map(|_| Alarms::new(AlarmSettings { horizon: HOUR })).collect()
+    (0..workers).map(|_| Alarms::new(AlarmSettings { horizon: HOUR, ..AlarmSettings::default() })).collect()
 }
 
 fn apply(stages: &mut [Alarms], number: usize, clock: Millis, made: &Made) -> (Vec<AlarmTransition>, u64) {

@@ -1,9 +1,15 @@
 //! What a series is watched for: limits together with where they come from and what to do.
 
+use std::rc::Rc;
+
 use schemas::{Code, MetricId, MetricKind, Millis, Side, Threshold, time::SECOND};
 use serde_json::{Value, json};
 
-use super::episode::Limits;
+use super::{
+    episode::{Fold, Limits, Step},
+    heating::HeatingTimes,
+    watch::Cause,
+};
 
 /// A rule as it applies to a series.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +26,8 @@ pub struct Rule {
     pub analysed: bool,
     /// What to do about it.
     pub advice: String,
+    /// When it judges; `None` for a rule that judges at all times.
+    pub heating: Option<Rc<HeatingTimes>>,
 }
 
 impl Rule {
@@ -27,9 +35,13 @@ impl Rule {
     ///
     /// A new extreme is told when it is worse than the last one told by more than the deadband, 2 % of the mildest
     /// limit and one unit of the last decimal, whichever is greatest: so a drift tells a few updates, not a flood. Its delays begin again where readings are
-    /// further apart than `longest_gap`, ms.
+    /// further apart than `longest_gap`, ms; it judges at the times of `heating`.
     #[must_use]
-    pub fn of_threshold(threshold: &Threshold, longest_gap: Millis) -> Rule {
+    pub fn of_threshold(
+        threshold: &Threshold,
+        longest_gap: Millis,
+        heating: Option<Rc<HeatingTimes>>,
+    ) -> Rule {
         let metric = threshold.metric.metric();
         let levels = [threshold.level1, threshold.level2, threshold.level3];
         let mildest = levels.iter().rev().flatten().next().copied().unwrap_or(0.0);
@@ -54,7 +66,43 @@ impl Rule {
             },
             analysed: false,
             advice,
+            heating,
         }
+    }
+
+    /// Takes the next usable reading into a fold; `at` must be after every reading before. What it tells has a cause
+    /// where no value shows it.
+    pub fn judge(
+        &self,
+        fold: &mut Fold,
+        at: Millis,
+        value: f64,
+    ) -> impl Iterator<Item = (Step, Option<Cause>)> + use<> {
+        let paused = self.pause(fold, at);
+        let due = self.heating.as_deref().is_none_or(|heating| heating.due(at));
+        let step = if due { fold.step(&self.limits, at, value) } else { None };
+        let paused = paused.map(|step| (step, Some(Cause::Season)));
+        paused.into_iter().chain(step.map(|step| (step, None)))
+    }
+
+    /// Ends what is pending or stands where heating has stopped by plan up to a time.
+    pub fn pause(&self, fold: &mut Fold, until: Millis) -> Option<Step> {
+        let pause = self.paused(fold, until)?;
+        fold.end(pause)
+    }
+
+    /// Whether the clock may have ended what a reading of this time belongs to.
+    #[must_use]
+    pub fn ended(&self, at: Millis, clock: Millis) -> bool {
+        let heating = self.heating.as_deref();
+        heating.is_some_and(|heating| heating.due(at) && heating.pause(at) <= clock)
+    }
+
+    /// When heating stopped by plan after the last reading of what is pending or stands, if up to a time.
+    #[must_use]
+    pub fn paused(&self, fold: &Fold, until: Millis) -> Option<Millis> {
+        let heating = self.heating.as_deref()?;
+        Some(heating.pause(fold.last()?)).filter(|pause| *pause <= until)
     }
 
     /// Stands for a rule that was in force and is not any more: it has the name and judges nothing.
@@ -70,7 +118,15 @@ impl Rule {
             step: 0.0,
             longest_gap: Millis::MAX,
         };
-        Rule { code, scope: Code::default(), metric, limits, analysed: false, advice: String::new() }
+        Rule {
+            code,
+            scope: Code::default(),
+            metric,
+            limits,
+            analysed: false,
+            advice: String::new(),
+            heating: None,
+        }
     }
 
     /// The rule for the evidence.
@@ -89,6 +145,7 @@ impl Rule {
             "off_delay_s": limits.off_delay / SECOND,
             "longest_gap_s": (limits.longest_gap < Millis::MAX).then_some(limits.longest_gap / SECOND),
             "confirmations": limits.confirmations,
+            "heating_season": self.heating.as_ref().map(|heating| heating.season().to_string()),
         })
     }
 }

@@ -236,11 +236,14 @@ mod tests {
     };
 
     use super::{
-        super::watch::{Cause, Told},
+        super::{
+            series::Now,
+            watch::{Cause, Told},
+        },
         *,
     };
 
-    const HORIZON: Millis = 2 * HOUR;
+    const NOW: Now = Now { clock: 0, horizon: 2 * HOUR };
 
     fn rule(side: Side, level: f64) -> Rc<Rule> {
         Rc::new(Rule::of_threshold(
@@ -258,6 +261,7 @@ mod tests {
                 advice: String::new(),
             },
             10 * MINUTE,
+            None,
         ))
     }
 
@@ -284,12 +288,12 @@ mod tests {
         let late = if number % 5 == 3 { (number * 13 % 140) * MINUTE } else { 0 };
         let value = [50.0, 61.0, 62.5, 70.0, 39.0, 50.0, 30.0][(number / 4 * 3 % 7) as usize];
         let usable = (number % 11 != 7).then_some(value);
-        series.take(number * MINUTE - late, usable, Cause::LateData, HORIZON, &mut told);
+        series.take(number * MINUTE - late, usable, Cause::LateData, NOW, &mut told);
         if number % 17 == 0 {
             let rules = [&all[..], &all[..1], &[], &all[1..]][(number / 17 % 4) as usize];
             series.watch(rules, number * MINUTE, &mut told);
         }
-        series.revise(HORIZON, &mut told);
+        series.revise(NOW, &mut told);
         told
     }
 
@@ -324,10 +328,10 @@ mod tests {
         let mut series = Series::new(1);
         assert_eq!(again(&series).newest, Millis::MIN);
         for minute in [1, 2] {
-            series.take(minute * MINUTE, Some(50.0), Cause::Data, HORIZON, &mut Vec::new());
+            series.take(minute * MINUTE, Some(50.0), Cause::Data, NOW, &mut Vec::new());
         }
-        series.take(2 * MINUTE, None, Cause::Correction, HORIZON, &mut Vec::new());
-        series.revise(HORIZON, &mut Vec::new());
+        series.take(2 * MINUTE, None, Cause::Correction, NOW, &mut Vec::new());
+        series.revise(NOW, &mut Vec::new());
         assert_eq!(again(&series).newest, 2 * MINUTE);
     }
 }

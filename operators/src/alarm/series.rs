@@ -17,6 +17,15 @@ use super::{
 };
 use crate::window::points::Points;
 
+/// How far time has come, and how far back readings count.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// The clock of the epoch.
+    pub clock: Millis,
+    /// How far behind the newest reading of its series a reading may come, ms.
+    pub horizon: Millis,
+}
+
 /// What became of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -88,23 +97,28 @@ impl Series {
         at: Millis,
         value: Option<f64>,
         cause: Cause,
-        horizon: Millis,
+        now: Now,
         told: &mut Vec<(usize, Told)>,
     ) -> Taken {
         if at > self.newest {
             let Some(value) = value else { return Taken::Settled };
+            if self.watches.iter().any(|watch| watch.enabled && watch.rule.ended(at, now.clock)) {
+                self.changed(at, cause);
+            }
             self.newest = at;
             self.points.upsert(at, value);
             if self.revision.is_some() {
                 return Taken::Revises;
             }
             for (index, watch) in self.watches.iter_mut().enumerate().filter(|(_, w)| w.enabled) {
-                told.extend(watch.follow(at, value).map(|t| (index, t)));
+                let mut own = Vec::new();
+                watch.follow(at, value, &mut own);
+                told.extend(own.into_iter().map(|t| (index, t)));
             }
-            self.forget(horizon);
+            self.forget(now.horizon);
             return Taken::Settled;
         }
-        if at < self.newest.saturating_sub(horizon) {
+        if at < self.newest.saturating_sub(now.horizon) {
             return Taken::TooLate;
         }
         if !self.replace(at, value) {
@@ -139,7 +153,9 @@ impl Series {
         for (index, watch) in self.watches.iter_mut().enumerate() {
             match rules.iter().find(|rule| rule.code == watch.rule.code) {
                 Some(rule) => {
-                    changed |= !watch.enabled || watch.rule.limits != rule.limits;
+                    changed |= !watch.enabled
+                        || watch.rule.limits != rule.limits
+                        || watch.rule.heating != rule.heating;
                     watch.enabled = true;
                     watch.rule = Rc::clone(rule);
                 }
@@ -181,20 +197,31 @@ impl Series {
         }
     }
 
+    /// Whether heating has stopped by plan under something that is pending or stands.
+    #[must_use]
+    pub fn pauses(&self, clock: Millis) -> bool {
+        self.watches.iter().any(|watch| watch.pauses(clock))
+    }
+
+    /// Ends what heating has stopped under by plan.
+    pub fn pause(&mut self, clock: Millis, told: &mut Vec<(usize, Told)>) {
+        self.each(told, |watch, told| watch.pause(clock, told));
+    }
+
     /// Tells again everything that stands.
     pub fn repeat(&mut self, at: Millis, cause: Cause, told: &mut Vec<(usize, Told)>) {
         self.each(told, |watch, told| watch.repeat(at, cause, told));
     }
 
     /// Judges the remembered readings anew after the past changed.
-    pub fn revise(&mut self, horizon: Millis, told: &mut Vec<(usize, Told)>) {
+    pub fn revise(&mut self, now: Now, told: &mut Vec<(usize, Told)>) {
         let Some(revision) = self.revision.take() else { return };
         for (index, watch) in self.watches.iter_mut().enumerate().filter(|(_, w)| w.enabled) {
             let mut own = Vec::new();
-            watch.revise(&self.points, *revision, &mut own);
+            watch.revise(&self.points, now.clock, *revision, &mut own);
             told.extend(own.into_iter().map(|t| (index, t)));
         }
-        self.forget(horizon);
+        self.forget(now.horizon);
     }
 
     fn each(&mut self, told: &mut Vec<(usize, Told)>, mut act: impl FnMut(&mut Watch, &mut Vec<Told>)) {

@@ -310,7 +310,7 @@ fn states_name_the_rule_by_the_metric() {
     let mut fault = threshold("station", "circulation_pump_fault", Side::High, [Some(1.0), None, None]);
     fault.deadband = 0.0;
     fault.on_delay = 0;
-    let rule = Rule::of_threshold(&fault, HOUR);
+    let rule = Rule::of_threshold(&fault, HOUR, None);
     assert_eq!(rule.code, "circulation_pump_fault");
     assert_eq!((rule.limits.severity(1.0, 0), rule.limits.severity(0.0, 3)), (3, 0));
 }
@@ -329,6 +329,81 @@ fn a_moved_device_needs_two_readings() {
     assert_eq!(brief(&seen), ["1 raised L2 @4 data", "2 cleared L2 @9 data"]);
     assert_eq!((seen[0].rule.as_str(), seen[0].metric), ("device_moved", None));
     assert!((seen[0].peak_value - 1112.0).abs() < 2.0, "{}", seen[0].peak_value);
+}
+
+/// Civil midnight behind the 14th, on which the season of [`cold_until`] ends, in minutes and milliseconds.
+const TURN: Millis = START + 6_400_000;
+
+fn cold(metric: &str) -> Threshold {
+    threshold("station", metric, Side::Low, [Some(40.0), Some(50.0), Some(60.0)])
+}
+
+fn seasonal(threshold: Threshold, season: &str) -> Profile {
+    let mut profile = patient(&[threshold]);
+    profile.facility.attributes.insert("heating_season".into(), season.into());
+    profile
+}
+
+#[rstest::rstest]
+#[case::ends(cold("secondary_supply_temp"), "10-20..11-14", &["1 raised L3 @92 data", "2 cleared L3 @106 season"])]
+#[case::pending(
+    Threshold { on_delay: 1_800, ..cold("secondary_supply_temp") }, "10-20..11-14", &[]
+)]
+#[case::begins(cold("secondary_supply_temp"), "11-15..04-06", &["1 raised L3 @109 data"])]
+#[case::not_due(cold("secondary_supply_temp"), "12-01..04-06", &[])]
+#[case::nobody_says(cold("secondary_supply_temp"), "", &["1 raised L3 @92 data"])]
+#[case::high_limits_stay(hot(), "12-01..04-06", &[])]
+fn low_limits_hold_while_heating_is_due(
+    #[case] threshold: Threshold,
+    #[case] season: &str,
+    #[case] want: &[&str],
+) {
+    let reports = || (90..125).map(|minute| good(minute, 55.0));
+    let begin = || (vec![change(seasonal(threshold.clone(), season))], vec![]);
+    let each = reports().map(|report| (vec![], vec![report]));
+    assert_eq!(brief(&run(&mut Alarms::default(), [begin()].into_iter().chain(each))), want);
+    // The same in one epoch, and backwards.
+    let (whole, mut back) = (reports().collect(), reports().collect::<Vec<_>>());
+    back.reverse();
+    for reports in [whole, back] {
+        let seen = run(&mut Alarms::default(), [begin(), (vec![], reports)]);
+        let last = final_state(&seen).into_values().map(|t| (t.raised_at, t.cleared_at, t.cause));
+        let want = want.iter().filter(|text| text.contains("raised")).count();
+        assert_eq!(last.count(), want, "{seen:?}");
+    }
+}
+
+#[test]
+fn pressures_are_due_all_year() {
+    let mut low = cold("secondary_supply_pressure");
+    (low.level1, low.level2, low.level3, low.deadband) = (None, None, Some(0.2), 0.0);
+    let reports = (90..125).map(|minute| {
+        let mut report = good(minute, 0.1);
+        report.readings[0].metric = metric("secondary_supply_pressure");
+        report
+    });
+    let seen =
+        run(&mut Alarms::default(), [(vec![change(seasonal(low, "12-01..04-06"))], reports.collect())]);
+    assert_eq!(brief(&seen), ["1 raised L3 @92 data"]);
+}
+
+/// Nothing comes any more when the season ends: the clock ends the alarm, and what comes late is not raised anew.
+#[test]
+fn the_end_of_a_season_needs_no_reading() {
+    let mut alarms = Alarms::default();
+    let mut apply = |minute: i64, profiles, reports: Vec<CheckedReport>| {
+        let (clock, reports) = (START + minute * MINUTE, reports.iter().collect());
+        brief(
+            &alarms.apply(&CheckedEpoch { clock, profiles, reports, ..CheckedEpoch::default() }).transitions,
+        )
+    };
+    let begin = vec![change(seasonal(cold("secondary_supply_temp"), "10-20..11-14"))];
+    let first = (0..4).map(|minute| good(90 + minute, 55.0)).collect();
+    assert_eq!(apply(94, begin, first), ["1 raised L3 @92 data"]);
+    assert_eq!(apply(106, vec![], vec![]), Vec::<String>::new());
+    assert_eq!(apply(107, vec![], vec![]), ["2 cleared L3 @106 season"]);
+    assert_eq!(apply(108, vec![], (95..100).map(|m| good(m, 55.0)).collect()), Vec::<String>::new());
+    assert_eq!(apply(109, vec![], vec![good(89, 55.0)]).len(), 3, "retracted, raised and cleared again");
 }
 
 /// What quality control makes of positions, and alarms of that.
@@ -361,7 +436,8 @@ fn a_position_of_zeros_is_none(
     }
     let clock = START + 4 * MINUTE;
     let profiles = vec![change(profile)];
-    let epoch = ObservedEpoch { epoch: 1, clock, profiles, observations: vec![observations] };
+    let epoch =
+        ObservedEpoch { epoch: 1, clock, profiles, believed: Vec::new(), observations: vec![observations] };
     let checked = Validate::new("reports", Memory::default()).apply(&epoch);
     let seen = Alarms::default().apply(&checked).transitions;
     assert_eq!(seen.iter().filter(|t| t.rule == "device_moved").count(), moved, "{seen:?}");
@@ -482,12 +558,32 @@ proptest! {
     ) {
         let rule = Threshold { on_delay, off_delay, ..hot() };
         // Later than 60 min behind the newest nothing comes: a horizon that forgets most of the series.
-        let mut alarms = Alarms::new(AlarmSettings { horizon: HOUR + 1 });
+        let mut alarms = Alarms::new(AlarmSettings { horizon: HOUR + 1, ..AlarmSettings::default() });
         let mut run_of = vec![(vec![change(patient(std::slice::from_ref(&rule)))], vec![])];
         run_of.extend(epochs(&arrivals(&points), size));
         let seen = final_state(&run(&mut alarms, run_of));
-        let rule = Rule::of_threshold(&rule, GAP);
+        let rule = Rule::of_threshold(&rule, GAP, None);
         compare(&rule, &seen, &oracle::episodes(&rule.limits, &truth(&points)))?;
+    }
+
+    #[test]
+    fn seasons_end_and_begin_in_any_order(
+        points in sent(150, 40), size in 1usize..30, on_delay in 0u32..400, off_delay in 0u32..400,
+        ends in any::<bool>(),
+    ) {
+        let cold = Threshold { on_delay, off_delay, ..cold("secondary_supply_temp") };
+        let season = if ends { "10-20..11-14" } else { "11-15..04-06" };
+        let mut alarms = Alarms::new(AlarmSettings { horizon: HOUR + 1, ..AlarmSettings::default() });
+        let mut run_of = vec![(vec![change(seasonal(cold.clone(), season))], vec![])];
+        run_of.extend(epochs(&arrivals(&points), size));
+        let seen = final_state(&run(&mut alarms, run_of));
+        let rule = Rule::of_threshold(&cold, GAP, None);
+        let due: Vec<_> = truth(&points).into_iter().filter(|(at, _)| (*at < TURN) == ends).collect();
+        let mut want = oracle::episodes(&rule.limits, &due);
+        if let Some(last) = want.last_mut().filter(|_| ends && points.iter().any(|p| START + p.minute * MINUTE >= TURN)) {
+            last.cleared_at = last.cleared_at.or(Some(TURN));
+        }
+        compare(&rule, &seen, &want)?;
     }
 
     #[test]
@@ -503,7 +599,7 @@ proptest! {
             on_delay: 60,
             ..rule.clone()
         };
-        let mut alarms = Alarms::new(AlarmSettings { horizon: 24 * HOUR });
+        let mut alarms = Alarms::new(AlarmSettings { horizon: 24 * HOUR, ..AlarmSettings::default() });
         let mut run_of = vec![(vec![change(patient(&[rule]))], vec![])];
         run_of.extend(epochs(&arrivals(&points), size));
         let when = when.min(run_of.len());
@@ -512,7 +608,7 @@ proptest! {
             run_of.remove(1);
         }
         let seen = final_state(&run(&mut alarms, run_of));
-        let rule = Rule::of_threshold(&new, GAP);
+        let rule = Rule::of_threshold(&new, GAP, None);
         compare(&rule, &seen, &oracle::episodes(&rule.limits, &truth(&points)))?;
     }
 

@@ -2,9 +2,11 @@
 //!
 //! Enters: a profile. Leaves: the rules for one of its objects.
 //! Guarantees: the most specific threshold of each (metric, side) wins, whatever their order. A delay passes only while the
-//! object reports: three intervals without a reading, and it begins again.
+//! object reports: three intervals without a reading, and it begins again. A low limit of what heating alone keeps up
+//! holds while heating is due.
 
 use std::{
+    collections::BTreeMap,
     hash::{Hash, Hasher},
     rc::Rc,
     sync::Arc,
@@ -12,13 +14,14 @@ use std::{
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::{
-    Code, MetricId, Millis, Side, Threshold,
+    Code, Low, MetricId, Millis, Side, Threshold,
     registry::attribute,
+    season::Season,
     time::{HOUR, MINUTE},
 };
 
-use super::rule::Rule;
-use crate::Profile;
+use super::{heating::HeatingTimes, rule::Rule};
+use crate::{Profile, season::Seasons};
 
 /// Readings this near to one another show what lies between them, however short the interval.
 const LEAST_GAP: Millis = 10 * MINUTE;
@@ -44,11 +47,17 @@ struct Held {
 /// The rules that apply to an object, sorted by (metric, side); the same list for all objects to which they apply.
 pub type RuleList = Rc<[Rc<Rule>]>;
 
+/// What a rule takes from its object: the longest gap between readings, ms, and the season by which it judges.
+type Taken = (Millis, Option<Season>);
+
 /// The rules in force, each held once however many objects it applies to, and so are their lists.
 #[derive(Debug, Default)]
 pub struct Rules {
-    /// The newest rule of each threshold and longest gap; replaced when the threshold changes, so it is bounded by the registry.
-    known: FxHashMap<(Code, MetricId, Side, Millis), Held>,
+    /// The newest rule of each threshold and what it takes from its objects; replaced when the threshold changes, so it is bounded by the registry.
+    known: FxHashMap<(Code, MetricId, Side, Taken), Held>,
+    seasons: Seasons,
+    /// By season; bounded by the seasons that the registry names.
+    heating: BTreeMap<Season, Rc<HeatingTimes>>,
     lists: FxHashSet<Listed>,
     /// With so many lists, those that no object has any more are let go.
     sweep: usize,
@@ -79,6 +88,18 @@ impl Hash for Listed {
 }
 
 impl Rules {
+    /// No rules yet; heating is due by `seasons`.
+    #[must_use]
+    pub fn new(seasons: Seasons) -> Rules {
+        Rules { seasons, ..Rules::default() }
+    }
+
+    /// Whether heating has stopped by plan somewhere since the clock was looked at last.
+    #[must_use]
+    pub fn stopped(&self, clock: Millis) -> bool {
+        self.heating.values().fold(false, |any, heating| heating.stopped(clock) || any)
+    }
+
     /// The rules that apply to a device of the facility (or the facility itself), sorted by (metric, side).
     ///
     /// The most specific threshold wins (device, facility, device type, facility kind); when that one is disabled or
@@ -97,7 +118,12 @@ impl Rules {
         winners.retain(|(_, t)| t.enabled && [t.level1, t.level2, t.level3].iter().any(Option::is_some));
         winners.sort_by_key(|(_, t)| (t.metric, t.side));
         let gap = longest_gap(profile, device);
-        let list = winners.into_iter().map(|(_, threshold)| self.hold(threshold, gap)).collect();
+        let season = self.seasons.of(profile, device);
+        let hold = |(_, threshold): (u8, &Arc<Threshold>)| {
+            let seasonal = threshold.side == Side::Low && threshold.metric.metric().low == Some(Low::Heating);
+            self.hold(threshold, (gap, season.filter(|_| seasonal)))
+        };
+        let list = winners.into_iter().map(hold).collect();
         self.share(Listed(list))
     }
 
@@ -114,12 +140,16 @@ impl Rules {
         shared
     }
 
-    fn hold(&mut self, threshold: &Arc<Threshold>, longest_gap: Millis) -> Rc<Rule> {
-        let key = (threshold.scope.clone(), threshold.metric, threshold.side, longest_gap);
+    fn hold(&mut self, threshold: &Arc<Threshold>, taken: Taken) -> Rc<Rule> {
+        let key = (threshold.scope.clone(), threshold.metric, threshold.side, taken);
         match self.known.get(&key) {
             Some(held) if held.threshold == *threshold => Rc::clone(&held.rule),
             _ => {
-                let rule = Rc::new(Rule::of_threshold(threshold, longest_gap));
+                let heating = taken.1.map(|season| {
+                    let begin = || Rc::new(HeatingTimes::new(&self.seasons, season));
+                    Rc::clone(self.heating.entry(season).or_insert_with(begin))
+                });
+                let rule = Rc::new(Rule::of_threshold(threshold, taken.0, heating));
                 let held = Held { threshold: Arc::clone(threshold), rule: Rc::clone(&rule) };
                 self.known.insert(key, held);
                 rule

@@ -127,17 +127,31 @@ impl Watch {
     }
 
     /// Takes the reading after all others.
-    pub(super) fn follow(&mut self, at: Millis, value: f64) -> Option<Told> {
-        let limits = &self.rule.limits;
-        let step = judging(&mut self.judged, limits, value)?.tail.step(limits, at, value)?;
-        Some(self.take(&step, Cause::Data))
+    pub(super) fn follow(&mut self, at: Millis, value: f64, told: &mut Vec<Told>) {
+        let rule = Rc::clone(&self.rule);
+        let Some(judged) = judging(&mut self.judged, &rule.limits, value) else { return };
+        let steps = rule.judge(&mut judged.tail, at, value);
+        told.extend(steps.map(|(step, cause)| self.take(&step, cause.unwrap_or(Cause::Data))));
+    }
+
+    /// Whether heating has stopped by plan under what is pending or stands.
+    pub(super) fn pauses(&self, clock: Millis) -> bool {
+        let judged = self.judged.as_deref().filter(|_| self.enabled);
+        judged.is_some_and(|judged| self.rule.paused(&judged.tail, clock).is_some())
+    }
+
+    /// Ends what heating has stopped under by plan.
+    pub(super) fn pause(&mut self, clock: Millis, told: &mut Vec<Told>) {
+        let Some(judged) = self.judged.as_deref_mut().filter(|_| self.enabled) else { return };
+        let step = self.rule.pause(&mut judged.tail, clock);
+        told.extend(step.map(|step| self.take(&step, Cause::Season)));
     }
 
     /// Takes a reading that is about to be forgotten.
     pub(super) fn settle(&mut self, at: Millis, value: f64) {
         let limits = &self.rule.limits;
         if let Some(judged) = judging(&mut self.judged, limits, value) {
-            judged.settled.step(limits, at, value);
+            self.rule.judge(&mut judged.settled, at, value).for_each(drop);
         }
     }
 
@@ -202,9 +216,15 @@ impl Watch {
     }
 
     /// Folds the remembered readings anew and tells the difference to what was told.
-    pub(super) fn revise(&mut self, points: &Points, revision: Revision, told: &mut Vec<Told>) {
+    pub(super) fn revise(
+        &mut self,
+        points: &Points,
+        clock: Millis,
+        revision: Revision,
+        told: &mut Vec<Told>,
+    ) {
         let settled = self.judged.as_ref().map_or_else(Fold::default, |judged| judged.settled.clone());
-        let (tail, found) = refold(settled, &self.rule, points);
+        let (tail, found) = refold(settled, &self.rule, points, clock);
         if self.judged.is_some() || !tail.idle() {
             self.judged.get_or_insert_default().tail = tail;
         }
@@ -303,12 +323,15 @@ impl Found {
     }
 }
 
-fn refold(mut fold: Fold, rule: &Rule, points: &Points) -> (Fold, Vec<Found>) {
+fn refold(mut fold: Fold, rule: &Rule, points: &Points, clock: Millis) -> (Fold, Vec<Found>) {
     let mut found = Found::standing(&fold);
     for point in points.iter() {
-        if let Some(step) = fold.step(&rule.limits, point.at, point.value) {
-            Found::list(&mut found, step, None);
+        for (step, cause) in rule.judge(&mut fold, point.at, point.value) {
+            Found::list(&mut found, step, cause);
         }
+    }
+    if let Some(step) = rule.pause(&mut fold, clock) {
+        Found::list(&mut found, step, Some(Cause::Season));
     }
     (fold, found)
 }

@@ -342,6 +342,7 @@ fn rules() -> [Rule; RULES] {
         },
         analysed: true,
         advice: advice.to_owned(),
+        heating: None,
     };
     [
         rule(
@@ -372,6 +373,7 @@ fn rules() -> [Rule; RULES] {
             },
             analysed: true,
             advice: "间歇供热：连续多日按时段停供，核查停供原因，恢复连续供热".to_owned(),
+            heating: None,
         },
     ]
 }
