@@ -12,7 +12,10 @@
 //! that falls was reset: its value counts when the object can have counted that since. What is more is another meter,
 //! another unit or garbage: nothing is known of that time.
 
-use schemas::{Millis, time::HOUR};
+use schemas::{
+    Millis,
+    time::{DAY, HOUR},
+};
 
 use super::{calendar::Calendar, facts::Component, points::Point, quantity::Quantity};
 use crate::capacity::RiseLimit;
@@ -197,6 +200,9 @@ pub(super) fn increment(a: Point, b: Point, limit: RiseLimit) -> Option<f64> {
     (up >= 0.0 && limit.allows(up, b.at - a.at)).then_some(up)
 }
 
+/// Between points further apart nothing is known of any hour: one false time must not make hundreds of thousands of them.
+const LONGEST: Millis = 366 * DAY;
+
 /// Cuts a segment at the hours, from the floor on, and tells each piece with the straight line's values at its ends.
 fn pieces(
     (a, b): (Point, Point),
@@ -204,7 +210,7 @@ fn pieces(
     gap: Option<Millis>,
     mut tell: impl FnMut(Millis, Point, Point),
 ) {
-    if gap.is_some_and(|gap| b.at - a.at > gap) {
+    if b.at - a.at > gap.unwrap_or(LONGEST).min(LONGEST) {
         return;
     }
     let mut from = a.at.max(terms.floor);
@@ -265,6 +271,7 @@ mod tests {
     #[case::within_an_hour((10, 5.0), (14, 6.0), &[(0, 1_000_000_000)])]
     #[case::shared_over_two_hours((50, 5.0), (70, 7.0), &[(0, 1_000_000_000), (1, 1_000_000_000)])]
     #[case::conserved_over_a_long_gap((0, 0.0), (180, 0.003), &[(0, 1_000_000), (1, 1_000_000), (2, 1_000_000)])]
+    #[case::over_more_than_a_year((0, 0.0), (36 * 365 * 1_440, 1.0), &[])]
     #[case::reset_near_zero((0, 900.0), (1, 2.0), &[(0, 2_000_000_000)])]
     #[case::fall_to_a_high_value((0, 900.0), (1, 100.0), &[])]
     #[case::as_steep_as_can_be((0, 900.0), (1, 961.0), &[(0, 61_000_000_000)])]
