@@ -9,7 +9,9 @@
 //! one falls back between both: then it is a spike. Else the counter *stands apart*: below (`counter_fall`, failed) or
 //! above (`counter_jump`, suspect), at first the garbage of a failing meter for all that is known. What counts on there,
 //! step by step as the object can carry it, is another meter or a reset one, and is confirmed after [`CONFIRMING_RISES`]
-//! rises in at least [`CONFIRMED_AFTER`]; its first reading is noted as `counter_reset`. What stands at a multiple of the
+//! rises in at least [`CONFIRMED_AFTER`]; its first reading is noted as `counter_reset`. Time that passes there, counted
+//! or silent, does not make the jump possible: a new meter that rests, or is silent for hours, is not the old one that
+//! rose so far meanwhile. What stands at a multiple of the
 //! believed value that is a ratio of units is the same meter in another unit, and is never confirmed: its unit has to be
 //! set right where it is read. A return to what was believed ends all of it.
 
@@ -26,6 +28,9 @@ use crate::capacity::RiseLimit;
 pub const CONFIRMING_RISES: u32 = 3;
 /// For how long it must have counted on there.
 pub const CONFIRMED_AFTER: Millis = 30 * time::MINUTE;
+
+/// A counter may be so far ahead of what the object can carry, and is believed as soon as that is made up for.
+pub const AHEAD: Millis = 10 * time::MINUTE;
 
 /// Ratios of the units that meters count in: kWh to MJ, Gcal to GJ, GJ to Mcal, GJ to kWh, and thousands.
 const UNIT_RATIOS: [f64; 5] = [3.6, 4.1868, 238.846, 277.778, 1000.0];
@@ -100,7 +105,8 @@ pub fn step(state: &mut State, limit: RiseLimit, point: Point, next: Option<Poin
     let goes_on =
         |apart: &Apart| follows(apart.last, point) && point.0 - apart.since <= Millis::from(u32::MAX);
     let apart = state.apart().filter(goes_on).map(|apart| apart.go_on(point));
-    let is_believed = follows(believed, point);
+    let jumped = |apart: &Apart| !limit.allows(point.1 - believed.1, apart.since - believed.0 + AHEAD);
+    let is_believed = follows(believed, point) && !apart.as_ref().is_some_and(jumped);
     // Whatever comes next: what is believed together is not taken back by one more reading.
     if let Some(apart) = apart.filter(|apart| !is_believed && apart.confirmed()) {
         *state = State::counter(point, None);
@@ -182,6 +188,10 @@ mod tests {
     #[case::the_wrong_one_came_first(15, &[99999.0, 1000.0, 1000.1, 1000.2, 1000.3], ".n...", &["counter_reset"])]
     #[case::garbage_that_counts_on(1, &[1000.0, 700.0, 701.0, 702.0, 703.0, 1003.0], ".ffff.", &["counter_fall"])]
     #[case::fall_and_recovery(1, &[1000.0, 700.0, 1000.0, 1000.5], ".f..", &["counter_fall"])]
+    #[case::a_new_meter_that_rests(60, &[1000.0, 1200.0, 1200.0, 1200.0, 1200.0, 1200.0], ".sssss", &["counter_jump"])]
+    #[case::a_new_meter_that_rested(60, &[1000.0, 1200.0, 1200.0, 1200.0, 1200.0, 1200.1, 1200.2, 1200.3], ".n......",
+        &["counter_reset"])]
+    #[case::far_ahead_and_made_up_for(10, &[1000.0, 1015.0, 1015.0, 1015.1], ".s..", &["counter_jump"])]
     #[case::a_fault_that_stays_is_no_meter(720, &[1000.0, 700.0, 700.0, 700.0], ".fff", &["counter_fall"])]
     #[case::another_unit(60, &[850.1, 850.14, 850160.0, 850180.0, 850200.0, 850220.0], "..ssss", &["counter_jump"])]
     #[case::another_unit_upwards(15, &[850.1, 0.8501, 0.8502, 0.8503, 0.8504], ".ffff", &["counter_fall"])]

@@ -132,17 +132,20 @@ fn counter(code: &str, series: &[(i64, f64)]) -> Vec<Verdict> {
     for (i, reading) in rest {
         let next = series.get(i + 1).filter(|next| next.1 < reading.1 && follows(believed, **next));
         let goes_on = apart.last().is_some_and(|last| follows(*last, reading));
+        // On a stretch that goes on, what counts is how far it was from what is believed when it began.
+        let jumped = goes_on && reading.1 - believed.1 - 1.0 > rate * (apart[0].0 - believed.0 + 10) as f64;
+        let is_believed = follows(believed, reading) && !jumped;
         let rises = apart.iter().chain([&reading]).collect::<Vec<_>>();
         let rises = rises.windows(2).filter(|pair| pair[0].1 < pair[1].1).count();
         let long = apart.first().is_some_and(|first| reading.0 - first.0 >= 30);
-        if goes_on && rises >= 3 && long && !another_unit && !follows(believed, reading) {
+        if goes_on && rises >= 3 && long && !another_unit && !is_believed {
             verdicts.retain(|minute, _| apart.iter().all(|(other, _)| other != minute));
             verdicts.insert(apart[0].0, ("counter_reset", Flag::Good));
             (believed, apart) = (reading, Vec::new());
         } else if reading.1 > believed.1 && next.is_some() {
             verdicts.insert(reading.0, ("spike", Flag::Fail));
             apart.clear();
-        } else if follows(believed, reading) {
+        } else if is_believed {
             believed = reading;
             apart.clear();
         } else {
