@@ -2,6 +2,7 @@
 
 mod course;
 mod order;
+mod season;
 
 use std::{collections::BTreeMap, sync::Arc};
 
