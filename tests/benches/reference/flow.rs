@@ -20,6 +20,7 @@ use std::{
 use operators::Observations;
 use pipeline::{
     Error,
+    config::RuleSettings,
     control::Control,
     flow::{
         bind::{Minter, bind},
@@ -88,8 +89,9 @@ pub fn build(
 ) -> Result<(), Error> {
     let bindings = bind(scope, minter, delivered.clone());
     let records = bindings.clone().broadcast().read(&parts.kafka, "reference", Arc::clone(&parts.control));
-    let decoded = records.decode(&Codec::single_object(), &parts.kafka, &Arc::default());
-    let ticks = bindings.clocked(decoded.marks, ClockSource::Data, &parts.recovery)?;
+    let decoded = records.decode(&Codec::single_object(), &parts.kafka, &Arc::default(), ClockSource::Data);
+    let clock = Clock::new(ClockSource::Data, RuleSettings::default().calendar().longest_step());
+    let ticks = bindings.clocked(decoded.marks, clock, &parts.recovery)?;
     let rows = summarise(decoded.observations, ticks, parts)?;
     let totals = Arc::clone(&parts.totals);
     type Nothing = CapacityContainerBuilder<Vec<()>>;
