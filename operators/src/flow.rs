@@ -141,6 +141,8 @@ pub struct Repeated {
 pub struct Heard {
     /// Whose.
     pub object: Rc<Object>,
+    /// When it was measured, as it says.
+    pub observed_at: Millis,
     /// When it arrived.
     pub received_at: Millis,
     /// Whether it was refused for a time that cannot be true: the object's clock is wrong.

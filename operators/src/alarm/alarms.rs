@@ -10,6 +10,7 @@ use super::{
     communication::{self, Contact, Deadlines},
     object::{ObjectState, ToldOfSeries},
     position::{Place, Places},
+    reception::{Brought, Reception, Receptions},
     rhythm::Patience,
     saved::{FormerObject, SavedObject},
     series::Now,
@@ -18,7 +19,7 @@ use super::{
     watch::{Cause, Told},
 };
 use crate::{
-    CheckedEpoch, CheckedReport, Object, Profile, ProfileChange, Stage,
+    CheckedEpoch, CheckedReport, Heard, Object, Profile, ProfileChange, Stage,
     durable::{self, Durable, Keyed, RestoreError, Saved},
     season::Seasons,
 };
@@ -47,7 +48,7 @@ struct FacilityState {
     objects: SortedMap<Code, u32>,
 }
 
-/// Threshold, communication and position alarms of the facilities of one worker.
+/// Threshold, communication, reception and position alarms of the facilities of one worker.
 ///
 /// An object's state begins with its first report and ends when its facility is no longer registered, which clears
 /// its alarms with cause `registry`. Objects of facilities that are not registered are not watched.
@@ -56,6 +57,7 @@ pub struct Alarms {
     settings: AlarmSettings,
     rules: Rules,
     places: Places,
+    receptions: Receptions,
     facilities: FxHashMap<Code, FacilityState>,
     objects: Keyed<Rc<Object>, ObjectState, SavedObject>,
     deadlines: Deadlines,
@@ -77,6 +79,9 @@ impl Stage for Alarms {
         }
         for report in input.reports.iter() {
             output.too_late += self.read(report, input.clock, &mut output.transitions);
+        }
+        for heard in &input.heard {
+            self.hear(heard, input.clock, &mut output.transitions);
         }
         let now = Now { clock: input.clock, horizon: self.settings.horizon };
         while let Some(number) = self.dirty.pop_first() {
@@ -136,6 +141,7 @@ impl Alarms {
             rules: Rules::new(settings.seasons.clone()),
             settings,
             places: Places::default(),
+            receptions: Receptions::default(),
             facilities: FxHashMap::default(),
             objects: Keyed::new(|object| durable::shard(&object.facility)),
             deadlines: Deadlines::default(),
@@ -189,8 +195,11 @@ impl Alarms {
             let rules = self.rules.resolve(profile, &device);
             let place = self.places.of(profile, &device);
             let contact = (Patience::of(profile, &device), communication::level(profile, &device));
-            let mut state = saved.resume(Rc::clone(&object), &rules, place.clone(), contact);
-            let (judged_by, now) = ((&rules, place), Now { clock, horizon: self.settings.horizon });
+            let reception = self.receptions.of(profile, &device);
+            let known = (place.clone(), reception.as_ref());
+            let mut state = saved.resume(Rc::clone(&object), &rules, known, contact);
+            let (judged_by, now) =
+                ((&rules, place, &reception), Now { clock, horizon: self.settings.horizon });
             let changed = enforce(&mut state, judged_by, profile, now, &mut self.told, &mut self.silence);
             let number = match changed {
                 true => self.objects.insert(object, state),
@@ -213,7 +222,8 @@ impl Alarms {
             object.contact.repeat(clock, &mut self.silence);
         }
         let rules = self.rules.resolve(profile, &object.object.device);
-        let judged_by = (&rules, self.places.of(profile, &object.object.device));
+        let reception = self.receptions.of(profile, &object.object.device);
+        let judged_by = (&rules, self.places.of(profile, &object.object.device), &reception);
         let now = Now { clock, horizon: self.settings.horizon };
         enforce(object, judged_by, profile, now, &mut self.told, &mut self.silence);
         self.await_arrival(number);
@@ -244,42 +254,66 @@ impl Alarms {
 
     /// Takes a report; returns how many of its readings came too late to count.
     fn read(&mut self, report: CheckedReport<'_>, clock: Millis, out: &mut Vec<AlarmTransition>) -> u64 {
-        let number = match self.objects.number(report.object) {
-            Some(number) => number,
-            None => match self.admit(report, clock) {
-                Some(number) => number,
-                None => return 0,
-            },
+        let Some(number) = self.arrive(report.object, report.received_at, Brought::of(report), clock, out)
+        else {
+            return 0;
         };
         let Some(object) = self.objects.get_mut(number) else { return 0 };
-        let (was_lost, before) = (object.contact.lost(), object.contact.deadline());
-        object.contact.arrive(report.received_at, &mut self.silence);
         let now = Now { clock, horizon: self.settings.horizon };
         let too_late = object.read(report, now, &mut self.told);
-        if (was_lost && !object.contact.lost()) || object.contact.deadline() < before {
-            self.deadlines.insert(object.contact.deadline(), number);
-        }
         if object.dirty {
             self.dirty.insert(number);
         }
-        if !self.told.is_empty() || !self.silence.is_empty() {
+        if !self.told.is_empty() {
             self.flush(number, out);
         }
         too_late
     }
 
+    /// Takes a report that brought no readings of its own.
+    fn hear(&mut self, heard: &Heard, clock: Millis, out: &mut Vec<AlarmTransition>) {
+        let arrived = self.arrive(&heard.object, heard.received_at, Brought::of_heard(heard), clock, out);
+        let dirty = |number: &u32| self.objects.get(*number).is_some_and(|object| object.dirty);
+        self.dirty.extend(arrived.filter(dirty));
+    }
+
+    /// Takes an arrival and what it brought; gives the number of the object, if its facility is registered.
+    fn arrive(
+        &mut self,
+        object: &Rc<Object>,
+        at: Millis,
+        brought: Brought,
+        clock: Millis,
+        out: &mut Vec<AlarmTransition>,
+    ) -> Option<u32> {
+        let (number, known) = match self.objects.number(object) {
+            Some(number) => (number, true),
+            None => (self.admit(object, at, clock)?, false),
+        };
+        let object = self.objects.get_mut(number)?;
+        let (was_lost, deadline) = (object.contact.lost(), object.contact.deadline());
+        let before = known.then(|| object.contact.last());
+        object.contact.arrive(at, &mut self.silence);
+        let now = Now { clock, horizon: self.settings.horizon };
+        object.hear(at, brought, before, now, &mut self.told);
+        if (was_lost && !object.contact.lost()) || object.contact.deadline() < deadline {
+            self.deadlines.insert(object.contact.deadline(), number);
+        }
+        if !self.told.is_empty() || !self.silence.is_empty() {
+            self.flush(number, out);
+        }
+        Some(number)
+    }
+
     /// Begins the state of an object of a registered facility.
-    fn admit(&mut self, report: CheckedReport<'_>, clock: Millis) -> Option<u32> {
-        let device = &report.object.device;
-        let facility = self.facilities.get_mut(&report.object.facility)?;
+    fn admit(&mut self, object: &Rc<Object>, at: Millis, clock: Millis) -> Option<u32> {
+        let device = &object.device;
+        let facility = self.facilities.get_mut(&object.facility)?;
         let profile = Arc::clone(&facility.profile);
-        let contact = Contact::new(
-            report.received_at,
-            Patience::of(&profile, device),
-            communication::level(&profile, device),
-        );
-        let state = ObjectState::new(Rc::clone(report.object), contact);
-        let number = self.objects.insert(Rc::clone(report.object), state);
+        let contact =
+            Contact::new(at, Patience::of(&profile, device), communication::level(&profile, device));
+        let state = ObjectState::new(Rc::clone(object), contact);
+        let number = self.objects.insert(Rc::clone(object), state);
         facility.objects.insert(device.clone(), number);
         self.watch(number, &profile, false, clock);
         Some(number)
@@ -326,14 +360,14 @@ impl Alarms {
 /// those before.
 fn enforce(
     object: &mut ObjectState,
-    (rules, place): (&RuleList, Option<Place>),
+    (rules, place, reception): (&RuleList, Option<Place>, &Rc<Reception>),
     profile: &Profile,
     now: Now,
     told: &mut Vec<ToldOfSeries>,
     silence: &mut Vec<Told>,
 ) -> bool {
     let device = object.object.device.clone();
-    object.watch(rules, place, now.clock, told);
+    object.watch(rules, (place, reception), now.clock, told);
     let judged_anew = object.dirty;
     if judged_anew {
         object.revise(now, told);

@@ -141,6 +141,12 @@ impl Contact {
         self.standing().is_some()
     }
 
+    /// The last arrival.
+    #[must_use]
+    pub fn last(&self) -> Millis {
+        self.now.last
+    }
+
     /// When the remembered spells begin and end, by time.
     pub fn bounds(&self) -> impl Iterator<Item = Millis> + '_ {
         self.spells().flat_map(|spell| [spell.first, spell.last])

@@ -7,6 +7,7 @@
 //! ```text
 //! readings --> [`threshold`] rules --\
 //! positions -> [`position`] ----------> [`series`] -> [`watch`] folds by [`episode`] -> [`transition`]
+//! arrivals --> [`reception`] rules ----> [`series`]
 //! arrivals --> [`communication`] ------------------------------------------------------> [`transition`]
 //! ```
 
@@ -19,6 +20,7 @@ pub mod operations;
 #[cfg(test)]
 mod oracle;
 pub mod position;
+pub mod reception;
 #[cfg(test)]
 mod resume;
 pub mod rhythm;

@@ -4,13 +4,14 @@
 
 use std::rc::Rc;
 
-use schemas::{AlarmTransition, MetricId, Millis};
-use serde_json::json;
+use schemas::{AlarmTransition, MetricId, Millis, time::SECOND};
+use serde_json::{Value, json};
 use smallvec::SmallVec;
 
 use super::{
     communication::{self, Contact},
     position::{self, Place},
+    reception::{Brought, Reception},
     rule::Rule,
     series::{Now, Series, Taken},
     threshold::RuleList,
@@ -18,6 +19,30 @@ use super::{
     watch::{Cause, Told},
 };
 use crate::{Change, Checked, CheckedReport, Object, Profile};
+
+/// What a series is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// How far it is from where it is registered, m.
+    Distance,
+    /// Whether its arrivals bring no usable value.
+    Values,
+    /// How wrong the times of its arrivals are, s.
+    Clock,
+    /// What it measures.
+    Metric(MetricId),
+}
+
+impl Subject {
+    /// What is measured, where that is what the series is of.
+    #[must_use]
+    pub fn metric(self) -> Option<MetricId> {
+        match self {
+            Subject::Metric(metric) => Some(metric),
+            _ => None,
+        }
+    }
+}
 
 /// How many of the last readings an alarm shows as evidence.
 const EVIDENCE_READINGS: usize = 5;
@@ -41,8 +66,10 @@ pub struct ObjectState {
     /// The rules in force, without that of its place.
     pub(super) rules: RuleList,
     pub(super) place: Option<Box<Place>>,
-    /// The series that were ever seen and watched, by metric; first the one of distances, which has none.
-    pub(super) series: Vec<(Option<MetricId>, Series)>,
+    /// The rules over its arrivals, once its profile is known.
+    pub(super) reception: Option<Rc<Reception>>,
+    /// The series that were ever seen and watched, by subject; those of arrivals only while there is something wrong.
+    pub(super) series: Vec<(Subject, Series)>,
 }
 
 impl ObjectState {
@@ -57,6 +84,7 @@ impl ObjectState {
             awaited: 0,
             rules: RuleList::default(),
             place: None,
+            reception: None,
             series: Vec::new(),
         }
     }
@@ -71,17 +99,22 @@ impl ObjectState {
     pub fn watch(
         &mut self,
         rules: &RuleList,
-        place: Option<Place>,
+        (place, reception): (Option<Place>, &Rc<Reception>),
         clock: Millis,
         told: &mut Vec<ToldOfSeries>,
     ) {
         self.rules = Rc::clone(rules);
+        self.reception = Some(Rc::clone(reception));
         let moved = self.place.as_deref() != place.as_ref();
         let mut own = Vec::new();
-        for (index, (metric, series)) in self.series.iter_mut().enumerate() {
-            let place_rule = place.as_ref().map(|place| &place.rule);
-            let wanted = wanted(place_rule.into_iter().chain(rules.iter()), *metric);
-            if metric.is_none() && moved {
+        for (index, (subject, series)) in self.series.iter_mut().enumerate() {
+            let wanted = match *subject {
+                Subject::Distance => place.iter().map(|place| Rc::clone(&place.rule)).collect(),
+                Subject::Values => SmallVec::from_iter([Rc::clone(&reception.values)]),
+                Subject::Clock => SmallVec::from_iter([Rc::clone(&reception.clock)]),
+                Subject::Metric(metric) => wanted(rules, metric),
+            };
+            if *subject == Subject::Distance && moved {
                 series.restart(clock, Cause::Registry, &mut own);
             }
             self.dirty |= series.watch(&wanted, clock, &mut own);
@@ -98,13 +131,14 @@ impl ObjectState {
         let bits = |metrics: &mut dyn Iterator<Item = Option<MetricId>>| {
             metrics.flatten().fold(0, |bits, metric| bits | bit(metric))
         };
-        self.watched = bits(&mut self.series.iter().map(|(metric, _)| *metric));
-        let awaited = |rule: &&Rc<Rule>| self.find(rule.metric).is_err();
+        self.watched = bits(&mut self.series.iter().map(|(subject, _)| subject.metric()));
+        let awaited =
+            |rule: &&Rc<Rule>| rule.metric.is_none_or(|metric| self.find(Subject::Metric(metric)).is_err());
         self.awaited = bits(&mut self.rules.iter().filter(awaited).map(|rule| rule.metric));
     }
 
-    fn find(&self, metric: Option<MetricId>) -> Result<usize, usize> {
-        self.series.binary_search_by_key(&metric, |(metric, _)| *metric)
+    fn find(&self, subject: Subject) -> Result<usize, usize> {
+        self.series.binary_search_by_key(&subject, |(subject, _)| *subject)
     }
 
     /// Begins the series of metrics that are watched and usable for the first time.
@@ -112,15 +146,15 @@ impl ObjectState {
         let (usable, before) =
             (report.readings.iter().filter(|reading| reading.flag.usable()), self.series.len());
         for reading in usable.filter(|reading| self.awaited & bit(reading.metric) != 0) {
-            let metric = Some(reading.metric);
-            let (Err(place), wanted) = (self.find(metric), wanted(self.rules.iter(), metric)) else {
+            let subject = Subject::Metric(reading.metric);
+            let (Err(place), wanted) = (self.find(subject), wanted(&self.rules, reading.metric)) else {
                 continue;
             };
             if !wanted.is_empty() {
                 let mut series = Series::new(reading.metric.metric().decimals);
                 series.watch(&wanted, report.observed_at, &mut Vec::new());
                 self.series.reserve_exact(1);
-                self.series.insert(place, (metric, series));
+                self.series.insert(place, (subject, series));
             }
         }
         if self.series.len() > before {
@@ -143,7 +177,7 @@ impl ObjectState {
             if self.watched & bit(reading.metric) == 0 {
                 continue;
             }
-            let Ok(index) = self.find(Some(reading.metric)) else { continue };
+            let Ok(index) = self.find(Subject::Metric(reading.metric)) else { continue };
             let value = reading.flag.usable().then_some(reading.value);
             let taken = self.take(index, report.observed_at, value, cause(reading), now, told);
             too_late += u64::from(taken == Taken::TooLate);
@@ -158,11 +192,11 @@ impl ObjectState {
         let usable = latitude.flag.usable() && longitude.flag.usable();
         let worst = if latitude.change > longitude.change { latitude } else { longitude };
         let distance = usable.then(|| place.distance(latitude.value, longitude.value));
-        if self.series.first().is_none_or(|(metric, _)| metric.is_some()) {
+        if self.series.first().is_none_or(|(subject, _)| *subject != Subject::Distance) {
             let mut series = Series::new(0);
             series.watch(std::slice::from_ref(&place.rule), report.observed_at, &mut Vec::new());
             self.series.reserve_exact(1);
-            self.series.insert(0, (None, series));
+            self.series.insert(0, (Subject::Distance, series));
         }
         Some((distance, cause(worst)))
     }
@@ -181,6 +215,43 @@ impl ObjectState {
         self.dirty |= taken == Taken::Revises;
         told.extend(own.into_iter().map(|(watch, t)| (index, watch, t)));
         taken
+    }
+
+    /// Takes what an arrival brought; `before` is the last arrival that came earlier, if any.
+    ///
+    /// A series begins with the first arrival that brought nothing: what came before it was of use, as far as it matters.
+    /// It ends once nothing of that is remembered, with the arrival after.
+    pub fn hear(
+        &mut self,
+        at: Millis,
+        brought: Brought,
+        before: Option<Millis>,
+        now: Now,
+        told: &mut Vec<ToldOfSeries>,
+    ) {
+        debug_assert!(told.is_empty(), "what is told names the place of its series");
+        self.series.retain(|(subject, series)| subject.metric().is_some() || !is_over(*subject, series));
+        let Some(reception) = self.reception.clone() else { return };
+        let values = brought.missing().map(|missing| (Subject::Values, missing, &reception.values));
+        let clock = (Subject::Clock, brought.wrong(), &reception.clock);
+        for (subject, value, rule) in values.into_iter().chain([clock]) {
+            let index = match self.find(subject) {
+                Ok(index) => index,
+                Err(_) if value == 0.0 => continue,
+                Err(index) => {
+                    let mut series = Series::new(0);
+                    series.watch(std::slice::from_ref(rule), at, &mut Vec::new());
+                    if let Some(before) = before {
+                        series.take(before, Some(0.0), Cause::Data, now, &mut Vec::new());
+                    }
+                    self.series.insert(index, (subject, series));
+                    index
+                }
+            };
+            // Of what arrives at the same time, the best counts.
+            let value = self.series[index].1.value(at).map_or(value, |known| known.min(value));
+            self.take(index, at, Some(value), Cause::LateData, now, told);
+        }
     }
 
     /// Judges anew what changed in the past.
@@ -229,22 +300,20 @@ impl ObjectState {
         profile: Option<&Profile>,
         (series, watch, told): &ToldOfSeries,
     ) -> AlarmTransition {
-        let (metric, series) = &self.series[*series];
+        let (subject, series) = &self.series[*series];
         let rule = &series.watches()[*watch].rule;
         let concern = Concern {
             rule: &rule.code,
-            metric: *metric,
+            metric: subject.metric(),
             object: &self.object,
             profile,
             analysed: rule.analysed,
             advice: &rule.advice,
         };
-        let last = series.readings().skip(series.len().saturating_sub(EVIDENCE_READINGS));
-        let evidence = json!({
-            "rule": rule.describe(),
-            "readings": describe_readings(last),
-            "quality": "usable (flag 1 or 2)",
-        });
+        let evidence = match subject {
+            Subject::Values | Subject::Clock => describe_arrivals(*subject, rule, series, told),
+            Subject::Distance | Subject::Metric(_) => describe_values(rule, series),
+        };
         concern.transition(told, &evidence)
     }
 
@@ -270,11 +339,41 @@ impl ObjectState {
 }
 
 /// The rules about a metric.
-fn wanted<'a>(
-    rules: impl Iterator<Item = &'a Rc<Rule>>,
-    metric: Option<MetricId>,
-) -> SmallVec<[Rc<Rule>; 2]> {
-    rules.filter(|rule| rule.metric == metric).cloned().collect()
+fn wanted(rules: &[Rc<Rule>], metric: MetricId) -> SmallVec<[Rc<Rule>; 2]> {
+    rules.iter().filter(|rule| rule.metric == Some(metric)).cloned().collect()
+}
+
+/// Whether a series of arrivals remembers nothing that was wrong.
+fn is_over(subject: Subject, series: &Series) -> bool {
+    matches!(subject, Subject::Values | Subject::Clock)
+        && series.watches().iter().all(|watch| watch.judged.is_none())
+        && series.readings().all(|(_, value)| value == 0.0)
+}
+
+fn describe_values(rule: &Rule, series: &Series) -> Value {
+    let last = series.readings().skip(series.len().saturating_sub(EVIDENCE_READINGS));
+    json!({
+        "rule": rule.describe(),
+        "readings": describe_readings(last),
+        "quality": "usable (flag 1 or 2)",
+    })
+}
+
+/// Since when reports came in vain, and how many of them are remembered. The value of a wrong clock is how far it was
+/// off at last, s.
+fn describe_arrivals(subject: Subject, rule: &Rule, series: &Series, told: &Told) -> Value {
+    let episode = &told.episode;
+    let until = episode.cleared_at.unwrap_or(Millis::MAX);
+    let during = |at: &Millis| *at >= episode.onset && *at <= until;
+    let in_vain = series.readings().filter(|(at, value)| during(at) && *value > 0.0);
+    let (reports, last) = in_vain.fold((0, None), |(n, _), (_, value)| (n + 1, Some(value)));
+    json!({
+        "rule": { "code": rule.code.as_str(), "in_vain_for_s": rule.limits.on_delay / SECOND },
+        "since": schemas::time::rfc3339(episode.onset),
+        "reports": reports,
+        "last_offset_s": last.filter(|_| subject == Subject::Clock),
+        "usable_again": episode.cleared_at.map(schemas::time::rfc3339),
+    })
 }
 
 fn bit(metric: MetricId) -> u128 {

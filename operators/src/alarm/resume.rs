@@ -14,7 +14,7 @@ use schemas::{
 
 use super::{Alarms, alarms::AlarmSettings, transition::sort};
 use crate::{
-    Change, Checked, CheckedEpoch, Object, Profile, ProfileChange, Stage,
+    Change, Checked, CheckedEpoch, Heard, Object, Profile, ProfileChange, Stage,
     durable::{self, Durable, RestoreError, Saved},
     flow::whole::CheckedReport,
 };
@@ -191,15 +191,24 @@ fn report(sent: &Sent, clock: Millis) -> CheckedReport {
     }
 }
 
+fn heard(sent: &Sent, clock: Millis) -> Heard {
+    let CheckedReport { object, received_at, .. } = report(sent, clock);
+    Heard { object, observed_at: received_at + 900_000 * MINUTE, received_at, misdated: true }
+}
+
 /// The share of one worker in an epoch.
 fn share(number: usize, clock: Millis, made: &Made, worker: usize, workers: usize) -> CheckedEpoch {
     let ours = |facility: u8| durable::holder(durable::shard(&code(facility)), workers) == worker;
+    // The reports of a device at a temperature are misdated.
+    let misdated = |sent: &Sent| sent.device && sent.temperature == 20.0;
+    let sent = |wrong| made.sent.iter().filter(move |s| ours(s.facility) && misdated(s) == wrong);
     let registry = made.registry.iter().filter(|(facility, _)| ours(**facility));
     CheckedEpoch {
         epoch: number as u64 + 1,
         clock,
         profiles: registry.map(|(facility, variant)| change(*facility, *variant)).collect(),
-        reports: made.sent.iter().filter(|s| ours(s.facility)).map(|s| report(s, clock)).collect(),
+        reports: sent(false).map(|s| report(s, clock)).collect(),
+        heard: sent(true).map(|s| heard(s, clock)).collect(),
         ..CheckedEpoch::default()
     }
 }

@@ -16,8 +16,9 @@ use smallvec::SmallVec;
 use super::{
     communication::{Contact, FormerContact},
     episode::Fold,
-    object::ObjectState,
+    object::{ObjectState, Subject},
     position::{DEVICE_MOVED, Place},
+    reception::Reception,
     rhythm::Patience,
     rule::{Rule, threshold_code},
     series::Series,
@@ -29,7 +30,7 @@ use crate::{Object, window::points::Points};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct SavedObject {
     contact: Contact,
-    series: Vec<(SavedMetric, SavedSeries)>,
+    series: Vec<(SavedSubject, SavedSeries)>,
 }
 
 /// An object as form 1 wrote it: it did not remember how uploads are spaced.
@@ -55,16 +56,23 @@ impl SavedObject {
         self,
         object: Rc<Object>,
         rules: &[Rc<Rule>],
-        place: Option<Place>,
+        (place, reception): (Option<Place>, &Reception),
         (patience, level): (Patience, u8),
     ) -> ObjectState {
-        let series = |(SavedMetric(metric), series): (SavedMetric, SavedSeries)| {
+        let series = |(SavedSubject(subject), series): (SavedSubject, SavedSeries)| {
             let rule_of = |side| {
-                let of = |rule: &&Rc<Rule>| rule.metric == metric && rule.limits.side == side;
-                let rule = place.iter().map(|place| &place.rule).chain(rules).find(of);
-                rule.map_or_else(|| Rc::new(out_of_force(metric, side)), Rc::clone)
+                let rule = match subject {
+                    Subject::Distance => place.as_ref().map(|place| &place.rule),
+                    Subject::Values => Some(&reception.values),
+                    Subject::Clock => Some(&reception.clock),
+                    Subject::Metric(metric) => {
+                        let of = |rule: &&Rc<Rule>| rule.metric == Some(metric) && rule.limits.side == side;
+                        rules.iter().find(of)
+                    }
+                };
+                rule.map_or_else(|| Rc::new(out_of_force(subject.metric(), side)), Rc::clone)
             };
-            (metric, series.resume(rule_of))
+            (subject, series.resume(rule_of))
         };
         // One that never took a reading begins with its first.
         let begun = self.series.into_iter().filter(|(_, series)| series.newest() > Millis::MIN);
@@ -88,40 +96,50 @@ impl Serialize for ObjectState {
 }
 
 /// Series under the names of their metrics.
-struct Listed<'a>(&'a [(Option<MetricId>, Series)]);
+struct Listed<'a>(&'a [(Subject, Series)]);
 
 impl Serialize for Listed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|(metric, series)| (SavedMetric(*metric), series)))
+        serializer.collect_seq(self.0.iter().map(|(subject, series)| (SavedSubject(*subject), series)))
     }
 }
 
-/// A metric in four bytes: a hash of its code, as numbers in the catalogue may shift from version to version. Zeros
-/// stand for distances, which have no metric.
+/// What a series is of in four bytes: for a metric a hash of its code, as numbers in the catalogue may shift from version
+/// to version; small numbers stand for what has no metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct SavedMetric(Option<MetricId>);
+struct SavedSubject(Subject);
 
-impl SavedMetric {
+const WITHOUT_METRIC: [Subject; 3] = [Subject::Distance, Subject::Values, Subject::Clock];
+
+impl SavedSubject {
     /// FNV-1a. A test says that all codes of the catalogue differ in it.
     fn name(self) -> [u8; 4] {
         let mix = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        let name = self.0.map_or(0, |metric| metric.code().bytes().fold(0x811c_9dc5, mix));
+        let name: u32 = match self.0 {
+            Subject::Distance => 0,
+            Subject::Values => 1,
+            Subject::Clock => 2,
+            Subject::Metric(metric) => metric.code().bytes().fold(0x811c_9dc5, mix),
+        };
         name.to_le_bytes()
     }
 }
 
-impl Serialize for SavedMetric {
+impl Serialize for SavedSubject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.name().serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for SavedMetric {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SavedMetric, D::Error> {
-        static METRICS: OnceLock<FxHashMap<[u8; 4], SavedMetric>> = OnceLock::new();
+impl<'de> Deserialize<'de> for SavedSubject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SavedSubject, D::Error> {
+        static METRICS: OnceLock<FxHashMap<[u8; 4], SavedSubject>> = OnceLock::new();
         let metrics = METRICS.get_or_init(|| {
-            let metrics = Catalogue::builtin().iter().map(|(metric, _)| Some(metric));
-            metrics.chain([None]).map(|metric| (SavedMetric(metric).name(), SavedMetric(metric))).collect()
+            let metrics = Catalogue::builtin().iter().map(|(metric, _)| Subject::Metric(metric));
+            metrics
+                .chain(WITHOUT_METRIC)
+                .map(|metric| (SavedSubject(metric).name(), SavedSubject(metric)))
+                .collect()
         });
         let name = <[u8; 4]>::deserialize(deserializer)?;
         metrics.get(&name).copied().ok_or_else(|| D::Error::custom("a metric that the catalogue lacks"))
@@ -313,14 +331,15 @@ mod tests {
 
     #[test]
     fn metrics_differ_in_their_written_names() {
-        let metrics = Catalogue::builtin().iter().map(|(metric, _)| Some(metric)).chain([None]);
-        let names: BTreeMap<_, _> = metrics.map(|metric| (SavedMetric(metric).name(), metric)).collect();
-        assert_eq!(names.len(), Catalogue::builtin().iter().count() + 1);
+        let metrics =
+            Catalogue::builtin().iter().map(|(metric, _)| Subject::Metric(metric)).chain(WITHOUT_METRIC);
+        let names: BTreeMap<_, _> = metrics.map(|metric| (SavedSubject(metric).name(), metric)).collect();
+        assert_eq!(names.len(), Catalogue::builtin().iter().count() + 3);
         for metric in names.into_values() {
-            let bytes = postcard::to_stdvec(&SavedMetric(metric)).unwrap();
-            assert_eq!((bytes.len(), postcard::from_bytes(&bytes)), (4, Ok(SavedMetric(metric))));
+            let bytes = postcard::to_stdvec(&SavedSubject(metric)).unwrap();
+            assert_eq!((bytes.len(), postcard::from_bytes(&bytes)), (4, Ok(SavedSubject(metric))));
         }
-        assert!(postcard::from_bytes::<SavedMetric>(&[1, 2, 3, 4]).is_err());
+        assert!(postcard::from_bytes::<SavedSubject>(&[1, 2, 3, 4]).is_err());
     }
 
     #[test]

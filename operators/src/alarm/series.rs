@@ -77,6 +77,12 @@ impl Series {
         self.points.iter().map(|point| (point.at, point.value))
     }
 
+    /// The remembered reading of a time.
+    #[must_use]
+    pub fn value(&self, at: Millis) -> Option<f64> {
+        self.points.get(at)
+    }
+
     /// How many readings are remembered.
     #[must_use]
     pub fn len(&self) -> usize {

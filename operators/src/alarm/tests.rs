@@ -18,8 +18,8 @@ use super::{
     transition::alarm_id,
 };
 use crate::{
-    Change, Checked, CheckedEpoch, Object, Observation, Observations, Observed, ObservedEpoch, Profile,
-    ProfileChange, Stage,
+    Change, Checked, CheckedEpoch, Heard, Object, Observation, Observations, Observed, ObservedEpoch,
+    Profile, ProfileChange, Stage,
     durable::{Durable, Saved},
     flow::whole::CheckedReport,
     validate::{Memory, Validate},
@@ -406,6 +406,75 @@ fn the_end_of_a_season_needs_no_reading() {
     assert_eq!(apply(109, vec![], vec![good(89, 55.0)]).len(), 3, "retracted, raised and cleared again");
 }
 
+/// An arrival at a minute that brought a value, nothing, or a time an hour ahead.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Arrival {
+    Value,
+    Null,
+    Fast,
+}
+
+fn arrival_epoch(arrivals: &[(i64, Arrival)], profiles: Vec<ProfileChange>) -> CheckedEpoch {
+    let at = |minute: i64| START + minute * MINUTE;
+    let mut epoch = CheckedEpoch { profiles, clock: START, ..CheckedEpoch::default() };
+    for (minute, arrival) in arrivals {
+        let mut report = good(*minute, 40.0);
+        if *arrival == Arrival::Fast {
+            let (observed_at, received_at) = (at(*minute + 60), at(*minute));
+            epoch.heard.push(Heard { object: report.object, observed_at, received_at, misdated: true });
+            continue;
+        }
+        if *arrival == Arrival::Null {
+            report.readings.clear();
+        }
+        epoch.reports.push(report.view());
+    }
+    epoch
+}
+
+/// What is told of arrivals, one an epoch, at an interval of a minute; ten minutes are the limit.
+fn of_arrivals(arrivals: &[(i64, Arrival)]) -> Vec<AlarmTransition> {
+    let mut profile = profile(&[]);
+    profile.facility.attributes.insert("interval".into(), "60".into());
+    let (mut alarms, mut clock) = (Alarms::default(), START);
+    let mut seen = alarms.apply(&arrival_epoch(&[], vec![change(profile)])).transitions;
+    for one in arrivals {
+        clock = clock.max(START + one.0 * MINUTE);
+        seen.extend(alarms.apply(&CheckedEpoch { clock, ..arrival_epoch(&[*one], vec![]) }).transitions);
+    }
+    seen
+}
+
+#[rstest::rstest]
+#[case::nulls(Arrival::Null, "values_missing", Some(11))]
+#[case::wrong_times(Arrival::Fast, "clock_wrong", Some(11))]
+#[case::values(Arrival::Value, "", None)]
+fn in_contact_and_of_no_use(#[case] arrival: Arrival, #[case] rule: &str, #[case] raised: Option<i64>) {
+    let mut arrivals = vec![(0, Arrival::Value)];
+    arrivals.extend((1..30).map(|minute| (minute, arrival)));
+    let seen = of_arrivals(&arrivals);
+    let want: Vec<_> = raised.iter().map(|minute| format!("1 raised L2 @{minute} data")).collect();
+    assert_eq!(brief(&seen), want, "and no communication_lost");
+    assert!(seen.iter().all(|t| t.rule == rule));
+    arrivals.push((30, Arrival::Value));
+    let seen = of_arrivals(&arrivals);
+    let Some(cleared) = seen.last() else { return };
+    assert_eq!(brief(&seen)[1..], ["2 cleared L2 @30 data"]);
+    let evidence: serde_json::Value = serde_json::from_str(&cleared.evidence).unwrap();
+    assert_eq!((&evidence["since"], &evidence["reports"]), (&"2023-11-14T22:14:20.000Z".into(), &29.into()));
+    let offset = if arrival == Arrival::Fast { 3600.0.into() } else { serde_json::Value::Null };
+    assert_eq!(evidence["last_offset_s"], offset);
+    assert!(cleared.advice.contains("设备在线"));
+}
+
+#[test]
+fn one_value_among_nulls_is_enough() {
+    let arrival = |minute| (minute, if minute % 9 == 0 { Arrival::Value } else { Arrival::Null });
+    assert_eq!(of_arrivals(&(0..60).map(arrival).collect::<Vec<_>>()), []);
+    let arrival = |minute| (minute, if minute % 9 == 0 { Arrival::Null } else { Arrival::Fast });
+    assert_eq!(of_arrivals(&(0..10).map(arrival).collect::<Vec<_>>()), [], "none has lasted");
+}
+
 /// What quality control makes of positions, and alarms of that.
 #[rstest::rstest]
 #[case::no_fix(Some((43.9, 125.3)), (0.0, 0.0), 0)]
@@ -564,6 +633,47 @@ proptest! {
         let seen = final_state(&run(&mut alarms, run_of));
         let rule = Rule::of_threshold(&rule, GAP, None);
         compare(&rule, &seen, &oracle::episodes(&rule.limits, &truth(&points)))?;
+    }
+
+    #[test]
+    fn arrivals_in_vain_do_not_depend_on_the_order_of_the_log(
+        spells in prop::collection::vec((any::<bool>(), 1usize..20, 1i64..4), 1..20),
+        late in prop::collection::vec(0i64..10, 400),
+        wrong in any::<bool>(),
+    ) {
+        let (mut minute, mut arrivals) = (0, Vec::new());
+        for (good, count, gap) in spells {
+            let bad = if wrong { Arrival::Fast } else { Arrival::Null };
+            for _ in 0..count {
+                minute += gap;
+                arrivals.push((minute, if good { Arrival::Value } else { bad }));
+            }
+        }
+        // A stretch of bad arrivals is told by its second that is far enough behind its first.
+        let (mut want, mut since, mut raised) = (Vec::new(), None, false);
+        for (minute, arrival) in &arrivals {
+            match (*arrival, since) {
+                (Arrival::Value, _) => {
+                    if raised {
+                        want.push((since.unwrap() + 10, Some(*minute)));
+                    }
+                    (since, raised) = (None, false);
+                }
+                (_, None) => since = Some(*minute),
+                (_, Some(first)) => raised |= *minute - first >= 10,
+            }
+        }
+        want.extend(since.filter(|_| raised).map(|first| (first + 10, None)));
+        let mut log: Vec<_> = arrivals.iter().zip(&late).collect();
+        log.sort_by_key(|((minute, _), late)| minute + **late);
+        let log: Vec<_> = log.into_iter().map(|(arrival, _)| *arrival).collect();
+        let minutes = |at: Millis| (at - START) / MINUTE;
+        let mut have: Vec<_> = final_state(&of_arrivals(&log))
+            .into_values()
+            .map(|t| (minutes(t.raised_at), t.cleared_at.map(minutes)))
+            .collect();
+        have.sort();
+        prop_assert_eq!(have, want);
     }
 
     #[test]

@@ -97,7 +97,8 @@ impl Rules {
     /// Whether heating has stopped by plan somewhere since the clock was looked at last.
     #[must_use]
     pub fn stopped(&self, clock: Millis) -> bool {
-        self.heating.values().fold(false, |any, heating| heating.stopped(clock) || any)
+        // Each looks at the clock.
+        self.heating.values().filter(|heating| heating.stopped(clock)).count() > 0
     }
 
     /// The rules that apply to a device of the facility (or the facility itself), sorted by (metric, side).

@@ -356,7 +356,12 @@ impl Place {
 }
 
 fn heard(series: &Series, observation: &Observation<'_>, misdated: bool) -> Heard {
-    Heard { object: Rc::clone(&series.object), received_at: observation.received_at, misdated }
+    Heard {
+        object: Rc::clone(&series.object),
+        observed_at: observation.observed_at,
+        received_at: observation.received_at,
+        misdated,
+    }
 }
 
 fn has_device(profile: &Profile, device: &str) -> bool {
