@@ -26,10 +26,6 @@ pub mod rule {
     pub const ANY: &str = "*";
 }
 
-/// Rules that no model raises yet: the truth names them among what is right, and becomes due with them as soon as they
-/// leave this list.
-const AWAITED: &[&str] = &[rule::VALUES_MISSING, rule::CLOCK_WRONG];
-
 /// What a fault must lead to, what it may, and what it must not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Expected {
@@ -98,24 +94,11 @@ impl Expected {
     fn complete(self) -> Self {
         Expected { complete: true, ..self }
     }
-
-    /// Makes those rules due that are not awaited, and the others right.
-    fn awaiting(mut self, awaited: &[&str]) -> Self {
-        let (later, now): (Vec<_>, Vec<_>) = self.alarms.iter().partition(|rule| awaited.contains(rule));
-        self.alarms = now;
-        self.also.extend(later);
-        self
-    }
 }
 
 /// What a fault must lead to.
 #[must_use]
 pub fn expected(fault: &Fault) -> Expected {
-    demanded(fault).awaiting(AWAITED)
-}
-
-/// What a fault must lead to where every rule is there.
-fn demanded(fault: &Fault) -> Expected {
     let e =
         |alarms: &[&'static str], flags: &[&'static str], rejects: &[&'static str], also: &[&'static str]| {
             Expected {
@@ -219,22 +202,6 @@ mod tests {
                     assert!(Reason::ALL.iter().any(|r| r.name() == reason), "{reason}");
                 }
             }
-        }
-    }
-
-    #[test]
-    fn a_rule_is_due_as_soon_as_it_is_there() {
-        let fault = |kind| {
-            let (facility, start, end) = ("ST-0001".into(), 0, 1);
-            Fault { kind, facility, device: None, metric: None, start, end, magnitude: 1.0 }
-        };
-        for (kind, rule) in
-            [(FaultKind::NullsOnly, rule::VALUES_MISSING), (FaultKind::ClockFarAhead, rule::CLOCK_WRONG)]
-        {
-            let demanded = demanded(&fault(kind));
-            assert_eq!(demanded.clone().awaiting(&[]).alarms, [rule]);
-            let later = demanded.awaiting(&[rule]);
-            assert!(later.alarms.is_empty() && later.also == [rule]);
         }
     }
 

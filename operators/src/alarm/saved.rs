@@ -37,7 +37,7 @@ pub struct SavedObject {
 #[derive(Debug, Deserialize)]
 pub struct FormerObject {
     contact: FormerContact,
-    series: Vec<(SavedMetric, SavedSeries)>,
+    series: Vec<(SavedSubject, SavedSeries)>,
 }
 
 impl From<FormerObject> for SavedObject {

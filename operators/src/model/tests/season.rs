@@ -182,7 +182,7 @@ impl Final {
 fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
     sent.sort_by_key(|(arrives, station, row)| (*arrives, row.at, *station));
     let mut validate = Validate::new("heating.reports", Memory::default());
-    let mut alarms = Alarms::new(AlarmSettings { horizon: LATEST + HOUR });
+    let mut alarms = Alarms::new(AlarmSettings { horizon: LATEST + HOUR, ..AlarmSettings::default() });
     let mut window = Window::new(Calendar::default());
     let mut supply = Supply::new(SupplySettings::default());
     let mut profiles: Vec<ProfileChange> = STATIONS.map(station).into();
@@ -197,6 +197,7 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
         }
         let observations: Observations = due.iter().collect();
         let checked = validate.apply(&ObservedEpoch {
+            believed: Vec::new(),
             epoch: 0,
             clock: START + clock,
             profiles: std::mem::take(&mut profiles),
