@@ -156,7 +156,9 @@ mod tests {
         #[case] misses: bool,
     ) {
         let mut reported = Reported::default();
-        heard.iter().for_each(|hour| drop(reported.hear(&mut 0, metric(code), hour * HOUR)));
+        for hour in heard {
+            reported.hear(&mut 0, metric(code), hour * HOUR);
+        }
         assert_eq!(reported.missing(hour * HOUR), usize::from(misses));
     }
 
@@ -170,7 +172,9 @@ mod tests {
             let flow = metric("secondary_flow");
             let heard: BTreeSet<i64> = hours.iter().copied().collect();
             let mut sorted = Reported::default();
-            heard.iter().for_each(|hour| drop(sorted.hear(&mut 0, flow, hour * HOUR)));
+            for hour in &heard {
+                sorted.hear(&mut 0, flow, hour * HOUR);
+            }
             let mut reported = Reported::default();
             for hour in &hours {
                 let before: Vec<_> = (0..300).map(|hour| reported.missing(hour * HOUR)).collect();
