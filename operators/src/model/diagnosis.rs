@@ -6,7 +6,7 @@ use super::{course::Learnt, energy_signature::SignatureSettings};
 use crate::{
     ProfileChange,
     season::Seasons,
-    window::{Component, Facts},
+    window::{ClosedHour, Component},
 };
 
 /// Parameters of the judgement. Raise `version` with any change of their meaning.
@@ -74,21 +74,22 @@ pub struct StationHour {
 }
 
 impl StationHour {
-    /// The hour of a station from its facts; `outdoor_temp` (°C) is used where the station measures none itself.
+    /// A closed hour of a station; `outdoor_temp` (°C) is used where the station measures none itself.
     #[must_use]
-    pub fn of_facts(facility: Code, hour: Millis, facts: &Facts, outdoor_temp: Option<f64>) -> StationHour {
+    pub fn of_closed(closed: &ClosedHour, outdoor_temp: Option<f64>) -> StationHour {
+        let ClosedHour { facility, hour, facts, setpoint } = closed;
         // Joules by milliseconds are kW; thousandths of °C·s by milliseconds are °C.
         let mean = |sum, time| match facts.get(time) {
             0 => None,
             time => Some(facts.get(sum) as f64 / time as f64),
         };
         StationHour {
-            facility,
-            hour,
+            facility: facility.clone(),
+            hour: *hour,
             heat_kw: mean(Component::Heat, Component::HeatTime),
             coverage: facts.get(Component::HeatTime) as f64 / HOUR as f64,
             outdoor_temp: mean(Component::Outdoor, Component::OutdoorTime).or(outdoor_temp),
-            setpoint: None,
+            setpoint: *setpoint,
         }
     }
 }
@@ -236,18 +237,21 @@ pub struct DiagnosedEpoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::window::Facts;
 
     #[test]
     fn facts_become_means() {
         let mut facts = Facts::new();
         facts.set(Component::Heat, 900_000_000);
         facts.set(Component::HeatTime, HOUR / 2);
-        let hour = StationHour::of_facts("ST-1".into(), 0, &facts, Some(-3.0));
+        let mut closed = ClosedHour { facility: "ST-1".into(), hour: 0, facts, setpoint: Some(45.5) };
+        let hour = StationHour::of_closed(&closed, Some(-3.0));
+        assert_eq!(hour.setpoint, Some(45.5));
         assert_eq!((hour.heat_kw, hour.coverage, hour.outdoor_temp), (Some(500.0), 0.5, Some(-3.0)));
         // −7.5 °C for an hour, in thousandths times seconds.
-        facts.set(Component::Outdoor, -7_500 * 3_600);
-        facts.set(Component::OutdoorTime, HOUR);
-        let hour = StationHour::of_facts("ST-1".into(), 0, &facts, Some(-3.0));
+        closed.facts.set(Component::Outdoor, -7_500 * 3_600);
+        closed.facts.set(Component::OutdoorTime, HOUR);
+        let hour = StationHour::of_closed(&closed, Some(-3.0));
         assert_eq!(hour.outdoor_temp, Some(-7.5));
     }
 }

@@ -1,5 +1,5 @@
-//! Facilities as form 1 of the windows wrote them: it kept no hours for a silence, did not remember since when an outdoor
-//! temperature is measured, nor which metrics an object reports.
+//! Facilities as form 1 of the windows wrote them: it kept no hours for a silence, and remembered neither since when an
+//! outdoor temperature is measured nor set points nor which metrics an object reports.
 //!
 //! Enters: bytes of a checkpoint. Leaves: facilities as they are known now. Never changes.
 
@@ -17,7 +17,7 @@ use super::{
 #[derive(Debug, Deserialize)]
 pub(super) struct FormerSite {
     objects: Vec<FormerObject>,
-    hours: Vec<Hour>,
+    hours: Vec<FormerHour>,
     days: Vec<FormerDay>,
 }
 
@@ -31,6 +31,14 @@ struct FormerObject {
 }
 
 #[derive(Debug, Deserialize)]
+struct FormerHour {
+    start: Millis,
+    facts: Facts,
+    elapsed: u32,
+    settled: bool,
+}
+
+#[derive(Debug, Deserialize)]
 struct FormerDay {
     start: Millis,
     facts: Facts,
@@ -39,12 +47,19 @@ struct FormerDay {
 impl From<FormerSite> for RestoredSite {
     fn from(former: FormerSite) -> RestoredSite {
         let FormerSite { objects, hours, days } = former;
-        let measured = |hour: &&Hour| hour.facts.get(Component::OutdoorTime) > 0;
+        let measured = |hour: &&FormerHour| hour.facts.get(Component::OutdoorTime) > 0;
         let outdoor_since = hours.iter().find(measured).map_or(Millis::MAX, |hour| hour.start);
         let objects = objects.into_iter().map(Object::from).collect();
+        let hours = hours.into_iter().map(Hour::from).collect();
         let days =
             days.into_iter().map(|day| Day { start: day.start, facts: day.facts, hole: None }).collect();
         RestoredSite { objects, hours, days, outdoor_since }
+    }
+}
+
+impl From<FormerHour> for Hour {
+    fn from(FormerHour { start, facts, elapsed, settled }: FormerHour) -> Hour {
+        Hour { start, facts, elapsed, settled, ..Hour::default() }
     }
 }
 

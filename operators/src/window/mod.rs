@@ -83,6 +83,8 @@ pub struct ClosedHour {
     pub hour: Millis,
     /// Its facts.
     pub facts: Facts,
+    /// The last set point of its secondary supply temperature, °C.
+    pub setpoint: Option<f64>,
 }
 
 /// What windows could not take any more.
@@ -341,11 +343,13 @@ impl Window {
             days.extend(site.days.iter().enumerate().map(|(place, day)| (place, day.facts.clone())));
         }
         for touched in hours.iter_mut() {
-            site.derive(touched.hour);
+            let moved_setpoint = site.derive(touched.hour);
             let Some(hour) = site.hour(touched.hour) else { continue };
             hour.touched = false;
             let (before, after) = (std::mem::take(&mut touched.before), hour.facts.clone());
-            if hour.settled && MODELLED.iter().any(|fact| before.get(*fact) != after.get(*fact)) {
+            let reopened =
+                moved_setpoint || MODELLED.iter().any(|fact| before.get(*fact) != after.get(*fact));
+            if hour.settled && reopened {
                 hour.settled = false;
                 self.reopened.push(number);
             }
@@ -410,7 +414,8 @@ impl Window {
             for hour in site.hours.iter_mut().filter(|hour| !hour.settled && due(hour.start)) {
                 hour.settled = true;
                 let (facility, facts) = (site.code.clone(), hour.facts.clone());
-                settled.push(ClosedHour { facility, hour: hour.start, facts });
+                let setpoint = (hour.setpoint > 0).then(|| f64::from(hour.setpoint) / 10.0);
+                settled.push(ClosedHour { facility, hour: hour.start, facts, setpoint });
             }
         }
         settled.sort_unstable_by(|a, b| (&a.facility, a.hour).cmp(&(&b.facility, b.hour)));

@@ -348,6 +348,12 @@ impl Object {
         self.series.iter().find(|series| series.quantity == quantity).map(|series| &series.points)
     }
 
+    /// The last set point in an hour, 0.1 °C.
+    pub(super) fn setpoint(&self, hour: Millis) -> Option<u16> {
+        let last = self.points(Quantity::Setpoint)?.neighbours(hour + HOUR).before?;
+        (last.at >= hour).then(|| (last.value * 10.0).round() as u16)
+    }
+
     /// Two and a half intervals: one report may be lost, and clocks may be a little off.
     pub(super) fn gap(&self) -> Millis {
         (self.traits.interval.saturating_mul(5) / 2).max(MINUTE / 2)

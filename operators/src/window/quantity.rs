@@ -2,7 +2,7 @@
 //!
 //! | facility kind | metrics | rolls up to its scopes |
 //! |---|---|---|
-//! | station | the four water temperatures, flows, heat, make-up, electricity, outdoor | all of it |
+//! | station | the four water temperatures, set point, flows, heat, make-up, electricity, outdoor | all of it |
 //! | plant, branch, boiler house | supply and return as primary side, flow, heat, make-up, electricity | reports and quality only |
 //! | relay pump station, storage, tank | make-up, electricity | reports and quality only |
 //! | household, building, community | room temperature | rooms, reports and quality |
@@ -42,6 +42,8 @@ pub enum Quantity {
     Outdoor,
     /// Room temperature, °C.
     Room,
+    /// Set point of the secondary supply temperature, °C. For models only.
+    Setpoint,
 }
 
 impl Quantity {
@@ -54,10 +56,10 @@ impl Quantity {
         )
     }
 
-    /// Whether it is computed from others, and missing where they are.
+    /// Whether it is computed from others, and missing where they are, or need not come with every report.
     #[must_use]
     pub fn follows(self) -> bool {
-        matches!(self, Quantity::Weight(_) | Quantity::Product(_))
+        matches!(self, Quantity::Weight(_) | Quantity::Product(_) | Quantity::Setpoint)
     }
 }
 
@@ -150,7 +152,7 @@ impl Role {
     #[must_use]
     pub fn rolls_up(self) -> Mask {
         use Component as C;
-        const REPORTS: Mask = Mask::range(C::Online, C::Closings);
+        const REPORTS: Mask = Mask::range(C::Online, C::ReadingsMissing);
         const OUTDOOR: Mask = Mask::range(C::Outdoor, C::OutdoorSpan);
         const ROOMS: Mask = Mask::range(C::Room, C::HouseholdsCompliant);
         const DEVICES: Mask = Mask::range(C::DeviceElectricity, C::DeviceSpan);
@@ -163,7 +165,7 @@ impl Role {
         }
     }
 
-    /// What a metric code feeds; `None` when no KPI needs it.
+    /// What a metric code feeds; `None` when no KPI or model needs it.
     fn quantity(self, code: &str) -> Option<Quantity> {
         use Quantity as Q;
         match (self, code) {
@@ -176,6 +178,7 @@ impl Role {
                 Some(Q::Temperature(Side::PrimaryReturn))
             }
             (Role::Station, "secondary_supply_temp") => Some(Q::Temperature(Side::SecondarySupply)),
+            (Role::Station, "secondary_supply_setpoint") => Some(Q::Setpoint),
             (Role::Station, "secondary_return_temp") => Some(Q::Temperature(Side::SecondaryReturn)),
             (Role::Station, "primary_flow") | (Role::Source, "supply_flow") => Some(Q::Flow(false)),
             (Role::Station, "secondary_flow") => Some(Q::Flow(true)),

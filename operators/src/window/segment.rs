@@ -132,7 +132,7 @@ pub fn contribute(
         }
         Quantity::Weight(side) => integrate(side.components()[2], None, (a, b), terms, tell),
         Quantity::Product(side) => integrate(side.components()[3], None, (a, b), terms, tell),
-        Quantity::Flow(_) => {}
+        Quantity::Flow(_) | Quantity::Setpoint => {}
         Quantity::Room => {
             integrate(C::Room, Some(C::RoomTime), (a, b), terms, tell);
             pieces((a, b), terms, Some(terms.gap), |hour, from, to| {

@@ -67,7 +67,7 @@ pub(super) struct RestoredSite {
 
 /// An hour whose data are kept. It is open at least in the facility and its day, and as long as the horizon says in the
 /// scopes above.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Hour {
     pub(super) start: Millis,
     pub(super) facts: Facts,
@@ -78,6 +78,8 @@ pub(super) struct Hour {
     pub(super) touched: bool,
     /// Given to the models.
     pub(super) settled: bool,
+    /// The last set point of the secondary supply temperature in it, 0.1 °C; 0 when unknown.
+    pub(super) setpoint: u16,
 }
 
 impl Hour {
@@ -353,8 +355,7 @@ impl Site {
         }
         let place = place.map_or(0, |place| place + 1);
         self.hours.reserve_exact(1);
-        self.hours
-            .insert(place, Hour { start, facts: Facts::new(), elapsed: 0, touched: false, settled: false });
+        self.hours.insert(place, Hour { start, ..Hour::default() });
         place
     }
 
@@ -375,16 +376,19 @@ impl Site {
         }
     }
 
-    /// Derives the facts of an hour after a change.
-    pub(super) fn derive(&mut self, start: Millis) {
+    /// Derives the facts of an hour after a change, and its set point. Answers whether that changed.
+    pub(super) fn derive(&mut self, start: Millis) -> bool {
         let (means, outdoor) = (self.means, start >= self.outdoor_since);
-        let Some(hour) = self.hours.iter_mut().rev().find(|hour| hour.start == start) else { return };
+        let setpoint = self.objects.iter().find_map(|object| object.setpoint(start)).unwrap_or(0);
+        let Some(hour) = self.hours.iter_mut().rev().find(|hour| hour.start == start) else { return false };
+        let changed = std::mem::replace(&mut hour.setpoint, setpoint) != setpoint;
         let elapsed = Millis::from(hour.elapsed);
         let heat = heat::heat(&hour.facts, &self.objects, start, elapsed);
         // While an hour goes on, what it lacks may still come.
         let missing =
             if hour.over() { self.objects.iter().map(|o| o.missing_readings(start)).sum() } else { 0 };
         derive::derive_hour(&mut hour.facts, &means, Beside { elapsed, heat, outdoor, missing });
+        changed
     }
 
     /// How many series it holds, reports among them.

@@ -60,7 +60,7 @@ fn combine(windowed: &WindowedEpoch, checked: &SharedEpoch) -> HoursEpoch {
 
 /// No other outdoor temperature than the station's own is known here.
 fn station_hour(closed: &ClosedHour) -> StationHour {
-    StationHour::of_facts(closed.facility.clone(), closed.hour, &closed.facts, None)
+    StationHour::of_closed(closed, None)
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
         facts.add(Component::HeatTime, 1_800_000);
         facts.add(Component::Outdoor, -36_000_000);
         facts.add(Component::OutdoorTime, 3_600_000);
-        let hour = station_hour(&ClosedHour { facility: "ST-1".into(), hour: 0, facts });
+        let hour = station_hour(&ClosedHour { facility: "ST-1".into(), hour: 0, facts, setpoint: None });
         assert_eq!((hour.heat_kw, hour.coverage, hour.outdoor_temp), (Some(1_000.0), 0.5, Some(-10.0)));
     }
 }

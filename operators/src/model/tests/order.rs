@@ -109,9 +109,7 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
         };
         let windowed = window.apply(&checked);
         assert_eq!(windowed.too_late.readings, 0);
-        let of_facts = |closed: &crate::window::ClosedHour| {
-            StationHour::of_facts(closed.facility.clone(), closed.hour, &closed.facts, None)
-        };
+        let of_facts = |closed: &crate::window::ClosedHour| StationHour::of_closed(closed, None);
         let epoch = HoursEpoch {
             clock: windowed.clock,
             profiles: checked.profiles,

@@ -225,9 +225,7 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
                 last.facts.insert(key, sum.clone());
             }
         }
-        let of_facts = |closed: &crate::window::ClosedHour| {
-            StationHour::of_facts(closed.facility.clone(), closed.hour, &closed.facts, None)
-        };
+        let of_facts = |closed: &crate::window::ClosedHour| StationHour::of_closed(closed, None);
         let diagnosed = supply.apply(&HoursEpoch {
             epoch: 0,
             clock: windowed.clock,

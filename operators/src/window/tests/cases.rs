@@ -317,3 +317,27 @@ fn a_jump_of_years_takes_many_epochs() {
         assert_eq!(told.clock, START + hours * HOUR, "none is left out");
     }
 }
+
+/// The last set point of an hour goes to the models with it, and once more when it came late.
+#[test]
+fn set_points_are_handed_over_with_their_hours() {
+    let mut window = Window::new(Calendar::default());
+    let at = |minute: i64, value| good("ST-1", START + minute * MINUTE, "secondary_supply_setpoint", value);
+    let epoch = |clock, profiles, reports: Vec<CheckedReport>| CheckedEpoch {
+        clock,
+        profiles,
+        reports: reports.into_iter().collect(),
+        ..CheckedEpoch::default()
+    };
+    let mut given = Vec::new();
+    let mut give = |epoch: CheckedEpoch| {
+        let hours = window.apply(&epoch).hours.into_iter().filter(|hour| hour.hour == START);
+        given.extend(hours.map(|hour| hour.setpoint));
+    };
+    give(epoch(START, vec![register(station(1_000.0, vec![]))], vec![]));
+    give(epoch(START + HOUR, vec![], vec![at(10, 55.0), at(50, 48.5), at(70, 60.0)]));
+    give(epoch(START + 2 * HOUR, vec![], vec![]));
+    give(epoch(START + 2 * HOUR, vec![], vec![at(55, 41.0)]));
+    give(epoch(START + 2 * HOUR, vec![], vec![at(20, 50.0)]));
+    assert_eq!(given, [Some(48.5), Some(41.0)]);
+}
