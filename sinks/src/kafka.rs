@@ -157,17 +157,19 @@ impl Kafka {
             self.refused = Refused { epoch, ..Refused::default() };
         }
         self.producer.context().numbers().clear();
-        let written = self.send(epoch, blocks).and_then(|()| self.commit(epoch, positions));
+        let sent = self.send(epoch, blocks);
+        let written = sent.and_then(|left_out| self.commit(epoch, positions).map(|()| left_out));
         self.learn();
         match &written {
-            Ok(()) => {
+            Ok(left_out) => {
                 failpoint::reached("kafka.after_commit");
                 self.open = false;
+                left_out.iter().for_each(|topic| UNDELIVERABLE.with_label_values(&[NAME, topic]).inc());
             }
             Err(Error::Retry { .. }) => self.abort()?,
             Err(_) => {}
         }
-        written
+        written.map(drop)
     }
 
     /// Takes note of rows that were too large: the next attempt sends one by one to find them, the one after that goes
@@ -220,7 +222,8 @@ impl Kafka {
         Ok(())
     }
 
-    fn send(&self, epoch: Epoch, blocks: &[Block]) -> Result<(), Error> {
+    /// Sends the rows of an epoch; answers the topics of those that a reject stands for.
+    fn send(&self, epoch: Epoch, blocks: &[Block]) -> Result<Vec<String>, Error> {
         let mut sending = Sending::new(self, epoch);
         for block in blocks {
             match &block.rows {
@@ -244,7 +247,8 @@ impl Kafka {
             }
         }
         sending.rejects()?;
-        self.flush()
+        self.flush()?;
+        Ok(sending.left_out)
     }
 
     /// Waits until the brokers have acknowledged everything.
@@ -315,6 +319,8 @@ struct Sending<'a> {
     sequence: usize,
     /// In place of rows that no broker takes.
     rejects: Vec<Reject>,
+    /// The topics of those rows.
+    left_out: Vec<String>,
     /// Memory that all records use.
     key: String,
     payload: Vec<u8>,
@@ -324,8 +330,8 @@ struct Sending<'a> {
 impl Sending<'_> {
     fn new(kafka: &Kafka, epoch: Epoch) -> Sending<'_> {
         let (key, number) = (String::new(), String::new());
-        let (payload, rejects) = (Vec::new(), Vec::new());
-        Sending { kafka, epoch: epoch.to_string(), sequence: 0, rejects, key, payload, number }
+        let (payload, rejects, left_out) = (Vec::new(), Vec::new(), Vec::new());
+        Sending { kafka, epoch: epoch.to_string(), sequence: 0, rejects, left_out, key, payload, number }
     }
 
     /// Hands rows of one kind to the producer; `key` writes the key of each.
@@ -391,7 +397,7 @@ impl Sending<'_> {
             epoch = self.epoch,
             "a row is larger than the brokers take and goes as a reject: raise message.max.bytes or shorten its evidence"
         );
-        UNDELIVERABLE.with_label_values(&[NAME, topic]).inc();
+        self.left_out.push(topic.to_owned());
         // Far below what made it too large, whatever the limit is.
         let kept = bytes.min(REFUSED_BYTES);
         let detail = format!("the row of epoch {} has {bytes} bytes, more than the brokers take", self.epoch);

@@ -110,7 +110,7 @@ fn heated(
     terms: &Terms,
 ) -> (BTreeMap<i64, Amount>, BTreeMap<i64, f64>) {
     let gap = terms.interval * 5 / 2;
-    let (mut heat, undated) = counted(counter, terms);
+    let (mut heat, undated) = counted(counter, power, terms);
     // kW times ms are J; GJ are a thousand million of them.
     let gigajoules = |(integral, time): Amount| (integral / 1e9, time);
     let known = |pair: &&[(i64, f64)]| increment((pair[0], pair[1]), terms.area).is_some();
@@ -272,8 +272,14 @@ fn integrated(points: &[(i64, f64)], gap: i64) -> BTreeMap<i64, Amount> {
     hours
 }
 
-/// What a counter went up per hour, and per day beyond its hours, in its unit.
-fn counted(points: &[(i64, f64)], terms: &Terms) -> (BTreeMap<i64, Amount>, BTreeMap<i64, f64>) {
+/// What a counter went up per hour, and per day beyond its hours, in its unit. Where power was measured meanwhile, what is
+/// beyond the hours has been told by it.
+fn counted(
+    points: &[(i64, f64)],
+    power: &[(i64, f64)],
+    terms: &Terms,
+) -> (BTreeMap<i64, Amount>, BTreeMap<i64, f64>) {
+    let gap = terms.interval * 5 / 2;
     let mut hours: BTreeMap<i64, Amount> = BTreeMap::new();
     let mut days: BTreeMap<i64, f64> = BTreeMap::new();
     for pair in points.windows(2) {
@@ -281,7 +287,10 @@ fn counted(points: &[(i64, f64)], terms: &Terms) -> (BTreeMap<i64, Amount>, BTre
         let Some(increment) = increment((pair[0], pair[1]), terms.area) else { continue };
         let share = |from: i64, to: i64| increment * (to - from) as f64 / (b - a) as f64;
         let first = if b - terms.dated <= a { a } else { first_hour(b - terms.dated, &terms.zone).max(a) };
-        *days.entry(day_of(hour_of(b - 1), &terms.zone).0).or_default() += share(a, first);
+        let powered = power.get(power.partition_point(|(at, _)| *at <= a + gap));
+        if powered.is_none_or(|(at, _)| *at >= first) {
+            *days.entry(day_of(hour_of(b - 1), &terms.zone).0).or_default() += share(a, first);
+        }
         for (hour, from, to) in cut(first, b) {
             let (amount, time) = hours.entry(hour).or_default();
             *amount += share(from, to);

@@ -656,7 +656,7 @@ fn mqtt_settings(kafka: &KafkaSettings, version: &str, group: Option<&str>) -> m
     let profile =
         |topic: &str, format: &str| json!({ "topic": format!("{prefix}/{topic}"), "format": format });
     let custom: Value = toml::from_str(&CUSTOM.replace("PREFIX", prefix)).unwrap();
-    serde_json::from_value(json!({
+    let settings: mqtt::Settings = serde_json::from_value(json!({
         "broker": service("NUANLIU_MQTT"),
         "version": version,
         "client_id": prefix,
@@ -668,7 +668,8 @@ fn mqtt_settings(kafka: &KafkaSettings, version: &str, group: Option<&str>) -> m
             custom,
         ],
     }))
-    .unwrap()
+    .unwrap();
+    mqtt::Settings { backfill: i64::MAX, ..settings }
 }
 
 #[rstest::rstest]

@@ -102,12 +102,12 @@ async fn an_arrival_in_the_year_9999_ends_no_silence() {
     let site = Site::new("arrival", "epoch_ms = 50\n");
     site.nuanliu(&["migrate"]);
     site.publish(&district::registry(0)).await;
-    site.publish(&[district::station_lost_after(1, 5)]).await;
+    site.publish(&[district::station_lost_after(1, 20)]).await;
     let mut process = site.start(&["run"]);
     let now = jiff::Timestamp::now().as_millisecond();
     let readings = [("secondary_supply_temp", 45.0)];
     let reports = [
-        district::healthy(1, now - MINUTE),
+        district::healthy(1, now - SECOND),
         Outgoing::Report(district::report(1, now - 500, END_OF_YEARS, &readings)),
     ];
     let accepted = site.publish(&reports).await;

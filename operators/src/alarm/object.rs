@@ -346,7 +346,7 @@ fn wanted(rules: &[Rc<Rule>], metric: MetricId) -> SmallVec<[Rc<Rule>; 2]> {
 /// Whether a series of arrivals remembers nothing that was wrong.
 fn is_over(subject: Subject, series: &Series) -> bool {
     matches!(subject, Subject::Values | Subject::Clock)
-        && series.watches().iter().all(|watch| watch.judged.is_none())
+        && series.watches().iter().all(|watch| watch.judged.as_ref().is_none_or(|judged| judged.is_empty()))
         && series.readings().all(|(_, value)| value == 0.0)
 }
 

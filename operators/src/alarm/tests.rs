@@ -434,13 +434,18 @@ fn arrival_epoch(arrivals: &[(i64, Arrival)], profiles: Vec<ProfileChange>) -> C
 
 /// What is told of arrivals, one an epoch, at an interval of a minute; ten minutes are the limit.
 fn of_arrivals(arrivals: &[(i64, Arrival)]) -> Vec<AlarmTransition> {
+    of_arrivals_by(1, arrivals)
+}
+
+/// The same with so many in an epoch.
+fn of_arrivals_by(count: usize, arrivals: &[(i64, Arrival)]) -> Vec<AlarmTransition> {
     let mut profile = profile(&[]);
     profile.facility.attributes.insert("interval".into(), "60".into());
     let (mut alarms, mut clock) = (Alarms::default(), START);
     let mut seen = alarms.apply(&arrival_epoch(&[], vec![change(profile)])).transitions;
-    for one in arrivals {
-        clock = clock.max(START + one.0 * MINUTE);
-        seen.extend(alarms.apply(&CheckedEpoch { clock, ..arrival_epoch(&[*one], vec![]) }).transitions);
+    for some in arrivals.chunks(count) {
+        clock = some.iter().map(|one| START + one.0 * MINUTE).fold(clock, Millis::max);
+        seen.extend(alarms.apply(&CheckedEpoch { clock, ..arrival_epoch(some, vec![]) }).transitions);
     }
     seen
 }
@@ -640,6 +645,7 @@ proptest! {
         spells in prop::collection::vec((any::<bool>(), 1usize..20, 1i64..4), 1..20),
         late in prop::collection::vec(0i64..10, 400),
         wrong in any::<bool>(),
+        count in 1usize..200,
     ) {
         let (mut minute, mut arrivals) = (0, Vec::new());
         for (good, count, gap) in spells {
@@ -668,7 +674,7 @@ proptest! {
         log.sort_by_key(|((minute, _), late)| minute + **late);
         let log: Vec<_> = log.into_iter().map(|(arrival, _)| *arrival).collect();
         let minutes = |at: Millis| (at - START) / MINUTE;
-        let mut have: Vec<_> = final_state(&of_arrivals(&log))
+        let mut have: Vec<_> = final_state(&of_arrivals_by(count, &log))
             .into_values()
             .map(|t| (minutes(t.raised_at), t.cleared_at.map(minutes)))
             .collect();
