@@ -23,6 +23,9 @@ pub(super) struct Reported(Vec<Known>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Known {
     metric: MetricId,
+    /// The newest hour of the spells, once it was heard.
+    #[serde(skip)]
+    newest: i32,
     /// Hours running in which it was heard, by time, with an hour or more between two spells.
     spells: SmallVec<[Spell; 1]>,
 }
@@ -43,20 +46,26 @@ impl Reported {
         metric: MetricId,
         hour: Millis,
     ) -> Option<Range<Millis>> {
-        let here = self.0.get(*place).filter(|known| known.metric == metric).map(|_| *place);
-        let known = match here.map_or_else(|| self.find(metric), Ok) {
+        let number = (hour / HOUR) as i32;
+        let here = self.0.get(*place).filter(|known| known.metric == metric).map(|known| known.newest);
+        if here == Some(number) {
+            // As nearly always.
+            *place += 1;
+            return None;
+        }
+        let known = match here.map_or_else(|| self.find(metric), |_| Ok(*place)) {
             Ok(known) => known,
             Err(_) if !matches!(metric.metric().kind, MetricKind::Gauge | MetricKind::Counter) => {
                 return None;
             }
             Err(known) => {
                 self.0.reserve_exact(1);
-                self.0.insert(known, Known { metric, spells: SmallVec::new() });
+                self.0.insert(known, Known { metric, newest: i32::MIN, spells: SmallVec::new() });
                 known
             }
         };
         *place = known + 1;
-        let hours = self.0[known].hear((hour / HOUR) as i32)?;
+        let hours = self.0[known].hear(number)?;
         Some(Millis::from(hours.start) * HOUR..Millis::from(hours.end) * HOUR)
     }
 
@@ -88,6 +97,12 @@ impl Reported {
 
 impl Known {
     fn hear(&mut self, hour: i32) -> Option<Range<i32>> {
+        let changed = self.extend(hour);
+        self.newest = self.spells.last().map_or(i32::MIN, |spell| spell.last);
+        changed
+    }
+
+    fn extend(&mut self, hour: i32) -> Option<Range<i32>> {
         let after = self.spells.partition_point(|spell| spell.first <= hour);
         let before = after.checked_sub(1);
         if before.is_some_and(|before| hour <= self.spells[before].last) {
