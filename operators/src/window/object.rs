@@ -202,15 +202,8 @@ impl Object {
         if role == Role::Rooms || readings.is_empty() {
             return None;
         }
-        let reported = self.reported.get_or_insert_default();
-        let mut place = 0;
-        readings.iter().fold(None, |all: Option<Range<Millis>>, reading| {
-            let hours = reported.hear(&mut place, reading.metric, hour);
-            match (all, hours) {
-                (Some(all), Some(hours)) => Some(all.start.min(hours.start)..all.end.max(hours.end)),
-                (all, hours) => all.or(hours),
-            }
-        })
+        let metrics = readings.iter().map(|reading| reading.metric);
+        self.reported.get_or_insert_default().hear_all(metrics, hour)
     }
 
     /// How many readings the reports of an hour lack, of the metrics that the object reports.

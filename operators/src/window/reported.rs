@@ -16,16 +16,19 @@ use smallvec::SmallVec;
 /// For so many hours a metric that stays away is missed.
 const WEEK: i32 = 168;
 
-/// The metrics of an object, sorted.
+/// What an object reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Reported(Vec<Known>);
+pub(super) struct Reported {
+    /// Sorted.
+    known: Vec<Known>,
+    /// The hour and the metrics of the last report, by a hash: most are like the one before, and say nothing new.
+    #[serde(skip)]
+    last: Option<(i32, u64)>,
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Known {
     metric: MetricId,
-    /// The newest hour of the spells, once it was heard.
-    #[serde(skip)]
-    newest: i32,
     /// Hours running in which it was heard, by time, with an hour or more between two spells.
     spells: SmallVec<[Spell; 1]>,
 }
@@ -38,7 +41,26 @@ struct Spell {
 }
 
 impl Reported {
-    /// Notes that a metric was heard in an hour, usable or not. Answers in which hours it may be expected otherwise than
+    /// Notes that the metrics of a report were heard in an hour, usable or not. Answers in which hours some may be expected
+    /// otherwise than before.
+    pub(super) fn hear_all(
+        &mut self,
+        metrics: impl Iterator<Item = MetricId> + Clone,
+        hour: Millis,
+    ) -> Option<Range<Millis>> {
+        let mix =
+            |hash: u64, metric: MetricId| (hash ^ u64::from(metric.0)).wrapping_mul(0x0000_0100_0000_01b3);
+        let report = Some(((hour / HOUR) as i32, metrics.clone().fold(0xcbf2_9ce4_8422_2325, mix)));
+        if std::mem::replace(&mut self.last, report) == report {
+            return None;
+        }
+        let mut place = 0;
+        metrics
+            .filter_map(|metric| self.hear(&mut place, metric, hour))
+            .reduce(|all, hours| all.start.min(hours.start)..all.end.max(hours.end))
+    }
+
+    /// Notes that a metric was heard in an hour. Answers in which hours it may be expected otherwise than
     /// before. `place` is where the metric is looked for first, and then where the next one of a report likely is.
     pub(super) fn hear(
         &mut self,
@@ -46,63 +68,51 @@ impl Reported {
         metric: MetricId,
         hour: Millis,
     ) -> Option<Range<Millis>> {
-        let number = (hour / HOUR) as i32;
-        let here = self.0.get(*place).filter(|known| known.metric == metric).map(|known| known.newest);
-        if here == Some(number) {
-            // As nearly always.
-            *place += 1;
-            return None;
-        }
-        let known = match here.map_or_else(|| self.find(metric), |_| Ok(*place)) {
+        let here = self.known.get(*place).filter(|known| known.metric == metric).map(|_| *place);
+        let known = match here.map_or_else(|| self.find(metric), Ok) {
             Ok(known) => known,
             Err(_) if !matches!(metric.metric().kind, MetricKind::Gauge | MetricKind::Counter) => {
                 return None;
             }
             Err(known) => {
-                self.0.reserve_exact(1);
-                self.0.insert(known, Known { metric, newest: i32::MIN, spells: SmallVec::new() });
+                self.known.reserve_exact(1);
+                self.known.insert(known, Known { metric, spells: SmallVec::new() });
                 known
             }
         };
         *place = known + 1;
-        let hours = self.0[known].hear(number)?;
+        let hours = self.known[known].hear((hour / HOUR) as i32)?;
         Some(Millis::from(hours.start) * HOUR..Millis::from(hours.end) * HOUR)
     }
 
     fn find(&self, metric: MetricId) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&metric, |known| known.metric)
+        self.known.binary_search_by_key(&metric, |known| known.metric)
     }
 
     /// How many metrics were expected in an hour and not heard.
     pub(super) fn missing(&self, hour: Millis) -> usize {
         let hour = (hour / HOUR) as i32;
-        self.0.iter().filter(|known| known.misses(hour)).count()
+        self.known.iter().filter(|known| known.misses(hour)).count()
     }
 
     /// Forgets what says nothing of the hours from `floor` on.
     pub(super) fn forget(&mut self, floor: Millis) {
         let floor = (floor / HOUR) as i32;
-        for known in &mut self.0 {
+        for known in &mut self.known {
             let last = known.spells.partition_point(|spell| spell.first <= floor).saturating_sub(1);
             known.spells.drain(..last);
             known.spells.retain(|spell| spell.last >= floor - WEEK);
         }
-        self.0.retain(|known| !known.spells.is_empty());
+        self.known.retain(|known| !known.spells.is_empty());
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.0.capacity() * size_of::<Known>()
+        self.known.capacity() * size_of::<Known>()
     }
 }
 
 impl Known {
     fn hear(&mut self, hour: i32) -> Option<Range<i32>> {
-        let changed = self.extend(hour);
-        self.newest = self.spells.last().map_or(i32::MIN, |spell| spell.last);
-        changed
-    }
-
-    fn extend(&mut self, hour: i32) -> Option<Range<i32>> {
         let after = self.spells.partition_point(|spell| spell.first <= hour);
         let before = after.checked_sub(1);
         if before.is_some_and(|before| hour <= self.spells[before].last) {
