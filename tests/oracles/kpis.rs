@@ -103,7 +103,7 @@ pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
 }
 
 /// Heat per hour, and per day beyond its hours, GJ: by the counter, and by power where its increment is not known, or where it stands still though power
-/// would have carried it on by more than two units.
+/// would have carried it on by more than two of the steps that it shows.
 fn heated(
     counter: &[(i64, f64)],
     power: &[(i64, f64)],
@@ -118,7 +118,7 @@ fn heated(
     for (hour, whole) in integrated(power, gap) {
         let whole = gigajoules(whole);
         match heat.get(&hour) {
-            Some((amount, _)) if *amount == 0.0 && whole.0 > 2.0 * WHOLE_UNIT => {}
+            Some((amount, _)) if *amount == 0.0 && whole.0 > 2.0 * step(counter, hour) => {}
             Some((_, time)) if *time >= HOUR => continue,
             Some((amount, time)) => {
                 let (more, longer) = gigajoules(alone(power, &known, gap, hour));
@@ -130,6 +130,13 @@ fn heated(
         heat.insert(hour, whole);
     }
     (heat, undated)
+}
+
+/// In which steps a meter counts, by the decimals of what it shows at the end of an hour, GJ.
+fn step(counter: &[(i64, f64)], hour: i64) -> f64 {
+    let (_, shown) = counter[counter.partition_point(|(at, _)| *at < hour + HOUR) - 1];
+    let fits = |step: f64| (shown / step).fract().min(1.0 - (shown / step).fract()) < 1e-6;
+    [1.0, 0.1, 0.01].into_iter().find(|step| fits(*step)).unwrap_or(0.001)
 }
 
 /// The integral of power over an hour without the stretches that are known otherwise, and how long that is.

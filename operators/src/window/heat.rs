@@ -5,7 +5,8 @@
 //!
 //! A counter covers the time between two of its values whose increment is known. The integral of power over the rest is
 //! computed when an hour is derived, and only when a counter covers a part of it: hardly ever. A counter that stands still
-//! while power would have carried it on by more than two of its steps is frozen, and covers nothing of the hour.
+//! while power, or flow and the fall of temperature, would have carried it on by more than two of its steps is frozen: it
+//! covers nothing of the hour, and heat is by power or unknown.
 
 use schemas::{Millis, time::HOUR};
 use smallvec::SmallVec;
@@ -14,7 +15,7 @@ use super::{
     facts::{Component as C, Facts},
     object::Object,
     points::{Point, Points},
-    quantity::Quantity,
+    quantity::{Quantity, Side},
     segment,
 };
 use crate::capacity::RiseLimit;
@@ -26,7 +27,7 @@ type Spans = SmallVec<[(Millis, Millis); 4]>;
 pub(super) fn heat(facts: &Facts, objects: &[Object], hour: Millis, elapsed: Millis) -> (i64, Millis) {
     let counter = (facts.get(C::HeatCounter), facts.get(C::HeatCounterTime));
     let power = (facts.get(C::HeatPower), facts.get(C::HeatPowerTime));
-    if counter.1 <= 0 || counter.0 == 0 && power.0 > 0 && frozen(power.0, objects) {
+    if counter.1 <= 0 || counter.0 == 0 && frozen(power.0.max(by_flow(facts)), objects, hour) {
         return power;
     }
     if power.1 <= 0 || counter.1 >= elapsed {
@@ -36,11 +37,45 @@ pub(super) fn heat(facts: &Facts, objects: &[Object], hour: Millis, elapsed: Mil
     (counter.0 + alone.0, counter.1 + alone.1)
 }
 
-/// Whether counters that did not move should have, by heat by power in J.
-fn frozen(power: i64, objects: &[Object]) -> bool {
-    let counts = |object: &&Object| object.points(Quantity::HeatCounter).is_some();
-    let steps: f64 = objects.iter().filter(counts).map(|object| object.rises().heat.step).sum();
-    power as f64 > 2.0 * steps * 1e9
+/// Whether counters that did not move in an hour should have, by so much heat in J.
+fn frozen(heat: i64, objects: &[Object], hour: Millis) -> bool {
+    if heat <= 0 {
+        return false;
+    }
+    let step = |object: &Object| {
+        let last = object.points(Quantity::HeatCounter)?.neighbours(hour + HOUR).before?;
+        Some(step_of(last.value).min(object.rises().heat.step))
+    };
+    let steps: f64 = objects.iter().filter_map(step).sum();
+    heat as f64 > 2.0 * steps * 1e9
+}
+
+/// The steps in which a meter counts, by the decimals that it shows, GJ: one that shows none may count whole units.
+fn step_of(value: f64) -> f64 {
+    let shown = |step: &f64| {
+        let steps = value / step;
+        (steps - steps.round()).abs() < 1e-6
+    };
+    [1.0, 0.1, 0.01].into_iter().find(shown).unwrap_or(0.001)
+}
+
+/// Heat of water that cools down by so much is more than sensors are off by, °C.
+const LEAST_FALL: i64 = 3;
+/// Heat that a cubic metre of water at 60 °C holds per degree, J.
+const JOULES_PER_CUBIC_METRE: f64 = 983.0 * 4_185.0;
+
+/// Heat by flow and temperatures, J, where the water cools down enough to tell: of the side that says more.
+fn by_flow(facts: &Facts) -> i64 {
+    let of = |supply: Side, back: Side| {
+        let ([_, _, flow, warm], [_, _, same, cold]) = (supply.components(), back.components());
+        let (flow, same) = (facts.get(flow), facts.get(same));
+        let fall = facts.get(warm) - facts.get(cold);
+        // Both temperatures must have been measured with the same water.
+        let comparable = flow > 0 && (flow - same).abs() <= flow / 10 && fall >= LEAST_FALL * flow;
+        // Thousandths of m³/h · °C · s.
+        if comparable { (fall as f64 / 3.6e6 * JOULES_PER_CUBIC_METRE) as i64 } else { 0 }
+    };
+    of(Side::PrimarySupply, Side::PrimaryReturn).max(of(Side::SecondarySupply, Side::SecondaryReturn))
 }
 
 /// Heat by power in the time of an hour that no counter covers, and that time.
@@ -100,6 +135,15 @@ fn outside(others: &Spans, (from, to): (Millis, Millis), mut tell: impl FnMut(Mi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[rstest::rstest]
+    #[case::whole(500.0, 1.0)]
+    #[case::tenths(500.3, 0.1)]
+    #[case::hundredths(57_586.89, 0.01)]
+    #[case::thousandths(57_588.894, 0.001)]
+    fn decimals_show_the_steps_of_a_meter(#[case] value: f64, #[case] step: f64) {
+        assert_eq!(step_of(value), step);
+    }
 
     #[rstest::rstest]
     #[case(&[], &[(10, 20)])]

@@ -285,21 +285,34 @@ fn reports_without_readings_show_contact_and_are_missing() {
     }
 }
 
-/// A meter that stands still beside 1,000 kW is frozen: power counts. Beside 100 kW it may count whole GJ.
+/// A meter that stands still beside so much heat is frozen: power counts, or nothing is known.
 #[rstest::rstest]
-#[case::frozen(1_000.0, 3_600_000_000)]
-#[case::counts_in_large_steps(100.0, 0)]
-fn a_counter_that_stands_while_heat_flows_is_not_believed(#[case] kilowatts: f64, #[case] joules: i64) {
+#[case::beside_power(500.0, &[("heat_power", 1_000.0)], (3_600_000_000, HOUR))]
+#[case::beside_little_power(500.06, &[("heat_power", 100.0)], (360_000_000, HOUR))]
+#[case::that_counts_in_large_steps(500.0, &[("heat_power", 100.0)], (0, HOUR))]
+#[case::beside_flow(500.06, &[("secondary_flow", 30.0), ("secondary_supply_temp", 50.0), ("secondary_return_temp", 40.0)], (0, 0))]
+#[case::beside_water_that_does_not_cool(
+    500.06,
+    &[("secondary_flow", 30.0), ("secondary_supply_temp", 42.0), ("secondary_return_temp", 40.0)],
+    (0, HOUR)
+)]
+#[case::that_rests(500.06, &[("heat_power", 0.0)], (0, HOUR))]
+fn a_frozen_counter_is_not_believed(
+    #[case] total: f64,
+    #[case] beside: &[(&str, f64)],
+    #[case] heat: (i64, Millis),
+) {
     let mut run = Run::in_china();
     run.epoch(START, vec![register(station(10_000.0, vec![]))], vec![]);
     let both = |minute: i64| {
-        let readings = [("heat_total", 500.0), ("heat_power", kilowatts)];
-        let readings = readings.map(|(metric, value)| (metric, value, Flag::Good, Change::New));
+        let readings = [("heat_total", total)].into_iter().chain(beside.iter().copied());
+        let readings: Vec<_> =
+            readings.map(|(metric, value)| (metric, value, Flag::Good, Change::New)).collect();
         report("ST-1", "", START + minute * MINUTE, &readings)
     };
     run.epoch(START + 2 * HOUR, vec![], (0..=60).map(both).collect());
     let facts = run.hour("ST-1", START);
-    assert_eq!((facts.get(Component::Heat), facts.get(Component::HeatTime)), (joules, HOUR));
+    assert_eq!((facts.get(Component::Heat), facts.get(Component::HeatTime)), heat);
 }
 
 /// However far the clock jumps, an epoch says of no more hours than it can in a moment, and all are said in the end.
