@@ -102,8 +102,8 @@ pub fn kpis(measured: &Measured, terms: &Terms) -> BTreeMap<Key, Value> {
     out
 }
 
-/// Heat per hour, and per day beyond its hours, GJ: by the counter, and by power where its increment is not known, or where it stands still though power
-/// would have carried it on by more than two of the steps that it shows.
+/// Heat per hour, and per day beyond its hours, GJ: by the counter, and by power where its increment is not known, or where
+/// it stands still though power would have carried it on by more than two of the steps that it shows.
 fn heated(
     counter: &[(i64, f64)],
     power: &[(i64, f64)],
