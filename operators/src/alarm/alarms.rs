@@ -132,7 +132,8 @@ impl<'a> Others<'a> {
             return None;
         }
         let others = self.0.get_mut(object)?;
-        others.pop_front_if(|heard| heard.received_at <= at)
+        others.front().filter(|heard| heard.received_at <= at)?;
+        others.pop_front()
     }
 
     /// What is left, by object.
