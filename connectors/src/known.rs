@@ -238,18 +238,7 @@ mod tests {
     use super::*;
 
     fn facility(code: &str) -> RegistryEntry {
-        RegistryEntry::Facility(Facility {
-            code: code.into(),
-            kind: FacilityKind::Station,
-            name: String::new(),
-            parent: None,
-            enterprise: None,
-            district: None,
-            longitude: None,
-            latitude: None,
-            heated_area: None,
-            attributes: Default::default(),
-        })
+        RegistryEntry::Facility(Facility::new(code, FacilityKind::Station))
     }
 
     fn device(code: &str, facility: &str) -> RegistryEntry {

@@ -368,18 +368,7 @@ mod tests {
     ) {
         let rules = parse(&format!("{LEAST}[rules]\n{rules}"), "c.toml").unwrap().rules;
         let station = Profile {
-            facility: Facility {
-                code: "ST-1".into(),
-                kind: FacilityKind::Station,
-                name: String::new(),
-                parent: None,
-                enterprise: None,
-                district: None,
-                longitude: None,
-                latitude: None,
-                heated_area: None,
-                attributes: [].into(),
-            },
+            facility: Facility::new("ST-1", FacilityKind::Station),
             devices: [].into(),
             scopes: [].into(),
             thresholds: [].into(),

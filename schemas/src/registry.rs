@@ -99,6 +99,25 @@ pub struct Facility {
     pub attributes: Attributes,
 }
 
+impl Facility {
+    /// A facility of which no more is known.
+    #[must_use]
+    pub fn new(code: impl Into<Code>, kind: FacilityKind) -> Facility {
+        Facility {
+            code: code.into(),
+            kind,
+            name: String::new(),
+            parent: None,
+            enterprise: None,
+            district: None,
+            longitude: None,
+            latitude: None,
+            heated_area: None,
+            attributes: Attributes::default(),
+        }
+    }
+}
+
 /// A device of a facility.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Device {

@@ -30,18 +30,7 @@ fn kafka(scenario: &str) -> KafkaSettings {
 }
 
 fn registry() -> [RegistryEntry; 2] {
-    let facility = Facility {
-        code: "ST-1".into(),
-        kind: FacilityKind::Station,
-        name: "一号站".to_owned(),
-        parent: None,
-        enterprise: None,
-        district: None,
-        longitude: None,
-        latitude: None,
-        heated_area: None,
-        attributes: Default::default(),
-    };
+    let facility = Facility { name: "一号站".to_owned(), ..Facility::new("ST-1", FacilityKind::Station) };
     let device = Device {
         code: "D-1".into(),
         facility: "ST-1".into(),

@@ -579,18 +579,7 @@ fn a_reject_says_where_it_came_from_and_when_its_bytes_were_cut() {
 #[test]
 fn what_the_registry_does_not_hold_is_refused() {
     let known = KnownFacilities::default();
-    let entry = RegistryEntry::Facility(Facility {
-        code: "ST-1".into(),
-        kind: FacilityKind::Station,
-        name: String::new(),
-        parent: None,
-        enterprise: None,
-        district: None,
-        longitude: None,
-        latitude: None,
-        heated_area: None,
-        attributes: Default::default(),
-    });
+    let entry = RegistryEntry::Facility(Facility::new("ST-1", FacilityKind::Station));
     known.apply(&entry.key().0, Some(&entry));
     let good = record(r#""readings":{"room_temp":21}"#);
     let device = record(r#""device":"D","readings":{"room_temp":21}"#);

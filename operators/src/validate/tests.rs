@@ -27,18 +27,8 @@ fn attributes(text: &str) -> schemas::Attributes {
 
 /// A station `ST-1` with the attributes and one device `D-1`.
 pub fn registered(facility: &str, device: &str) -> ProfileChange {
-    let station = Facility {
-        code: "ST-1".into(),
-        kind: FacilityKind::Station,
-        name: String::new(),
-        parent: None,
-        enterprise: None,
-        district: None,
-        longitude: None,
-        latitude: None,
-        heated_area: None,
-        attributes: attributes(facility),
-    };
+    let station =
+        Facility { attributes: attributes(facility), ..Facility::new("ST-1", FacilityKind::Station) };
     let pump = Device {
         code: "D-1".into(),
         facility: "ST-1".into(),

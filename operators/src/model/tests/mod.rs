@@ -20,16 +20,10 @@ pub fn profile(code: &str, design_load_kw: Option<f64>) -> ProfileChange {
     let attributes =
         design_load_kw.map(|kw| ("design_load".into(), kw.to_string().into())).into_iter().collect();
     let facility = Facility {
-        code: code.into(),
-        kind: FacilityKind::Station,
         name: code.into(),
-        parent: None,
-        enterprise: None,
-        district: None,
-        longitude: None,
-        latitude: None,
         heated_area: Some(80_000.0),
         attributes,
+        ..Facility::new(code, FacilityKind::Station)
     };
     let profile = Profile {
         facility,

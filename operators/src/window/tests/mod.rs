@@ -32,16 +32,10 @@ fn scope(kind: ScopeKind, code: &str) -> Scope {
 fn facility(code: &str, kind: FacilityKind, area: f64, scopes: Vec<Scope>) -> Profile {
     Profile {
         facility: Facility {
-            code: Code::from(code),
-            kind,
             name: code.to_owned(),
-            parent: None,
-            enterprise: None,
-            district: None,
-            longitude: None,
-            latitude: None,
             heated_area: Some(area),
             attributes: [("interval".into(), "60".into())].into(),
+            ..Facility::new(code, kind)
         },
         devices: [].into(),
         scopes: scopes.into(),

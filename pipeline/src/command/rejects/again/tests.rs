@@ -7,18 +7,7 @@ const AT: Millis = 1_736_900_000_000;
 fn reader(facilities: &[&str]) -> Reader {
     let known = KnownFacilities::default();
     for code in facilities {
-        let entry = RegistryEntry::Facility(Facility {
-            code: (*code).into(),
-            kind: FacilityKind::Station,
-            name: String::new(),
-            parent: None,
-            enterprise: None,
-            district: None,
-            longitude: None,
-            latitude: None,
-            heated_area: None,
-            attributes: Default::default(),
-        });
+        let entry = RegistryEntry::Facility(Facility::new(*code, FacilityKind::Station));
         known.apply(&entry.key().0, Some(&entry));
     }
     Reader {
