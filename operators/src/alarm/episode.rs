@@ -108,7 +108,7 @@ impl Step {
 }
 
 /// An episode under way.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Running {
     severity: u8,
     bad_readings: u16,
@@ -117,7 +117,8 @@ struct Running {
     episode: Episode,
     /// The episode as it was at its last step.
     told: Episode,
-    /// The last reading, where the limits set a longest gap.
+    /// The last reading, where the limits set a longest gap; written beside the rest, see [`Written`].
+    #[serde(skip)]
     last: Option<Millis>,
 }
 
@@ -270,42 +271,31 @@ impl Running {
 /// How a fold is written. A fold without a longest gap is written as one of the time before there were any; what is
 /// added is told by its tag.
 #[derive(Serialize, Deserialize)]
-enum Written {
+enum Written<R> {
     Idle,
-    Ungapped(Box<WrittenRunning>),
-    Gapped(Box<WrittenRunning>, Millis),
-}
-
-#[derive(Serialize, Deserialize)]
-struct WrittenRunning {
-    severity: u8,
-    bad_readings: u16,
-    raised: bool,
-    good_since: Option<Millis>,
-    episode: Episode,
-    told: Episode,
+    Ungapped(R),
+    Gapped(R, Millis),
 }
 
 impl Serialize for Fold {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(running) = self.0.as_deref() else { return Written::Idle.serialize(serializer) };
-        let Running { severity, bad_readings, raised, good_since, episode, told, last } = *running;
-        let written = Box::new(WrittenRunning { severity, bad_readings, raised, good_since, episode, told });
-        match last {
-            Some(last) => Written::Gapped(written, last).serialize(serializer),
-            None => Written::Ungapped(written).serialize(serializer),
-        }
+        let written = match self.0.as_deref() {
+            None => Written::Idle,
+            Some(running) => match running.last {
+                None => Written::Ungapped(running),
+                Some(last) => Written::Gapped(running, last),
+            },
+        };
+        written.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Fold {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fold, D::Error> {
-        let (written, last) = match Written::deserialize(deserializer)? {
-            Written::Idle => return Ok(Fold::default()),
-            Written::Ungapped(written) => (*written, None),
-            Written::Gapped(written, last) => (*written, Some(last)),
-        };
-        let WrittenRunning { severity, bad_readings, raised, good_since, episode, told } = written;
-        Ok(Fold(Some(Box::new(Running { severity, bad_readings, raised, good_since, episode, told, last }))))
+        Ok(Fold(match Written::<Box<Running>>::deserialize(deserializer)? {
+            Written::Idle => None,
+            Written::Ungapped(running) => Some(running),
+            Written::Gapped(running, last) => Some(Box::new(Running { last: Some(last), ..*running })),
+        }))
     }
 }
