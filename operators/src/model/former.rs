@@ -8,10 +8,9 @@ use serde::Deserialize;
 
 use super::{
     course::{Course, Learnt},
-    energy_signature::Signature,
     hours::{Hour, Verdict},
     learn::Habit,
-    saved::{SavedStation, SavedWatched},
+    saved::{SavedStation, SavedWatched, learnt},
     supply::{OVER, RULES, UNDER},
 };
 use crate::alarm::saved::{SavedSeries, SavedWatch};
@@ -27,7 +26,8 @@ pub(super) struct FormerWatched {
 #[derive(Debug, Deserialize)]
 struct FormerStation {
     hours: Vec<FormerHour>,
-    learnt: Option<(u32, u8, Signature)>,
+    #[serde(deserialize_with = "learnt::deserialize")]
+    learnt: Option<Learnt>,
     habit: Habit,
     _fresh: usize,
 }
@@ -61,11 +61,7 @@ impl FormerStation {
     fn taken_over(self) -> (Course, Vec<Hour>) {
         let mut course = Course::default();
         course.habit = self.habit;
-        course.learnt = self.learnt.map(|(version, smoothing_hours, signature)| Learnt {
-            version,
-            smoothing_hours,
-            signature,
-        });
+        course.learnt = self.learnt;
         course.begun = self.hours.iter().find(|hour| !hour.heat_kw.is_nan()).map(|hour| hour.number);
         course.fitted = course.learnt.and(self.hours.last()).map(|hour| hour.number);
         for hour in self.hours.iter().filter(|hour| hour.excluded) {
