@@ -75,6 +75,15 @@ pub struct ObservedEpoch {
     pub observations: Vec<Observations>,
 }
 
+impl ObservedEpoch {
+    /// Up to when reports of a partition are believed to have arrived.
+    #[must_use]
+    pub fn believed_of(&self, partition: i32) -> Millis {
+        let place = self.believed.binary_search_by_key(&partition, |(partition, _)| *partition);
+        place.map_or(Millis::MAX, |place| self.believed[place].1)
+    }
+}
+
 /// What a checked reading is relative to what was said before about the same (object, metric, time).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {

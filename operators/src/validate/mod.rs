@@ -225,14 +225,6 @@ impl Validate {
     }
 }
 
-impl ObservedEpoch {
-    /// Up to when reports of a partition are believed to have arrived.
-    fn believed_of(&self, partition: i32) -> Millis {
-        let place = self.believed.binary_search_by_key(&partition, |(partition, _)| *partition);
-        place.map_or(Millis::MAX, |place| self.believed[place].1)
-    }
-}
-
 impl Stage for Validate {
     type Input = ObservedEpoch;
     type Output = CheckedEpoch;
