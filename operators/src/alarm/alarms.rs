@@ -91,7 +91,7 @@ impl Stage for Alarms {
         for heard in others.rest() {
             self.hear(heard, input.clock, &mut output.transitions);
         }
-        let now = Now { clock: input.clock, horizon: self.settings.horizon };
+        let now = self.now(input.clock);
         while let Some(number) = self.dirty.pop_first() {
             let Some(object) = self.objects.get_mut(number) else { continue };
             object.revise(now, &mut self.told);
@@ -237,8 +237,7 @@ impl Alarms {
             let reception = self.receptions.of(profile, &device);
             let known = (place.clone(), reception.as_ref());
             let mut state = saved.resume(Rc::clone(&object), &rules, known, contact);
-            let (judged_by, now) =
-                ((&rules, place, &reception), Now { clock, horizon: self.settings.horizon });
+            let (judged_by, now) = ((&rules, place, &reception), self.now(clock));
             let changed = enforce(&mut state, judged_by, profile, now, &mut self.told, &mut self.silence);
             let number = match changed {
                 true => self.objects.insert(object, state),
@@ -255,6 +254,7 @@ impl Alarms {
 
     /// Puts a profile in force for an object.
     fn watch(&mut self, number: u32, profile: &Profile, affected: bool, clock: Millis) {
+        let now = self.now(clock);
         let Some(object) = self.objects.get_mut(number) else { return };
         if affected {
             object.repeat(clock, &mut self.told);
@@ -263,7 +263,6 @@ impl Alarms {
         let rules = self.rules.resolve(profile, &object.object.device);
         let reception = self.receptions.of(profile, &object.object.device);
         let judged_by = (&rules, self.places.of(profile, &object.object.device), &reception);
-        let now = Now { clock, horizon: self.settings.horizon };
         enforce(object, judged_by, profile, now, &mut self.told, &mut self.silence);
         self.await_arrival(number);
     }
@@ -291,14 +290,18 @@ impl Alarms {
         self.facilities.remove(facility);
     }
 
+    fn now(&self, clock: Millis) -> Now {
+        Now { clock, horizon: self.settings.horizon }
+    }
+
     /// Takes a report; returns how many of its readings came too late to count.
     fn read(&mut self, report: CheckedReport<'_>, clock: Millis, out: &mut Vec<AlarmTransition>) -> u64 {
         let Some(number) = self.arrive(report.object, report.received_at, Brought::of(report), clock, out)
         else {
             return 0;
         };
+        let now = self.now(clock);
         let Some(object) = self.objects.get_mut(number) else { return 0 };
-        let now = Now { clock, horizon: self.settings.horizon };
         let too_late = object.read(report, now, &mut self.told);
         if object.dirty {
             self.dirty.insert(number);
@@ -329,11 +332,11 @@ impl Alarms {
             Some(number) => (number, true),
             None => (self.admit(object, at, clock)?, false),
         };
+        let now = self.now(clock);
         let object = self.objects.get_mut(number)?;
         let (was_lost, deadline) = (object.contact.lost(), object.contact.deadline());
         let before = known.then(|| object.contact.last());
         object.contact.arrive(at, &mut self.silence);
-        let now = Now { clock, horizon: self.settings.horizon };
         object.hear(at, brought, before, now, &mut self.told);
         if (was_lost && !object.contact.lost()) || object.contact.deadline() < deadline {
             self.deadlines.insert(object.contact.deadline(), number);

@@ -230,6 +230,11 @@ impl ObjectState {
         told: &mut Vec<ToldOfSeries>,
     ) {
         debug_assert!(told.is_empty(), "what is told names the place of its series");
+        // They stand before those of metrics.
+        let mut without_metric = self.series.iter().take_while(|(subject, _)| subject.metric().is_none());
+        if brought.is_of_use() && !without_metric.any(|(subject, _)| *subject != Subject::Distance) {
+            return;
+        }
         self.series.retain(|(subject, series)| subject.metric().is_some() || !is_over(*subject, series));
         let Some(reception) = self.reception.clone() else { return };
         let values = brought.missing().map(|missing| (Subject::Values, missing, &reception.values));

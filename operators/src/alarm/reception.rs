@@ -37,13 +37,15 @@ impl Brought {
     /// What a checked report brought.
     #[must_use]
     pub fn of(report: CheckedReport<'_>) -> Brought {
-        let first = |index: usize| report.readings[index].change.is_first();
-        if report.readings.iter().any(|reading| reading.flag.usable() && reading.change.is_first()) {
-            Brought::Value
-        } else if report.readings.is_empty() || (0..report.readings.len()).any(first) {
+        let mut new = report.readings.iter().filter(|reading| reading.change.is_first()).peekable();
+        if report.readings.is_empty() {
             Brought::Nothing
-        } else {
+        } else if new.peek().is_none() {
             Brought::Known
+        } else if new.any(|reading| reading.flag.usable()) {
+            Brought::Value
+        } else {
+            Brought::Nothing
         }
     }
 
@@ -54,6 +56,12 @@ impl Brought {
             true => Brought::WrongTime(heard.observed_at - heard.received_at),
             false => Brought::Known,
         }
+    }
+
+    /// Whether nothing is wrong with it.
+    #[must_use]
+    pub fn is_of_use(self) -> bool {
+        matches!(self, Brought::Value | Brought::Known)
     }
 
     /// Whether values are missing: 1 when they are; `None` where it says nothing of that.

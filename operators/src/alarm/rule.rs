@@ -34,8 +34,8 @@ impl Rule {
     /// The rule of a threshold. Its code is `{metric}_{side}`, for states just `{metric}`.
     ///
     /// A new extreme is told when it is worse than the last one told by more than the deadband, 2 % of the mildest
-    /// limit and one unit of the last decimal, whichever is greatest: so a drift tells a few updates, not a flood. Its delays begin again where readings are
-    /// further apart than `longest_gap`, ms; it judges at the times of `heating`.
+    /// limit and one unit of the last decimal, whichever is greatest: so a drift tells a few updates, not a flood. Its delays
+    /// begin again where readings are further apart than `longest_gap`, ms; it judges at the times of `heating`.
     #[must_use]
     pub fn of_threshold(
         threshold: &Threshold,
