@@ -205,10 +205,8 @@ fn describe(fact: &OperationalFact, told: &Told) -> AlarmTransition {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{
-        super::resume::{hex, unhex},
-        *,
-    };
+    use super::*;
+    use crate::durable::restarts::{hex, unhex};
 
     fn fact(active: bool, detail: &str) -> OperationalFact {
         OperationalFact {

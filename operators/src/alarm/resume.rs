@@ -15,7 +15,10 @@ use schemas::{
 use super::{Alarms, alarms::AlarmSettings, transition::sort};
 use crate::{
     Change, Checked, CheckedEpoch, Heard, Object, Profile, ProfileChange, Stage,
-    durable::{self, Durable, RestoreError, Saved},
+    durable::{
+        self, Durable, RestoreError, Saved,
+        restarts::{hex, unhex},
+    },
     flow::whole::CheckedReport,
 };
 
@@ -510,13 +513,4 @@ fn a_section_of_each_form_goes_on(#[case] form: u16, #[case] written: &str) {
         assert_eq!(now, told[number]);
         assert!(!now.0.is_empty(), "epoch {number} tells something");
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-pub(super) fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
 }

@@ -13,7 +13,7 @@ use crate::{
     Durable, Profile, ProfileChange, Stage,
     durable::{
         RestoreError, Saved,
-        restarts::{Divided, Event, Told, events, never_show},
+        restarts::{Divided, Event, Told, events, hex, never_show, unhex},
     },
 };
 
@@ -172,6 +172,11 @@ fn forms_of_other_versions_are_refused() {
     }
 }
 
+/// Remembers few hours, so that its state can be written down.
+fn forgetful() -> Supply {
+    Supply::new(SupplySettings { most_hours: 5, least_hours: 4, ..SupplySettings::default() })
+}
+
 /// Saves everything and gives the sections.
 fn sections(stage: &mut Supply) -> BTreeMap<u16, Vec<u8>> {
     let mut saved = Saved::default();
@@ -213,23 +218,18 @@ fn a_season_of_a_station_takes_few_bytes() {
 #[test]
 fn state_of_form_2_is_read() {
     let epochs: Vec<_> = an_alarm().iter().map(|epoch| epoch.share(&|station| station == "ST-1")).collect();
-    let mut saving =
-        Supply::new(SupplySettings { most_hours: 5, least_hours: 4, ..SupplySettings::default() });
+    let mut saving = forgetful();
     epochs[..9].iter().for_each(|epoch| drop(saving.apply(epoch)));
-    let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let written: Vec<_> =
-        sections(&mut saving).into_iter().map(|(shard, bytes)| (shard, hex(bytes))).collect();
+        sections(&mut saving).into_iter().map(|(shard, bytes)| (shard, hex(&bytes))).collect();
     assert_eq!(
         written,
         [(FORM_2.0, FORM_2.1.to_owned())],
         "the form has changed: raise FORM and keep reading this one"
     );
 
-    let byte = |at: usize| u8::from_str_radix(&FORM_2.1[at..at + 2], 16).unwrap();
-    let bytes: Vec<u8> = (0..FORM_2.1.len()).step_by(2).map(byte).collect();
-    let mut restored =
-        Supply::new(SupplySettings { most_hours: 5, least_hours: 4, ..SupplySettings::default() });
-    restored.restore(FORM_2.0, 2, &bytes).unwrap();
+    let mut restored = forgetful();
+    restored.restore(FORM_2.0, 2, &unhex(FORM_2.1)).unwrap();
     assert_eq!(told(&restored.apply(&epochs[8].again(vec![change(1, 2)]))), []);
     let mut transitions = 0;
     for epoch in &epochs[9..] {
@@ -276,11 +276,8 @@ const FORM_1: (u16, &str) = (
 #[test]
 fn state_of_form_1_goes_on() {
     let epochs: Vec<_> = an_alarm().iter().map(|epoch| epoch.share(&|station| station == "ST-1")).collect();
-    let byte = |at: usize| u8::from_str_radix(&FORM_1.1[at..at + 2], 16).unwrap();
-    let bytes: Vec<u8> = (0..FORM_1.1.len()).step_by(2).map(byte).collect();
-    let mut restored =
-        Supply::new(SupplySettings { most_hours: 5, least_hours: 4, ..SupplySettings::default() });
-    restored.restore(FORM_1.0, 1, &bytes).unwrap();
+    let mut restored = forgetful();
+    restored.restore(FORM_1.0, 1, &unhex(FORM_1.1)).unwrap();
     assert_eq!(told(&restored.apply(&epochs[8].again(vec![change(1, 2)]))), []);
     let outputs: Vec<_> = epochs[9..].iter().map(|epoch| restored.apply(epoch)).collect();
     let versions = outputs.iter().flat_map(|output| &output.diagnoses).map(|d| d.learnt.map(|l| l.version));

@@ -13,7 +13,7 @@ use crate::{
     CheckedEpoch, Durable, Observations, ObservedEpoch, Profile, ProfileChange, Stage,
     durable::{
         RestoreError, Saved,
-        restarts::{Divided, Event, Told, events, never_show},
+        restarts::{Divided, Event, Told, events, hex, never_show, unhex},
         shard,
     },
     flow::whole::Observation,
@@ -335,11 +335,9 @@ fn an_hour_of_a_station_takes_few_bytes() {
 fn form_2_is_read_and_written() {
     let mut saving = stage();
     saving.apply(&some_reports());
-    let written: Vec<_> = sections(&mut saving)
-        .into_iter()
-        .map(|(shard, bytes)| (shard, bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
-        .collect();
-    let written: Vec<_> = written.iter().map(|(shard, hex)| (*shard, hex.as_str())).collect();
+    let written: Vec<_> =
+        sections(&mut saving).into_iter().map(|(shard, bytes)| (shard, hex(&bytes))).collect();
+    let written: Vec<_> = written.iter().map(|(shard, section)| (*shard, section.as_str())).collect();
     assert_eq!(written, FORM_2, "the form has changed: raise FORM and keep reading this one");
     assert_eq!(goes_on(2, FORM_2), told(&saving.apply(&some_more_reports())));
     assert_eq!(id("room_temp").metric().decimals, 1, "the golden section counts tenths");
@@ -356,10 +354,8 @@ fn form_1_is_read() {
 /// What a stage says of further reports that is restored from a written state.
 fn goes_on(form: u16, written: &[(u16, &str)]) -> Told {
     let mut restored = stage();
-    for (shard, hex) in written {
-        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
-        restored.restore(*shard, form, &bytes).unwrap();
+    for (shard, section) in written {
+        restored.restore(*shard, form, &unhex(section)).unwrap();
     }
     let nothing = told(&restored.apply(&some_reports().again(vec![registered("", "")])));
     assert_eq!(nothing, []);

@@ -109,11 +109,11 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
         };
         let windowed = window.apply(&checked);
         assert_eq!(windowed.too_late.readings, 0);
-        let of_facts = |closed: &crate::window::ClosedHour| StationHour::of_closed(closed, None);
+        let station_hour = |closed: &crate::window::ClosedHour| StationHour::of_closed(closed, None);
         let epoch = HoursEpoch {
             clock: windowed.clock,
             profiles: checked.profiles,
-            hours: windowed.hours.iter().map(of_facts).collect(),
+            hours: windowed.hours.iter().map(station_hour).collect(),
             epoch: 0,
         };
         let told = supply.apply(&epoch);

@@ -225,12 +225,12 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
                 last.facts.insert(key, sum.clone());
             }
         }
-        let of_facts = |closed: &crate::window::ClosedHour| StationHour::of_closed(closed, None);
+        let station_hour = |closed: &crate::window::ClosedHour| StationHour::of_closed(closed, None);
         let diagnosed = supply.apply(&HoursEpoch {
             epoch: 0,
             clock: windowed.clock,
             profiles: checked.profiles,
-            hours: windowed.hours.iter().map(of_facts).collect(),
+            hours: windowed.hours.iter().map(station_hour).collect(),
         });
         assert_eq!(diagnosed.too_late, 0);
         for diagnosis in diagnosed.diagnoses {

@@ -5,7 +5,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Repeated,
-    durable::{Durable, GLOBAL, RestoreError, Saved, compact, holder, shard},
+    durable::{
+        Durable, GLOBAL, RestoreError, Saved, compact, holder,
+        restarts::{hex, unhex},
+        shard,
+    },
 };
 
 const FACILITIES: [(&str, FacilityKind); 7] = [
@@ -396,14 +400,6 @@ const FORM_1: [(u16, &str); 2] = [
     ),
     (256, "050000000474696d65140000000180c284aba16380b6a0a3a16380a09c8ba163"),
 ];
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-}
 
 #[test]
 fn form_2_is_read_and_written() {
