@@ -22,7 +22,7 @@ clean-dev: ## stop them and remove their data, logs and ports
 demo: ## watch a heated district live (make down stops it)
 	@deploy/dev/demo
 
-test: ## everything: format, lints, unit tests, scenarios on real services
+test: ## everything: format, lints, unit tests, scenarios on real services (SEED=random: other cases)
 	@deploy/dev/test
 
 soak: ## a thousand crashes on services of their own (CRASHES=1000 SEED=1): every output as if nothing had failed

@@ -182,7 +182,9 @@ impl Final {
 fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
     sent.sort_by_key(|(arrives, station, row)| (*arrives, row.at, *station));
     let mut validate = Validate::new("heating.reports", Memory::default());
-    let mut alarms = Alarms::new(AlarmSettings { horizon: LATEST + HOUR, ..AlarmSettings::default() });
+    // As far back as quality control revises marks: a reading before an outage is judged again with the one after it.
+    let horizon = Memory::default().lateness;
+    let mut alarms = Alarms::new(AlarmSettings { horizon, ..AlarmSettings::default() });
     let mut window = Window::new(Calendar::default());
     let mut supply = Supply::new(SupplySettings::default());
     let mut profiles: Vec<ProfileChange> = STATIONS.map(station).into();
@@ -268,7 +270,8 @@ fn compare(name: &str, fates: &[Fate; 2], order: &Final, other: &Final) {
     same(&format!("flags, {name}"), &order.flags, &other.flags);
     let settled = |said: &Final| -> Kpis {
         let silent = |start: Millis| {
-            let within = |(from, until): &(Millis, Millis)| start + HOUR > *from && start <= *until;
+            // What is counted in a silence is counted since the reading before it.
+            let within = |(from, until): &(Millis, Millis)| start + HOUR > *from - INTERVAL && start <= *until;
             fates.iter().flat_map(|fate| &fate.outages).any(within)
         };
         let mut kpis = said.kpis();
