@@ -29,6 +29,10 @@ pub const CONFIRMING_RISES: u32 = 3;
 /// For how long it must have counted on there.
 pub const CONFIRMED_AFTER: Millis = 30 * time::MINUTE;
 
+/// For how long readings of a counter that stands apart are remembered, ms, however short the memory: what confirms a new
+/// meter may come after an outage, and what it counted in that belongs to the day.
+pub const AWAITED: Millis = time::DAY;
+
 /// A counter may be so far ahead of what the object can carry, and is believed as soon as that is made up for.
 pub const AHEAD: Millis = 10 * time::MINUTE;
 
@@ -84,10 +88,14 @@ impl Apart {
         Apart { last: point, rises, ..self }
     }
 
+    /// Whether it is not in another unit.
+    #[must_use]
+    pub fn is_in_one_unit(&self) -> bool {
+        self.rises != ANOTHER_UNIT
+    }
+
     fn confirmed(&self) -> bool {
-        self.rises >= CONFIRMING_RISES
-            && self.rises != ANOTHER_UNIT
-            && self.last.0 - self.since >= CONFIRMED_AFTER
+        self.rises >= CONFIRMING_RISES && self.is_in_one_unit() && self.last.0 - self.since >= CONFIRMED_AFTER
     }
 }
 

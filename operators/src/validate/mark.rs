@@ -75,6 +75,12 @@ impl Mark {
         Mark(self.0 | other.0)
     }
 
+    /// Whether it is of a counter that stands apart from what is believed of it.
+    #[must_use]
+    pub fn stands_apart(self) -> bool {
+        self.0 & (bit(QualityTest::CounterFall) | bit(QualityTest::CounterJump)) != 0
+    }
+
     /// Whether the value itself is impossible, so that it says nothing about its neighbours.
     #[must_use]
     pub fn impossible(self) -> bool {

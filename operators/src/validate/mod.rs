@@ -18,7 +18,8 @@
 //!
 //! Memory: each object remembers its reports back to [`Memory::lateness`] before its newest, which is further than any
 //! window of a KPI stays open; a room or a clean device no more than its last [`Memory::reports`]. What falls out leaves
-//! only the state of the tests behind, and its marks are final. A neighbour further away than the memory is none: a fault
+//! only the state of the tests behind, and its marks are final. Readings of a counter that stands apart are kept for up to
+//! [a day](counter::AWAITED), for what confirms a new meter may come after an outage. A neighbour further away than the memory is none: a fault
 //! or silence of a metric that fills the memory ends the spike test of the reading before it. An object silent for as
 //! long as `lateness` by the clock forgets its reports, a facility or device that leaves the registry everything. What is
 //! remembered outlives the process ([`crate::durable`]).

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::{
     Memory,
     column::{Column, States},
-    counter,
+    counter::{self, AWAITED, Apart},
     mark::Mark,
     neighbours::{Point, step},
     rows::{Row, Rows},
@@ -107,7 +107,9 @@ impl Series {
     /// Whether it has been silent for so long, by the clock, that it forgets its reports, and has any.
     #[must_use]
     pub fn fades(&self, clock: Millis, memory: &Memory) -> bool {
-        self.rows.len() > 0 && clock.saturating_sub(self.touched) > memory.lateness
+        let silent = clock.saturating_sub(self.touched);
+        let Some(newest) = self.rows.len().checked_sub(1) else { return false };
+        silent > memory.lateness && !(silent <= AWAITED && self.may_be_confirmed(newest))
     }
 
     /// Device code, or empty.
@@ -288,13 +290,29 @@ impl Series {
         self.rows.insert(at, row);
     }
 
-    /// Forgets what lies before the memory, which holds so many reports.
+    /// Forgets what lies before the memory, which holds so many reports. Readings that the next ones may confirm are kept
+    /// for longer.
     fn forget(&mut self, memory: &Memory, reports: usize, rules: &[Rule]) {
         let Some(newest) = self.rows.last() else { return };
-        let floor = newest.observed.saturating_sub(memory.lateness);
-        while self.rows.len() > reports || self.rows.at(0).observed < floor {
+        let is_old = |series: &Series| {
+            let age = newest.observed.saturating_sub(series.rows.at(0).observed);
+            age > memory.lateness && !(age <= AWAITED && series.may_be_confirmed(0))
+        };
+        while self.rows.len() > reports || is_old(self) {
             self.forget_first(rules);
         }
+    }
+
+    /// Whether the report of a row has readings of a counter that stands apart, and is believed with them once it has
+    /// counted on there.
+    fn may_be_confirmed(&self, row: usize) -> bool {
+        let (ring, observed) = (self.rows.ring(), self.rows.at(row).observed);
+        self.columns.iter().any(|column| {
+            let apart = || column.states.and_then(|at| self.states[usize::from(at)].tail.apart());
+            // The state of the newest reading is not known before the next.
+            let may_be = |apart: Apart| apart.since <= observed && apart.is_in_one_unit();
+            column.mark(ring, row).stands_apart() && (row + 1 == ring.rows() || apart().is_some_and(may_be))
+        })
     }
 
     /// Forgets every reading, and keeps what they leave behind for the tests.

@@ -1,8 +1,8 @@
 //! The stage as a whole: what enters and what leaves.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use schemas::{Catalogue, Device, Facility, FacilityKind, Flag, MetricId, Millis, Reason, time};
+use schemas::{Catalogue, Device, Facility, FacilityKind, Flag, MetricId, Millis, QualityTest, Reason, time};
 
 use super::{Memory, Validate};
 use crate::{
@@ -434,6 +434,36 @@ fn devices_have_limits_of_their_own_and_leave_with_the_registry() {
     let output = apply(&mut stage, vec![without], vec![of_device(1, 230.0)]);
     assert_eq!(rejected(&output)[0].0, Reason::UnknownDevice);
     assert_eq!(stage.entries(), 1);
+}
+
+/// One that is not confirmed within a day is believed from its confirmation on only.
+#[rstest::rstest]
+#[case::after_a_night(8, "n..")]
+#[case::after_two_days(48, "ff.")]
+fn a_new_meter_is_confirmed_after_an_outage(#[case] hours: i64, #[case] want: &str) {
+    let mut stage = stage(Memory::default());
+    let replaced = [(0, 1000.0), (10, 1000.5), (20, 200.0), (30, 200.5)];
+    let mut said = BTreeMap::new();
+    let mut take = |output: &CheckedEpoch| {
+        for report in output.reports.iter() {
+            said.insert((report.observed_at - START) / time::MINUTE, report.readings[0]);
+        }
+    };
+    take(&apply(&mut stage, Vec::new(), minutes("heat_total", &replaced)));
+    // Silent objects are looked for in the meantime.
+    for hour in 1..hours {
+        let clock = START + hour * time::HOUR;
+        stage.apply(&ObservedEpoch { epoch: 1, clock, ..ObservedEpoch::default() });
+    }
+    let back = hours * 60;
+    let after = [(back, 205.0), (back + 10, 205.5), (back + 20, 206.0), (back + 30, 206.5)];
+    take(&apply(&mut stage, Vec::new(), minutes("heat_total", &after)));
+    let letter = |minute: &i64| match said[minute] {
+        Checked { flag: Flag::Fail, .. } => 'f',
+        Checked { failed, .. } if failed.contains(QualityTest::CounterReset) => 'n',
+        _ => '.',
+    };
+    assert_eq!([20, 30, back + 30].iter().map(letter).collect::<String>(), want);
 }
 
 #[test]

@@ -26,8 +26,11 @@ const END: Millis = 24 * DAY;
 /// When every window is closed.
 const CLOSED: Millis = END + 3 * DAY;
 const STATIONS: [&str; 2] = ["ST-1", "ST-2"];
-/// The greatest heat that a station can give between two reports, GJ, is 73: no level is nearer to another.
+/// What meters begin with, GJ.
 const LEVELS: [f64; 4] = [900.0, 9_000.0, 51_000.0, 200.0];
+
+/// So long after its replacement a meter is confirmed at the latest: it may rest for six hours.
+const CONFIRMED: Millis = 8 * HOUR;
 
 /// What a station measured at a time.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +85,27 @@ impl Fate {
         }
         rows.retain(|row| !self.outages.iter().any(|(from, until)| (*from..*until).contains(&row.at)));
         rows
+    }
+
+    /// Whether the values say that a meter was replaced. They do not where the meter before could have counted the
+    /// difference, the more so in a silence, or where it is that of another unit.
+    fn replacements_show(&self) -> bool {
+        // Twice the greatest heat that a station can give between two reports, GJ.
+        const FAR: f64 = 2.0 * 73.0;
+        const UNITS: [f64; 2] = [3.6, 4.1868];
+        let silent = |at: Millis| {
+            self.outages.iter().any(|(from, until)| {
+                // Longer than a day it is not waited for what confirms a new meter.
+                let alone = if until - from > DAY { CONFIRMED } else { 0 };
+                (from - alone..=*until).contains(&at)
+            })
+        };
+        self.rows().windows(2).filter(|pair| pair[0].meter != pair[1].meter).all(|pair| {
+            let (before, after) = (pair[0].total, pair[1].total);
+            let unit =
+                |unit: &f64| [before / after, after / before].iter().any(|r| (r / unit - 1.0).abs() < 0.01);
+            !silent(pair[1].at) && !(0.0..FAR).contains(&(after - before)) && !UNITS.iter().any(unit)
+        })
     }
 }
 
@@ -255,7 +279,8 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
 }
 
 /// `fates` say where hours of the city may have been closed when what was counted in them became known: what an outage ends
-/// with reaches further back than it is late. Hours of the stations and days take it all the same.
+/// with reaches further back than it is late, and so does what confirms a meter that rested. Hours of the stations and days
+/// take it all the same.
 fn compare(name: &str, fates: &[Fate; 2], order: &Final, other: &Final) {
     fn same<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
         what: &str,
@@ -271,7 +296,8 @@ fn compare(name: &str, fates: &[Fate; 2], order: &Final, other: &Final) {
     let settled = |said: &Final| -> Kpis {
         let silent = |start: Millis| {
             // What is counted in a silence is counted since the reading before it.
-            let within = |(from, until): &(Millis, Millis)| start + HOUR > *from - INTERVAL && start <= *until;
+            let within =
+                |(from, until): &(Millis, Millis)| start + HOUR > *from - INTERVAL && start <= *until;
             fates.iter().flat_map(|fate| &fate.outages).any(within)
         };
         let mut kpis = said.kpis();
@@ -330,10 +356,8 @@ fn fate() -> impl Strategy<Value = Fate> {
                 outages.map(|(from, hours)| (from * INTERVAL, from * INTERVAL + hours * HOUR)).collect();
             Fate { seed, outages, changes: changes.map(|at| at * INTERVAL) }
         });
-    // A meter that is replaced in a silence so long that it can have counted the difference is told by nothing.
-    fate.prop_filter("a meter is replaced in an outage", |fate| {
-        let within = |at: &Millis| fate.outages.iter().any(|(from, until)| (*from..=*until).contains(at));
-        fate.changes[1] - fate.changes[0] > DAY && !fate.changes.iter().any(within)
+    fate.prop_filter("replacements that do not show", |fate| {
+        fate.changes[1] - fate.changes[0] > DAY && fate.replacements_show()
     })
 }
 
