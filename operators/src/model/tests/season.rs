@@ -206,8 +206,8 @@ impl Final {
 fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
     sent.sort_by_key(|(arrives, station, row)| (*arrives, row.at, *station));
     let mut validate = Validate::new("heating.reports", Memory::default());
-    // As far back as quality control revises marks: a reading before an outage is judged again with the one after it.
-    let horizon = Memory::default().lateness;
+    // Further back than quality control revises marks: the last reading before an outage is judged again after it.
+    let horizon = 2 * DAY;
     let mut alarms = Alarms::new(AlarmSettings { horizon, ..AlarmSettings::default() });
     let mut window = Window::new(Calendar::default());
     let mut supply = Supply::new(SupplySettings::default());
@@ -294,15 +294,18 @@ fn compare(name: &str, fates: &[Fate; 2], order: &Final, other: &Final) {
     }
     same(&format!("flags, {name}"), &order.flags, &other.flags);
     let settled = |said: &Final| -> Kpis {
-        let silent = |start: Millis| {
+        let outages = fates.iter().flat_map(|fate| fate.outages.iter().copied());
+        let confirmations = fates.iter().flat_map(|fate| fate.changes.map(|at| (at, at + CONFIRMED)));
+        let spans: Vec<(Millis, Millis)> = outages.chain(confirmations).collect();
+        let late = |start: Millis| {
             // What is counted in a silence is counted since the reading before it.
             let within =
                 |(from, until): &(Millis, Millis)| start + HOUR > *from - INTERVAL && start <= *until;
-            fates.iter().flat_map(|fate| &fate.outages).any(within)
+            spans.iter().any(within)
         };
         let mut kpis = said.kpis();
         kpis.retain(|(scope, period, start, _), _| {
-            scope.kind != ScopeKind::City || *period != Period::Hour || !silent(start - START)
+            scope.kind != ScopeKind::City || *period != Period::Hour || !late(start - START)
         });
         kpis
     };
