@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     calendar::Horizon,
-    facts::{Component, Facts, Mask},
+    facts::{Component, Facts},
+    mask::Mask,
     site::{ScopeIds, Site},
 };
 use crate::{

@@ -3,7 +3,8 @@
 use schemas::{Millis, time::SECOND};
 
 use super::{
-    facts::{Component as C, Facts, Mask},
+    facts::{Across, Component as C, Facts},
+    mask::Mask,
     quantity::Role,
     segment::Undated,
 };
@@ -18,20 +19,10 @@ pub(super) struct Means {
     pub(super) standard: i64,
 }
 
-/// Derived facts that say something about the window as a whole, so that those of a day are no sum over its hours.
-const STATIC: Mask = Mask::of(&[
-    C::HeatArea,
-    C::MakeupArea,
-    C::ElectricityArea,
-    C::OutdoorFacilities,
-    C::Households,
-    C::HouseholdsCompliant,
-]);
-
 /// What a day takes over from its hours.
-pub(super) const SUMS: Mask = STATIC.rest();
-/// The same while the day goes on: its hours end and are late, it does not.
-pub(super) const SUMS_OF_OPEN: Mask = STATIC.and(Mask::of(&[C::LateChanges, C::Closings])).rest();
+pub(super) const SUMS: Mask = Mask::of_across(Across::Whole).rest();
+/// The same while the day goes on.
+pub(super) const SUMS_OF_OPEN: Mask = Mask::of_across(Across::Sum);
 
 /// What the facts of an hour do not say themselves.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,4 +1,5 @@
-//! Facts of a window: exact sums, in fixed point, that KPIs are computed from.
+//! Facts of a window: exact sums, in fixed point, that KPIs are computed from. The table of components is the catalogue: a
+//! new fact is a line of it, with an id that no other had.
 //!
 //! Enters: contributions of segments, reports and the registry. Leaves: sums. Guarantees: addition is exact, so the
 //! order of contributions does not matter and a retraction cancels what it retracts; `Facts` is the difference type of
@@ -7,191 +8,218 @@
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use serde::{Deserialize, Serialize};
 
-use super::sums::Sums;
+use super::{mask::Mask, sums::Sums, written::Written};
+
+/// Which facilities add a fact to the scopes above them ([`super::Role::rolls_up`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Heat, water and electricity of the network: the stations, where heat that passes several meters counts once.
+    Network,
+    /// Electricity of clean-heating devices.
+    Devices,
+    /// Outdoor temperature.
+    Outdoor,
+    /// Room temperature.
+    Rooms,
+    /// Reports and their quality.
+    Reports,
+}
+
+/// How the fact of a longer window follows from those of the hours in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Across {
+    /// As their sum.
+    Sum,
+    /// As their sum once the longer window has ended: while it goes on its hours end and are late, it does not.
+    Ended,
+    /// Not at all: it says something about the window as a whole, and is derived from the other facts of that.
+    Whole,
+}
 
 macro_rules! components {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $id:literal, $group:ident, $across:ident;)*) => {
         /// One sum. Times are ms; integrals over time are in thousandths of the unit, times seconds.
         ///
         /// *Derived* ones are functions of the other facts of one facility and one window, kept as sums so that they
-        /// roll up. The order is part of the format.
+        /// roll up.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
+        #[repr(u16)]
         pub enum Component { $($(#[$doc])* $name,)* }
 
         impl Component {
             /// Every component, in the order of its number.
             pub const ALL: &'static [Component] = &[$(Component::$name,)*];
+
+            /// By which it is known in checkpoints, for ever: an id is never given again.
+            #[must_use]
+            pub const fn id(self) -> u16 {
+                match self { $(Component::$name => $id,)* }
+            }
+
+            /// Which facilities add it to the scopes above them.
+            #[must_use]
+            pub const fn group(self) -> Group {
+                match self { $(Component::$name => Group::$group,)* }
+            }
+
+            /// How it follows from the hours of a longer window.
+            #[must_use]
+            pub const fn across(self) -> Across {
+                match self { $(Component::$name => Across::$across,)* }
+            }
         }
     };
 }
 
 components! {
     /// Heat by counter, J.
-    HeatCounter,
+    HeatCounter = 0, Network, Sum;
     /// Time that the heat counter covers.
-    HeatCounterTime,
+    HeatCounterTime = 1, Network, Sum;
     /// Heat as integral of power, J.
-    HeatPower,
+    HeatPower = 2, Network, Sum;
     /// Time that power covers.
-    HeatPowerTime,
+    HeatPowerTime = 3, Network, Sum;
     /// Derived: heat by counter, and by power in the time that no counter covers or in which it is frozen, J.
-    Heat,
+    Heat = 4, Network, Sum;
     /// Derived: time behind `Heat`.
-    HeatTime,
+    HeatTime = 5, Network, Sum;
     /// Derived: area of the facilities behind `Heat`, 0.01 m².
-    HeatArea,
+    HeatArea = 6, Network, Whole;
     /// Derived: area × time behind `Heat`, m²·s.
-    HeatAreaTime,
+    HeatAreaTime = 7, Network, Sum;
     /// Integral of the primary supply temperature.
-    PrimarySupply,
+    PrimarySupply = 8, Network, Sum;
     /// Its time.
-    PrimarySupplyTime,
+    PrimarySupplyTime = 9, Network, Sum;
     /// Integral of the flow measured together with it.
-    PrimarySupplyFlow,
+    PrimarySupplyFlow = 10, Network, Sum;
     /// Integral of flow × temperature.
-    PrimarySupplyProduct,
+    PrimarySupplyProduct = 11, Network, Sum;
     /// Integral of the primary return temperature.
-    PrimaryReturn,
+    PrimaryReturn = 12, Network, Sum;
     /// Its time.
-    PrimaryReturnTime,
+    PrimaryReturnTime = 13, Network, Sum;
     /// Integral of the flow measured together with it.
-    PrimaryReturnFlow,
+    PrimaryReturnFlow = 14, Network, Sum;
     /// Integral of flow × temperature.
-    PrimaryReturnProduct,
+    PrimaryReturnProduct = 15, Network, Sum;
     /// Integral of the secondary supply temperature.
-    SecondarySupply,
+    SecondarySupply = 16, Network, Sum;
     /// Its time.
-    SecondarySupplyTime,
+    SecondarySupplyTime = 17, Network, Sum;
     /// Integral of the flow measured together with it.
-    SecondarySupplyFlow,
+    SecondarySupplyFlow = 18, Network, Sum;
     /// Integral of flow × temperature.
-    SecondarySupplyProduct,
+    SecondarySupplyProduct = 19, Network, Sum;
     /// Integral of the secondary return temperature.
-    SecondaryReturn,
+    SecondaryReturn = 20, Network, Sum;
     /// Its time.
-    SecondaryReturnTime,
+    SecondaryReturnTime = 21, Network, Sum;
     /// Integral of the flow measured together with it.
-    SecondaryReturnFlow,
+    SecondaryReturnFlow = 22, Network, Sum;
     /// Integral of flow × temperature.
-    SecondaryReturnProduct,
+    SecondaryReturnProduct = 23, Network, Sum;
     /// Make-up water, cm³.
-    Makeup,
+    Makeup = 24, Network, Sum;
     /// Its time.
-    MakeupTime,
+    MakeupTime = 25, Network, Sum;
     /// Derived: area of the facilities behind it, 0.01 m².
-    MakeupArea,
+    MakeupArea = 26, Network, Whole;
     /// Electricity of stations and sources, mWh.
-    Electricity,
+    Electricity = 27, Network, Sum;
     /// Its time.
-    ElectricityTime,
+    ElectricityTime = 28, Network, Sum;
     /// Derived: area of the facilities behind it, 0.01 m².
-    ElectricityArea,
+    ElectricityArea = 29, Network, Whole;
     /// Derived: heat of the hours in which heat and electricity were measured, J.
-    PairedHeat,
+    PairedHeat = 30, Network, Sum;
     /// Derived: electricity of those hours, mWh.
-    PairedElectricity,
+    PairedElectricity = 31, Network, Sum;
     /// Derived: elapsed time of the stations and sources, measured or not.
-    StationSpan,
+    StationSpan = 32, Network, Sum;
     /// Electricity of clean-heating devices, mWh.
-    DeviceElectricity,
+    DeviceElectricity = 33, Devices, Sum;
     /// Its time.
-    DeviceElectricityTime,
+    DeviceElectricityTime = 34, Devices, Sum;
     /// Derived: elapsed time of the clean-heating devices.
-    DeviceSpan,
+    DeviceSpan = 35, Devices, Sum;
     /// Integral of the outdoor temperature.
-    Outdoor,
+    Outdoor = 36, Outdoor, Sum;
     /// Its time.
-    OutdoorTime,
+    OutdoorTime = 37, Outdoor, Sum;
     /// Derived: facilities that measure it, in this window or before.
-    OutdoorFacilities,
+    OutdoorFacilities = 38, Outdoor, Whole;
     /// Derived: their elapsed time, measured or not.
-    OutdoorSpan,
+    OutdoorSpan = 39, Outdoor, Sum;
     /// Integral of the room temperature.
-    Room,
+    Room = 40, Rooms, Sum;
     /// Its time.
-    RoomTime,
+    RoomTime = 41, Rooms, Sum;
     /// Time at or above the standard temperature.
-    RoomCompliant,
+    RoomCompliant = 42, Rooms, Sum;
     /// Time above 24 °C.
-    RoomOverHigh,
+    RoomOverHigh = 43, Rooms, Sum;
     /// Derived: elapsed time of the facilities that have rooms.
-    RoomSpan,
+    RoomSpan = 44, Rooms, Sum;
     /// Derived: how much of that is covered by at least one room.
-    RoomCovered,
+    RoomCovered = 45, Rooms, Sum;
     /// Derived: households with a room temperature in the window.
-    Households,
+    Households = 46, Rooms, Whole;
     /// Derived: those whose mean is at or above their standard.
-    HouseholdsCompliant,
+    HouseholdsCompliant = 47, Rooms, Whole;
     /// Time in which objects reported at their interval.
-    Online,
+    Online = 48, Reports, Sum;
     /// Time in which they were expected to.
-    Expected,
+    Expected = 49, Reports, Sum;
     /// Reports expected.
-    ReportsExpected,
+    ReportsExpected = 50, Reports, Sum;
     /// Reports received.
-    ReportsReceived,
+    ReportsReceived = 51, Reports, Sum;
     /// Derived: received, but at most expected.
-    ReportsCounted,
+    ReportsCounted = 52, Reports, Sum;
     /// Readings received.
-    Readings,
+    Readings = 53, Reports, Sum;
     /// Those that may be used.
-    Valid,
+    Valid = 54, Reports, Sum;
     /// Those that came in time.
-    Timely,
+    Timely = 55, Reports, Sum;
     /// Those in normal form that do not contradict others.
-    Consistent,
+    Consistent = 56, Reports, Sum;
     /// Readings received again.
-    Duplicates,
+    Duplicates = 57, Reports, Sum;
     /// Changes by data that arrived after the window had ended.
-    LateChanges,
+    LateChanges = 58, Reports, Ended;
     /// Changes by corrections and revised marks.
-    CorrectedChanges,
+    CorrectedChanges = 59, Reports, Sum;
     /// Changes by the registry.
-    RegistryChanges,
+    RegistryChanges = 60, Reports, Sum;
     /// 1 per facility whose window ended.
-    Closings,
+    Closings = 61, Reports, Ended;
     /// Derived: readings of metrics that reports lacked though the object reports them.
-    ReadingsMissing,
+    ReadingsMissing = 62, Reports, Sum;
 }
 
 /// The number of components.
 pub const COUNT: usize = Component::ALL.len();
-// The mask of present components is 64 bits wide.
-const _: () = assert!(COUNT <= 64);
 
 /// The sums of one window. Only those that are not zero are stored, so equal facts are equal values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Facts {
-    present: u64,
+    present: Mask,
     values: Sums,
-}
-
-/// Facts as they are read, before it is certain that they are some.
-#[derive(Deserialize)]
-#[serde(rename = "Facts")]
-struct Written {
-    present: u64,
-    values: Sums,
-}
-
-impl TryFrom<Written> for Facts {
-    type Error = &'static str;
-
-    fn try_from(written: Written) -> Result<Facts, &'static str> {
-        let Written { present, values } = written;
-        if Component::ALL.len() < (64 - present.leading_zeros()) as usize {
-            return Err("facts hold a component that this version does not know");
-        }
-        if present.count_ones() as usize != values.len() || values.iter().any(|sum| sum == 0) {
-            return Err("facts do not hold the components they name");
-        }
-        Ok(Facts { present, values })
-    }
 }
 
 impl Facts {
+    /// The sums of a list, which names every component once.
+    pub(super) fn gathered(mut sums: Vec<(Component, i64)>) -> Facts {
+        sums.sort_unstable_by_key(|(component, _)| *component);
+        let mut present = Mask::EMPTY;
+        sums.iter().for_each(|(component, _)| present.insert(*component));
+        Facts { present, values: Sums::gathered(sums.len(), sums.iter().map(|(_, sum)| *sum)) }
+    }
+
     /// No facts.
     #[must_use]
     pub fn new() -> Facts {
@@ -201,24 +229,24 @@ impl Facts {
     /// One sum; 0 when nothing contributed.
     #[must_use]
     pub fn get(&self, component: Component) -> i64 {
-        if self.present & bit(component) == 0 { 0 } else { self.values.get(self.place(component)) }
+        if self.present.has(component) { self.values.get(self.place(component)) } else { 0 }
     }
 
     /// Adds to one sum. Sums saturate, which no city reaches.
     pub fn add(&mut self, component: Component, amount: i64) {
         if amount != 0 {
             let place = self.place(component);
-            if self.present & bit(component) == 0 {
-                self.present |= bit(component);
-                self.values.insert(place, amount);
-            } else {
+            if self.present.has(component) {
                 match self.values.get(place).saturating_add(amount) {
                     0 => {
-                        self.present &= !bit(component);
+                        self.present.remove(component);
                         self.values.remove(place);
                     }
                     sum => self.values.set(place, sum),
                 }
+            } else {
+                self.present.insert(component);
+                self.values.insert(place, amount);
             }
         }
     }
@@ -236,7 +264,7 @@ impl Facts {
                 self.drop_zeros();
             }
         } else {
-            self.values.reserve((other.present & !self.present).count_ones() as usize);
+            self.values.reserve(other.present.without(self.present).len());
             for (component, amount) in other.iter() {
                 self.add(component, sign * amount);
             }
@@ -254,22 +282,17 @@ impl Facts {
     /// The facts of some components only.
     #[must_use]
     pub fn only(&self, mask: Mask) -> Facts {
-        if self.present & !mask.0 == 0 {
+        if self.present.without(mask).is_empty() {
             return self.clone();
         }
-        let present = self.present & mask.0;
+        let present = self.present.without(mask.rest());
         let kept = self.iter().filter(|(component, _)| mask.has(*component)).map(|(_, sum)| sum);
-        Facts { present, values: Sums::gathered(present.count_ones() as usize, kept) }
+        Facts { present, values: Sums::gathered(present.len(), kept) }
     }
 
     /// The sums that are not zero, in the order of their number.
     pub fn iter(&self) -> impl Iterator<Item = (Component, i64)> + '_ {
-        let mut rest = self.present;
-        self.values.iter().map(move |amount| {
-            let number = rest.trailing_zeros() as usize;
-            rest &= rest - 1;
-            (Component::ALL[number], amount)
-        })
+        self.present.iter().zip(self.values.iter())
     }
 
     /// Bytes on the heap, for memory figures.
@@ -279,69 +302,21 @@ impl Facts {
     }
 
     fn place(&self, component: Component) -> usize {
-        (self.present & (bit(component) - 1)).count_ones() as usize
+        self.present.rank(component)
     }
 
     fn drop_zeros(&mut self) {
         let zeros: Vec<Component> = self.iter().filter(|(_, sum)| *sum == 0).map(|(c, _)| c).collect();
         for component in zeros {
             self.values.remove(self.place(component));
-            self.present &= !bit(component);
+            self.present.remove(component);
         }
-    }
-}
-
-fn bit(component: Component) -> u64 {
-    1 << component as u8
-}
-
-/// A set of components.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mask(u64);
-
-impl Mask {
-    /// Every component.
-    pub const ALL: Mask = Mask(u64::MAX);
-
-    /// The components of a list.
-    #[must_use]
-    pub const fn of(components: &[Component]) -> Mask {
-        let (mut mask, mut n) = (0, 0);
-        while n < components.len() {
-            mask |= 1 << components[n] as u8;
-            n += 1;
-        }
-        Mask(mask)
-    }
-
-    /// The components from one to another, both included.
-    #[must_use]
-    pub const fn range(from: Component, to: Component) -> Mask {
-        Mask((u64::MAX >> (63 - to as u8)) & (u64::MAX << from as u8))
-    }
-
-    /// Those of either.
-    #[must_use]
-    pub const fn and(self, other: Mask) -> Mask {
-        Mask(self.0 | other.0)
-    }
-
-    /// Those that are not in the set.
-    #[must_use]
-    pub const fn rest(self) -> Mask {
-        Mask(!self.0)
-    }
-
-    /// Whether the component is in the set.
-    #[must_use]
-    pub const fn has(self, component: Component) -> bool {
-        self.0 & 1 << component as u8 != 0
     }
 }
 
 impl IsZero for Facts {
     fn is_zero(&self) -> bool {
-        self.present == 0
+        self.present.is_empty()
     }
 }
 
@@ -400,25 +375,16 @@ mod tests {
         }
     }
 
-    #[rstest::rstest]
-    #[case::fine(0b101, vec![7, -7], true)]
-    #[case::one_missing(0b101, vec![7], false)]
-    #[case::a_zero(0b101, vec![7, 0], false)]
-    #[case::unknown(1 << COUNT, vec![7], false)]
-    #[case::last(1 << (COUNT - 1), vec![7], true)]
-    fn only_facts_are_read(#[case] present: u64, #[case] values: Vec<i64>, #[case] fine: bool) {
-        let bytes = postcard::to_stdvec(&(present, values)).unwrap();
-        assert_eq!(postcard::from_bytes::<Facts>(&bytes).is_ok(), fine);
-    }
-
     #[test]
-    fn masks_are_ranges_and_lists() {
+    fn parts_of_facts_are_facts() {
         let mut facts = Facts::new();
         Component::ALL.iter().for_each(|c| facts.add(*c, 1));
-        let heat = Mask::range(Component::HeatCounter, Component::HeatAreaTime);
-        assert_eq!(facts.only(heat).iter().count(), 8);
-        assert_eq!(facts.only(heat.rest()).iter().count(), COUNT - 8);
-        assert_eq!(facts.only(Mask::of(&[Component::Heat, Component::Closings])).get(Component::Closings), 1);
+        let two = Mask::of(&[Component::Heat, Component::Closings]);
+        assert_eq!(
+            facts.only(two).iter().collect::<Vec<_>>(),
+            [(Component::Heat, 1), (Component::Closings, 1)]
+        );
+        assert_eq!(facts.only(two.rest()).iter().count(), COUNT - 2);
     }
 
     #[test]

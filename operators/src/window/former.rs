@@ -11,6 +11,8 @@ use super::{
     object::{Doubt, Object, Series},
     points::Points,
     site::{Day, Hour, RestoredSite},
+    sums::Sums,
+    written::Written,
 };
 
 /// A facility.
@@ -33,7 +35,7 @@ struct FormerObject {
 #[derive(Debug, Deserialize)]
 struct FormerHour {
     start: Millis,
-    facts: Facts,
+    facts: FormerFacts,
     elapsed: u32,
     settled: bool,
 }
@@ -41,25 +43,45 @@ struct FormerHour {
 #[derive(Debug, Deserialize)]
 struct FormerDay {
     start: Millis,
-    facts: Facts,
+    facts: FormerFacts,
+}
+
+/// What is read is not known to be facts before it was looked at.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "FormerWritten")]
+struct FormerFacts(Facts);
+
+#[derive(Deserialize)]
+#[serde(rename = "Facts")]
+struct FormerWritten {
+    ids: u64,
+    values: Sums,
+}
+
+impl TryFrom<FormerWritten> for FormerFacts {
+    type Error = &'static str;
+
+    fn try_from(FormerWritten { ids, values }: FormerWritten) -> Result<FormerFacts, &'static str> {
+        Facts::try_from(Written::of_form_1(ids, values)).map(FormerFacts)
+    }
 }
 
 impl From<FormerSite> for RestoredSite {
     fn from(former: FormerSite) -> RestoredSite {
         let FormerSite { objects, hours, days } = former;
-        let measured = |hour: &&FormerHour| hour.facts.get(Component::OutdoorTime) > 0;
+        let measured = |hour: &&FormerHour| hour.facts.0.get(Component::OutdoorTime) > 0;
         let outdoor_since = hours.iter().find(measured).map_or(Millis::MAX, |hour| hour.start);
         let objects = objects.into_iter().map(Object::from).collect();
         let hours = hours.into_iter().map(Hour::from).collect();
         let days =
-            days.into_iter().map(|day| Day { start: day.start, facts: day.facts, hole: None }).collect();
+            days.into_iter().map(|day| Day { start: day.start, facts: day.facts.0, hole: None }).collect();
         RestoredSite { objects, hours, days, outdoor_since }
     }
 }
 
 impl From<FormerHour> for Hour {
     fn from(FormerHour { start, facts, elapsed, settled }: FormerHour) -> Hour {
-        Hour { start, facts, elapsed, settled, ..Hour::default() }
+        Hour { start, facts: facts.0, elapsed, settled, ..Hour::default() }
     }
 }
 

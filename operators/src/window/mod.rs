@@ -22,6 +22,7 @@ pub mod facts;
 mod former;
 mod heat;
 mod hole;
+mod mask;
 mod object;
 mod packing;
 pub mod points;
@@ -32,6 +33,7 @@ mod segment;
 mod site;
 mod sums;
 mod tally;
+mod written;
 
 use std::cell::Cell;
 
@@ -50,7 +52,8 @@ use self::{
 };
 pub use self::{
     calendar::{Calendar, Horizon},
-    facts::{Component, Facts, Mask},
+    facts::{Component, Facts},
+    mask::Mask,
     points::{Around, Point, Points},
     quantity::{Quantities, Quantity, Role},
 };

@@ -15,7 +15,10 @@
 use schemas::{Catalogue, FacilityKind, MetricId};
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Component, Mask};
+use super::{
+    facts::{Component, Group},
+    mask::Mask,
+};
 
 /// What a series feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -151,17 +154,14 @@ impl Role {
     /// The facts that roll up to the scopes of the facility.
     #[must_use]
     pub fn rolls_up(self) -> Mask {
-        use Component as C;
-        const REPORTS: Mask = Mask::range(C::Online, C::ReadingsMissing);
-        const OUTDOOR: Mask = Mask::range(C::Outdoor, C::OutdoorSpan);
-        const ROOMS: Mask = Mask::range(C::Room, C::HouseholdsCompliant);
-        const DEVICES: Mask = Mask::range(C::DeviceElectricity, C::DeviceSpan);
+        const REPORTS: Mask = Mask::of_group(Group::Reports);
+        const ROOMS: Mask = REPORTS.union(Mask::of_group(Group::Rooms));
         match self {
             Role::Station => Mask::ALL,
             Role::Source | Role::Network => REPORTS,
-            Role::Rooms => REPORTS.and(ROOMS),
-            Role::CleanDevice => REPORTS.and(ROOMS).and(DEVICES),
-            Role::Weather => REPORTS.and(OUTDOOR),
+            Role::Rooms => ROOMS,
+            Role::CleanDevice => const { ROOMS.union(Mask::of_group(Group::Devices)) },
+            Role::Weather => const { REPORTS.union(Mask::of_group(Group::Outdoor)) },
         }
     }
 

@@ -4,6 +4,7 @@ use schemas::Millis;
 
 use super::{
     facts::{COUNT, Component},
+    mask::Mask,
     segment::Undated,
 };
 
@@ -21,14 +22,14 @@ pub(super) struct Amounts {
     pub(super) hour: Millis,
     /// How much of the hour has been seen to pass, ms.
     pub(super) elapsed: Millis,
-    present: u64,
+    present: Mask,
     amounts: [i64; COUNT],
 }
 
 impl Tally {
     pub(super) fn add(&mut self, hour: Millis, component: Component, amount: i64) {
         let entry = self.entry(hour);
-        entry.present |= 1 << component as u8;
+        entry.present.insert(component);
         entry.amounts[component as usize] += amount;
     }
 
@@ -71,7 +72,7 @@ impl Tally {
         let found = self.hours[..self.used].iter().rposition(|entry| entry.hour == hour);
         let place = found.unwrap_or_else(|| {
             if self.used == self.hours.len() {
-                self.hours.push(Amounts { hour, elapsed: 0, present: 0, amounts: [0; COUNT] });
+                self.hours.push(Amounts { hour, elapsed: 0, present: Mask::EMPTY, amounts: [0; COUNT] });
             }
             let entry = &mut self.hours[self.used];
             (entry.hour, entry.elapsed) = (hour, 0);
@@ -85,12 +86,7 @@ impl Tally {
 impl Amounts {
     /// Takes every amount out.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (Component, i64)> + '_ {
-        let mut rest = std::mem::take(&mut self.present);
-        std::iter::from_fn(move || {
-            let number = rest.trailing_zeros() as usize;
-            let component = *Component::ALL.get(number)?;
-            rest &= rest - 1;
-            Some((component, std::mem::take(&mut self.amounts[number])))
-        })
+        let present = std::mem::take(&mut self.present);
+        present.iter().map(|component| (component, std::mem::take(&mut self.amounts[component as usize])))
     }
 }
