@@ -1,4 +1,4 @@
-//! Records that cannot be used, and why. Nothing is dropped silently (design, invariant 1).
+//! Records that cannot be used, and why. Nothing is dropped silently.
 
 use serde::{Deserialize, Serialize};
 
@@ -133,10 +133,22 @@ impl Reject {
         if whole > KEPT_BYTES {
             self.raw.truncate(KEPT_BYTES);
             self.raw.shrink_to_fit();
-            self.detail.push_str(&format!("; of {whole} bytes the first {KEPT_BYTES} are kept"));
+            self.detail.push_str(&kept_of(KEPT_BYTES, whole));
         }
         self
     }
+}
+
+/// What a detail ends with when only the first bytes of a record are kept.
+#[must_use]
+pub fn kept_of(kept: usize, whole: usize) -> String {
+    format!(" (the first {kept} of {whole} bytes are kept)")
+}
+
+/// Whether a detail says that only a part of the record is kept.
+#[must_use]
+pub fn is_cut(detail: &str) -> bool {
+    detail.contains(" bytes are kept)")
 }
 
 /// Cuts a text at a character, with a sign that something is missing.
@@ -203,7 +215,8 @@ mod tests {
         assert!(bounded.origin.len() <= TOLD_BYTES + 3 && bounded.origin.ends_with("热…"));
         assert_eq!(bounded.raw.len(), KEPT_BYTES);
         assert!(
-            bounded.detail.ends_with("…; of 262145 bytes the first 262144 are kept"),
+            bounded.detail.ends_with("… (the first 262144 of 262145 bytes are kept)")
+                && is_cut(&bounded.detail),
             "{}",
             bounded.detail
         );

@@ -1,7 +1,7 @@
 //! What becomes of a payload.
 
 use bytes::Bytes;
-use schemas::{Reason, Reject, Report, Stage};
+use schemas::{Reason, Reject, Report, Stage, reject};
 
 use super::{Arrival, MAX_RAW, MAX_REFUSED};
 use crate::{KnownFacilities, Outgoing};
@@ -155,7 +155,7 @@ impl Refusal {
         let mut raw: &[u8] = &self.raw;
         if raw.len() > MAX_RAW {
             raw = &raw[..MAX_RAW];
-            detail = format!("{detail} (the first {MAX_RAW} of {} bytes are kept)", self.raw.len());
+            detail.push_str(&reject::kept_of(MAX_RAW, self.raw.len()));
         }
         let origin = match &self.metric {
             None => arrival.origin.clone(),

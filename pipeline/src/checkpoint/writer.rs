@@ -147,6 +147,10 @@ impl Writer {
             };
             if let Err(error) = self.take_from_members() {
                 tracing::warn!(%error, "the changes of other processes are not readable for now");
+                // Nothing writes them again.
+                if matches!(error, Error::DamagedCheckpoint { .. }) {
+                    self.tell(Some(error.to_string()));
+                }
             }
             let due = finished.is_some() || self.failed.is_none_or(|at| at.elapsed() >= RETRY_AFTER);
             let fenced = if due { self.commit_delivered().err() } else { None };

@@ -70,7 +70,7 @@ impl Reader {
         if SETTLED.contains(&reject.reason) {
             return Again::LeftOut(reject.reason.advice().to_owned());
         }
-        if reject.detail.contains("bytes are kept)") {
+        if schemas::reject::is_cut(&reject.detail) {
             return Again::LeftOut(
                 "only a part of its bytes was kept: let the sender send it again".to_owned(),
             );
