@@ -1,7 +1,7 @@
 //! The one way onto Kafka for every connector.
 //!
 //! Enters: reports, events, rejects and registry entries. Leaves: Avro records on their topics, keyed as the contract
-//! says (design, section 4). Guarantees: [`Publisher::publish`] returns `Ok` only after Kafka's delivery report of every
+//! says. Guarantees: [`Publisher::publish`] returns `Ok` only after Kafka's delivery report of every
 //! record of the batch (all in-sync replicas, idempotent producer, so order within a key is kept and nothing is stored
 //! twice by a retry); a batch that does not fit is refused before its first record is sent; memory is bounded.
 

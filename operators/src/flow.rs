@@ -65,7 +65,7 @@ pub struct Observation<'a> {
 pub struct ObservedEpoch {
     /// Number of the epoch.
     pub epoch: Epoch,
-    /// The clock of the epoch (design, section 5): how far time has come, monotone.
+    /// The clock of the epoch: how far time has come, monotone.
     pub clock: Millis,
     /// Up to when reports of a partition are believed to have arrived, sorted by partition; of others every time is.
     pub believed: Vec<(i32, Millis)>,

@@ -84,7 +84,7 @@ pub fn object(header: Header<'_>) -> String {
     }
 }
 
-/// The native JSON form (design, section 4) with `received_at` added; members in a fixed order, so that it is
+/// The native JSON form with `received_at` added; members in a fixed order, so that it is
 /// canonical. Numbers that JSON cannot write are written as text.
 fn json<'a>(header: Header<'_>, readings: impl Iterator<Item = (&'a str, ValueView<'a>)>) -> Vec<u8> {
     let mut out = String::with_capacity(192);

@@ -59,7 +59,8 @@ pub struct Config {
 pub struct PipelineSettings {
     /// Names the consumer group and the transactional id; one running process per name.
     pub name: String,
-    /// Directory of the bindings and the delivery ledger; on a disk that survives the process.
+    /// Directory of the bindings, the spool of ClickHouse, the records that are passed over and, unless `checkpoint.url` says
+    /// otherwise, the checkpoints; on a disk that survives the process.
     pub state: PathBuf,
     /// Worker threads.
     pub workers: usize,

@@ -83,6 +83,7 @@ pub struct AlarmTransition {
     pub evidence: String,
     /// What to do about it.
     pub advice: String,
-    /// Why this transition happened: `data`, `late data`, `correction`, `registry`, `clock`.
+    /// Why this transition happened: `data`, `late data`, `correction`, `registry`, `clock`, `season`,
+    /// `mild weather`, `new signature`.
     pub cause: String,
 }

@@ -1,7 +1,7 @@
 //! What the data is: the vocabulary every other crate speaks.
 //!
 //! Enters: nothing. Leaves: types, their Avro and file forms, and the catalogues (metrics, rules, exchange tables).
-//! Guarantees: no I/O except [`registry_files`], which reads CSV; every type has one wire form, kept
+//! Guarantees: no I/O except [`registry_files`], which reads and writes CSV; every type has one wire form, kept
 //! backward-compatible.
 
 pub mod alarm;

@@ -33,7 +33,7 @@ pub enum Error {
         /// What it said.
         detail: String,
     },
-    /// The destination refuses these rows for good: they leave as rejects.
+    /// The destination refuses these rows for good, and the sink has no way to sift them out: stop the pipeline and say why.
     #[error("{sink} refuses the rows: {detail}")]
     Reject {
         /// The sink's name.

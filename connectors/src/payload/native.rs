@@ -1,4 +1,4 @@
-//! The native form (design, section 4): one object, an array of them, or one per line.
+//! The native form: one object, an array of them, or one per line.
 //!
 //! `{"facility": "ST-0001", "device": …?, "observed_at": RFC 3339 or epoch ms, "sequence": n?, "readings": {metric:
 //! value, …} or [{"metric": …, "value": …}, …]}`. Further fields are passed over.

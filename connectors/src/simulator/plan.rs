@@ -53,7 +53,7 @@ impl Size {
         }
     }
 
-    /// All of Changchun (design, section 1).
+    /// All of Changchun.
     #[must_use]
     pub fn changchun() -> Self {
         Size {

@@ -1,4 +1,4 @@
-//! clock: how far time has come at each epoch (design, section 5), the same for all workers and in every replay.
+//! clock: how far time has come at each epoch, the same for all workers and in every replay.
 
 use std::collections::BTreeMap;
 
