@@ -28,7 +28,7 @@ pub use alarm::{AlarmState, AlarmTransition, Transition};
 pub use event::Event;
 pub use kpi::{Cause, KpiRow, Period, Scope, ScopeKind};
 pub use metric::{Catalogue, Low, Metric, MetricId, MetricKind, Zero};
-pub use quality::{Flag, QualityTest, TestSet};
+pub use quality::{Dimension, Flag, QualityTest, TestSet};
 pub use reading::Reading;
 pub use registry::{
     Attributes, Device, District, Enterprise, Facility, FacilityKind, RegistryEntry, RegistryKey, Side,

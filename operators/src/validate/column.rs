@@ -4,6 +4,7 @@ use schemas::MetricId;
 
 use super::{
     mark::Mark,
+    marks::Marks,
     neighbours::State,
     ring::Ring,
     rule::{self, Rule},
@@ -32,8 +33,7 @@ struct Rare {
     range: Option<(f64, f64)>,
     /// How far the object's counter can rise, or another quantity change, where that is not the catalogue's limit.
     rise: Option<RiseLimit>,
-    /// No cells while every remembered mark is clean.
-    marks: Box<[Mark]>,
+    marks: Marks,
 }
 
 /// Where the tests of neighbours stand.
@@ -84,7 +84,7 @@ impl Column {
         }
         let mut column = Column { values, ..Column::new(metric, states, Ring::default()) };
         if !restored.marks.is_empty() {
-            column.rare().marks = ring.fill(Mark::CLEAN, restored.marks);
+            column.rare().marks = Marks::restored(ring, restored.marks);
         }
         column
     }
@@ -93,13 +93,13 @@ impl Column {
     #[must_use]
     pub fn saved(&self, states: &[States], ring: Ring) -> SavedColumn {
         let counter = rule::is_counter(self.metric.metric());
-        let marked = if self.marks().is_empty() { Ring::default() } else { ring };
+        let marked = if self.marks().is_some() { ring } else { Ring::default() };
         SavedColumn {
             metric: self.metric.code().into(),
             decimals: self.metric.metric().decimals,
             states: self.states.map(|at| Box::new(states[usize::from(at)].saved(counter))),
             values: self.values.saved(ring),
-            marks: marked.cells().map(|cell| self.marks()[cell]).collect(),
+            marks: marked.cells().map(|cell| self.mark_in(cell)).collect(),
         }
     }
 
@@ -126,8 +126,14 @@ impl Column {
         }
     }
 
-    fn marks(&self) -> &[Mark] {
-        self.rare.as_ref().map_or(&[], |rare| &rare.marks)
+    /// The marks, if one of them is not clean.
+    fn marks(&self) -> Option<&Marks> {
+        self.rare.as_ref().map(|rare| &rare.marks).filter(|marks| !marks.is_empty())
+    }
+
+    #[inline]
+    fn mark_in(&self, cell: usize) -> Mark {
+        self.rare.as_ref().map_or(Mark::CLEAN, |rare| rare.marks.get(cell))
     }
 
     fn rare(&mut self) -> &mut Rare {
@@ -149,10 +155,7 @@ impl Column {
     #[inline]
     #[must_use]
     pub fn mark(&self, ring: Ring, row: usize) -> Mark {
-        match self.marks() {
-            [] => Mark::CLEAN,
-            marks => marks[ring.cell(row)],
-        }
+        self.mark_in(ring.cell(row))
     }
 
     /// The value in a row, unless it is impossible.
@@ -172,17 +175,15 @@ impl Column {
     /// Writes a mark into a row.
     #[inline]
     pub fn set_mark(&mut self, ring: Ring, row: usize, mark: Mark) {
-        if !self.marks().is_empty() || mark != Mark::CLEAN {
+        if mark != Mark::CLEAN || self.marks().is_some() {
             self.write_mark(ring, row, mark);
         }
     }
 
     fn write_mark(&mut self, ring: Ring, row: usize, mark: Mark) {
-        let marks = &mut self.rare().marks;
-        if marks.is_empty() {
-            *marks = ring.fill(Mark::CLEAN, []);
-        }
-        let before = std::mem::replace(&mut marks[ring.cell(row)], mark);
+        let (marks, cell) = (&mut self.rare().marks, ring.cell(row));
+        let before = marks.get(cell);
+        marks.set(ring, cell, mark);
         if before != Mark::CLEAN {
             self.forget_clean_marks(ring);
         }
@@ -209,15 +210,15 @@ impl Column {
     #[inline]
     pub fn insert(&mut self, ring: Ring, row: usize) {
         self.values.insert(ring, row);
-        if let Some(rare) = self.rare.as_mut().filter(|rare| !rare.marks.is_empty()) {
-            ring.insert(&mut rare.marks, row, Mark::CLEAN);
+        if let Some(rare) = &mut self.rare {
+            rare.marks.insert(ring, row);
         }
     }
 
     /// Removes the first cell; `ring` is what is left.
     #[inline]
     pub fn remove_first(&mut self, first: usize, ring: Ring) {
-        if self.marks().get(first).is_some_and(|mark| *mark != Mark::CLEAN) {
+        if self.mark_in(first) != Mark::CLEAN {
             self.forget_clean_marks(ring);
         }
     }
@@ -229,15 +230,14 @@ impl Column {
     }
 
     fn forget_clean_marks(&mut self, ring: Ring) {
-        let marks = self.marks();
-        if ring.cells().all(|cell| marks[cell] == Mark::CLEAN) {
+        if self.marks().is_some_and(|marks| marks.all_clean(ring)) {
             self.forget_marks();
         }
     }
 
     fn forget_marks(&mut self) {
         if let Some(rare) = &mut self.rare {
-            rare.marks = Box::default();
+            rare.marks = Marks::default();
             self.forget_rare();
         }
     }
@@ -245,6 +245,6 @@ impl Column {
     #[cfg(test)]
     pub fn heap_bytes(&self) -> usize {
         let rare = self.rare.as_deref().map_or(0, size_of_val);
-        rare + self.values.heap_bytes() + size_of_val(self.marks())
+        rare + self.values.heap_bytes() + self.marks().map_or(0, Marks::heap_bytes)
     }
 }

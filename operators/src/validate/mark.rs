@@ -1,4 +1,4 @@
-//! What a reading's tests said, packed into 16 bits, because every remembered reading keeps it.
+//! What a reading's tests said, packed into 32 bits, because remembered readings keep it.
 
 use schemas::{Flag, QualityTest, TestSet};
 use serde::{Deserialize, Serialize};
@@ -19,26 +19,19 @@ pub enum Gravity {
 /// A reading's *own* tests need nothing but the reading and stay with it; its *neighbour* tests (spike, rate of
 /// change, flat line, counter) are repeated when a neighbour arrives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark(u16);
+pub struct Mark(u32);
 
-const TESTS: u16 = 0x0fff;
-const OWN_SUSPECT: u16 = 1 << 12;
-const IMPOSSIBLE: u16 = 1 << 13;
-const NEIGHBOUR_SUSPECT: u16 = 1 << 14;
-const NEIGHBOUR_FAIL: u16 = 1 << 15;
-const NEIGHBOUR: u16 = bit(QualityTest::Spike)
-    | bit(QualityTest::RateOfChange)
-    | bit(QualityTest::FlatLine)
-    | bit(QualityTest::CounterFall)
-    | bit(QualityTest::CounterReset)
-    | bit(QualityTest::CounterJump)
-    | bit(QualityTest::Sentinel)
-    | NEIGHBOUR_SUSPECT
-    | NEIGHBOUR_FAIL;
-const _: () = assert!(QualityTest::ALL.len() <= 12, "the tests no longer fit beside the four gravity bits");
+// Gravity lies between the tests: ids of tests leave these bits out.
+const OWN_SUSPECT: u32 = 1 << 12;
+const IMPOSSIBLE: u32 = 1 << 13;
+const NEIGHBOUR_SUSPECT: u32 = 1 << 14;
+const NEIGHBOUR_FAIL: u32 = 1 << 15;
+const TESTS: u32 = !(OWN_SUSPECT | IMPOSSIBLE | NEIGHBOUR_SUSPECT | NEIGHBOUR_FAIL);
+const NEIGHBOUR: u32 = TestSet::of_neighbours().0 | NEIGHBOUR_SUSPECT | NEIGHBOUR_FAIL;
+const _: () = assert!(TestSet::ALL.0 & !TESTS == 0, "a test has an id from 12 to 15, where gravity lies");
 
-const fn bit(test: QualityTest) -> u16 {
-    1 << test as u8
+const fn bit(test: QualityTest) -> u32 {
+    1 << test.id()
 }
 
 impl Mark {
@@ -47,6 +40,20 @@ impl Mark {
 
     /// Nothing was measured: the value says nothing about its neighbours either.
     pub const NO_MEASUREMENT: Mark = Mark(bit(QualityTest::Sentinel) | IMPOSSIBLE);
+
+    /// A mark of its lower and its upper half.
+    #[inline]
+    #[must_use]
+    pub fn of_halves(low: u16, high: u16) -> Mark {
+        Mark(u32::from(high) << 16 | u32::from(low))
+    }
+
+    /// The lower and the upper half.
+    #[inline]
+    #[must_use]
+    pub fn halves(self) -> (u16, u16) {
+        (self.0 as u16, (self.0 >> 16) as u16)
+    }
 
     /// Adds the verdict of one test.
     #[must_use]

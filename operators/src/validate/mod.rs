@@ -34,6 +34,7 @@ mod column;
 mod counter;
 mod late;
 mod mark;
+mod marks;
 #[cfg(test)]
 mod measure;
 mod neighbours;

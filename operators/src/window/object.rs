@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use schemas::{
-    Catalogue, Code, Flag, MetricId, Millis, QualityTest,
+    Catalogue, Code, Dimension, Flag, MetricId, Millis, TestSet,
     time::{HOUR, MINUTE},
 };
 use serde::{Deserialize, Serialize};
@@ -371,19 +371,12 @@ impl Object {
 
     /// Counts a reading and its marks, or what a revision changes about them.
     fn judge(&mut self, at: Millis, hour: Millis, reading: &Checked, tally: &mut Tally) {
-        let failed = |test| reading.failed.contains(test);
+        const LATE: TestSet = TestSet::of_dimension(Dimension::Timeliness);
+        const INCONSISTENT: TestSet = TestSet::of_dimension(Dimension::Consistency);
         let quality = [
             reading.flag.usable(),
-            reading.flag != Flag::Missing && !failed(QualityTest::Timeliness),
-            ![
-                QualityTest::Normativity,
-                QualityTest::CounterFall,
-                QualityTest::CounterJump,
-                QualityTest::ClockAhead,
-                QualityTest::Corrected,
-            ]
-            .into_iter()
-            .any(failed),
+            reading.flag != Flag::Missing && !reading.failed.meets(LATE),
+            !reading.failed.meets(INCONSISTENT),
         ];
         let fine = quality == [true; 3];
         if fine && reading.change.is_first() {

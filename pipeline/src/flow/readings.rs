@@ -181,7 +181,7 @@ mod tests {
     /// A reading of a metric with a value that tells it from all others, since only the order is looked at.
     fn checked(metric: u16, number: usize) -> Checked {
         let flag = if number.is_multiple_of(3) { Flag::Suspect } else { Flag::Good };
-        let failed = TestSet(number as u16 % 5);
+        let failed = TestSet(number as u32 % 5);
         Checked { metric: MetricId(metric), value: number as f64, flag, failed, change: Change::New }
     }
 

@@ -89,7 +89,7 @@ impl Naive {
 fn any_reading(facilities: u16) -> impl Strategy<Value = Reading> {
     let flags = [Flag::Good, Flag::NotEvaluated, Flag::Suspect, Flag::Fail, Flag::Missing];
     let names = (0..facilities, 0..3_u16, 0..4_u16);
-    let marks = (proptest::sample::select(flags.to_vec()), prop_oneof![3 => Just(0), 1 => any::<u16>()]);
+    let marks = (proptest::sample::select(flags.to_vec()), prop_oneof![3 => Just(0), 1 => any::<u32>()]);
     (names, any::<(i64, i64, f64)>(), marks).prop_map(
         |((facility, device, metric), (observed_at, received_at, value), (flag, failed))| Reading {
             facility: Code::from(format!("ST-{facility}")),
