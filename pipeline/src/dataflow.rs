@@ -5,7 +5,7 @@
 //!  bind ────────┬──────────────► clock ─────────────┐
 //!               ▼                  ▲ marks          ▼
 //!  Kafka ───► read ───► decode ────┴─reports──► validate ─┬─► window ─┬─► roll up ─► revise ─► kpis, quality
-//!                          └─registry─► join ──profiles──►┘           ├─► energy signature ─┐
+//!                          └─registry─► join ──profiles──►┘           ├─► energy signature ─┬─► estimates
 //!                                                         ├─► alarms ─┴─────────────────────┴─► alarms
 //!                                                         ├─► readings
 //!                                                         └─► rejects  (with those of decode and join)
@@ -42,6 +42,7 @@ use crate::{
         clock::{Clock, Clocked},
         decode::Decode,
         deliver::{Beats, Deliver},
+        estimates::Estimates,
         hours::Hours,
         lateness::CountLate,
         read::Read,
@@ -116,8 +117,10 @@ pub fn build(
     let supply = Supply::new(rules.supply());
     let diagnosed = windowed.clone().hours(checked.clone()).stage(supply, recovery)?.count_late();
     let revised = windowed.roll_up(group);
-    let alarms =
-        alarmed.transitions().concat(diagnosed.transitions()).concat(ticks.clone().operations(recovery)?);
+    let alarms = alarmed
+        .transitions()
+        .concat(diagnosed.clone().transitions())
+        .concat(ticks.clone().operations(recovery)?);
     recovery.attached(pipeline.workers);
     let beats = ticks.clone().beats(group);
     let rejects = [decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()];
@@ -130,9 +133,10 @@ pub fn build(
     let registry = decoded.registry.exchange(|_| 0).blocks::<tables::Registry>(group);
     let readings = checked.blocks::<tables::Readings>(group);
     let quality = revised.quality.blocks::<tables::Quality>(group);
+    let estimates = diagnosed.estimates().blocks::<tables::Estimates>(group);
 
     let stored_blocks = [&alarms, &rejects, &kpis, &registry].map(Clone::clone);
-    let to_store = scope.concatenate(stored_blocks).concat(readings).concat(quality);
+    let to_store = scope.concatenate(stored_blocks).concat(readings).concat(quality).concat(estimates);
     let to_store = to_store.exchange(|block| u64::from(block.bucket));
     let said_blocks = [alarms.clone(), rejects, kpis.clone(), beats];
     let to_kafka = scope.concatenate(said_blocks).exchange(|_| 0);

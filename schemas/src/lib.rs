@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod avro;
+pub mod estimate;
 pub mod event;
 pub mod exchange;
 pub mod kpi;
@@ -25,6 +26,7 @@ pub mod time;
 pub mod topic;
 
 pub use alarm::{AlarmState, AlarmTransition, Transition};
+pub use estimate::EstimateRow;
 pub use event::Event;
 pub use kpi::{Cause, KpiRow, Period, Scope, ScopeKind};
 pub use metric::{Catalogue, Low, Metric, MetricId, MetricKind, Zero};

@@ -10,8 +10,8 @@ use std::{
 };
 
 use schemas::{
-    AlarmState, AlarmTransition, Cause, Code, Epoch, Flag, KpiRow, MetricId, Period, QualityTest, Reading,
-    Reason, Reject, Scope, ScopeKind, Stage, TestSet, Transition,
+    AlarmState, AlarmTransition, Cause, Code, Epoch, EstimateRow, Flag, KpiRow, MetricId, Period,
+    QualityTest, Reading, Reason, Reject, Scope, ScopeKind, Stage, TestSet, Transition,
 };
 
 use crate::{Block, QualityRow, ReadingColumns, Rows, Sink};
@@ -41,6 +41,11 @@ impl Counts {
                     rows.iter()
                         .map(|r| ("quality", format!("{:?}/{:?}/{}", r.scope, r.period, r.window_start))),
                 ),
+                Rows::Estimates(rows) => {
+                    seen.extend(
+                        rows.iter().map(|r| ("estimates", format!("{}/{}/{}", r.model, r.facility, r.hour))),
+                    );
+                }
                 Rows::Alarms(rows) => {
                     seen.extend(rows.iter().map(|r| ("alarms", r.alarm_id.clone())));
                     seen.extend(
@@ -69,10 +74,29 @@ pub fn blocks(epoch: Epoch) -> Vec<Block> {
         Rows::Readings((0..50).map(|n| reading(n, at)).collect()),
         Rows::Kpis((0..10).map(|n| kpi(n, at)).collect()),
         Rows::Quality((0..3).map(|n| quality(n, at)).collect()),
+        Rows::Estimates((0..3).map(|n| estimate(n, at)).collect()),
         Rows::Alarms(alarm(epoch, at)),
         Rows::Rejects(vec![reject(at); 2]),
     ];
     rows.into_iter().map(|rows| Block { epoch, bucket: 0, rows }).collect()
+}
+
+fn estimate(n: usize, at: i64) -> EstimateRow {
+    EstimateRow {
+        model: "energy_signature".into(),
+        facility: format!("ST-{n}").into(),
+        device: Code::default(),
+        hour: at / 3_600_000 * 3_600_000,
+        expected: Some(812.5),
+        actual: (n > 0).then_some(640.0),
+        unit: "kW".into(),
+        state: "normal".into(),
+        reason: Code::default(),
+        confidence: Some(0.9),
+        method: 2,
+        learnt: 7,
+        parameters: r#"{"base_kw":12.5}"#.to_owned(),
+    }
 }
 
 /// A reading of facility `ST-n`.

@@ -20,7 +20,7 @@ pub mod spool;
 use std::{fmt, future::Future, sync::Arc};
 
 pub use readings::{Measured, ObjectRun, ReadingColumns};
-use schemas::{AlarmTransition, Epoch, KpiRow, RegistryEntry, Reject};
+use schemas::{AlarmTransition, Epoch, EstimateRow, KpiRow, RegistryEntry, Reject};
 
 /// What can go wrong in a sink, by what must be done about it.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,8 @@ pub enum Rows {
     Rejects(Vec<Reject>),
     /// Data-quality figures: KPI rows of the quality family, one row per scope and window.
     Quality(Vec<QualityRow>),
+    /// What models expected and found, sorted by (model, facility, device, hour).
+    Estimates(Vec<EstimateRow>),
     /// Registry entries by key; `None` when removed.
     Registry(Vec<(schemas::RegistryKey, Option<RegistryEntry>)>),
 }
@@ -112,6 +114,7 @@ impl Block {
             Rows::Alarms(_) => "alarms",
             Rows::Rejects(_) => "rejects",
             Rows::Quality(_) => "quality",
+            Rows::Estimates(_) => "estimates",
             Rows::Registry(_) => "registry",
         };
         (table, self.bucket)

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use schemas::KpiRow;
+use schemas::{EstimateRow, KpiRow};
 
 use crate::{QualityRow, Rows};
 
@@ -19,6 +19,15 @@ pub fn quality(a: &QualityRow, b: &QualityRow) -> Ordering {
     (&a.scope, a.period, a.window_start).cmp(&(&b.scope, b.period, b.window_start))
 }
 
+/// By (model, facility, device, hour).
+#[must_use]
+pub fn estimates(a: &EstimateRow, b: &EstimateRow) -> Ordering {
+    let key = |row: &EstimateRow| row.hour;
+    (&a.model, &a.facility, &a.device)
+        .cmp(&(&b.model, &b.facility, &b.device))
+        .then_with(|| key(a).cmp(&key(b)))
+}
+
 impl Rows {
     /// Takes in another worker's rows of the same block: the keys of the two differ. False, and nothing is taken, for tables
     /// that one worker writes alone.
@@ -32,6 +41,10 @@ impl Rows {
             (Rows::Quality(rows), Rows::Quality(others)) => {
                 rows.append(others);
                 rows.sort_by(quality);
+            }
+            (Rows::Estimates(rows), Rows::Estimates(others)) => {
+                rows.append(others);
+                rows.sort_by(estimates);
             }
             _ => return false,
         }

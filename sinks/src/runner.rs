@@ -271,6 +271,7 @@ impl Rows {
             Rows::Alarms(rows) => rows.len(),
             Rows::Rejects(rows) => rows.len(),
             Rows::Quality(rows) => rows.len(),
+            Rows::Estimates(rows) => rows.len(),
             Rows::Registry(rows) => rows.len(),
         }
     }

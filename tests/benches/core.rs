@@ -32,6 +32,7 @@ use pipeline::{
         bucket,
         clock::{ClockSource, Tick},
         decode::Decode,
+        estimates::Estimates,
         hours::Hours,
         read::RecordBatch,
         rejects::{Rejected, Stamped},
@@ -211,6 +212,7 @@ fn build<'s>(
     let supply = Supply::new(SupplySettings::default());
     let diagnosed = windowed.clone().hours(checked.clone()).stage(supply, recovery).unwrap();
     let revised = windowed.roll_up(group);
+    let estimates = diagnosed.clone().estimates();
     let alarms = alarmed.transitions().concat(diagnosed.transitions());
     let rejects = scope.concatenate([decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()]);
     scope.concatenate([
@@ -218,6 +220,7 @@ fn build<'s>(
         rejects.exchange(|_| 0).blocks::<tables::Rejects>(group),
         revised.kpis.blocks::<tables::Kpis>(group),
         revised.quality.blocks::<tables::Quality>(group),
+        estimates.blocks::<tables::Estimates>(group),
         checked.blocks::<tables::Readings>(group),
     ])
 }
@@ -256,6 +259,7 @@ fn len(rows: &Rows) -> usize {
         Rows::Alarms(rows) => rows.len(),
         Rows::Rejects(rows) => rows.len(),
         Rows::Quality(rows) => rows.len(),
+        Rows::Estimates(rows) => rows.len(),
         Rows::Registry(rows) => rows.len(),
     }
 }

@@ -7,7 +7,8 @@ use schemas::Epoch;
 use crate::Site;
 
 /// Every table that the dataflow writes.
-pub const TABLES: [&str; 6] = ["readings", "kpis", "quality", "alarms", "alarm_events", "rejects"];
+pub const TABLES: [&str; 7] =
+    ["readings", "kpis", "quality", "estimates", "alarms", "alarm_events", "rejects"];
 
 /// Asserts that two sites hold the same rows in every table, epochs included; gives how many.
 pub async fn assert_same(one: &Site, other: &Site) -> u64 {

@@ -13,6 +13,7 @@ mod connections;
 mod crashes;
 mod disks;
 mod ends;
+mod estimates;
 mod exchange;
 mod faults;
 mod ingest;

@@ -63,6 +63,7 @@ async fn nothing_twice(site: &Site) {
         ("readings", "facility, device, metric, observed_at"),
         ("kpis", "kpi, scope_kind, scope, period, window_start"),
         ("quality", "scope_kind, scope, period, window_start"),
+        ("estimates", "model, facility, device, hour"),
         ("alarms", "alarm_id"),
         ("alarm_events", "alarm_id, sequence"),
         ("rejects", "at, reason, origin, row"),

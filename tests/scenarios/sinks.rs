@@ -51,7 +51,7 @@ async fn clickhouse_complies() {
     let sink = fresh("complies").await;
     compliance::check(&sink, async || {
         let mut counts = Counts::default();
-        for table in ["readings", "kpis", "quality", "alarms", "alarm_events", "rejects"] {
+        for table in ["readings", "kpis", "quality", "estimates", "alarms", "alarm_events", "rejects"] {
             let rows = count(&sink, &format!("FROM {table} FINAL")).await;
             if rows > 0 {
                 counts.0.insert(table, rows);

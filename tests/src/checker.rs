@@ -316,6 +316,7 @@ async fn rows_once(store: &Store) -> Statement {
         ("readings", "facility, device, metric, observed_at"),
         ("kpis", "kpi, scope_kind, scope, period, window_start"),
         ("quality", "scope_kind, scope, period, window_start"),
+        ("estimates", "model, facility, device, hour"),
         ("alarms", "alarm_id"),
         ("alarm_events", "alarm_id, sequence"),
         ("rejects", "at, reason, origin, row"),

@@ -1,6 +1,7 @@
 //! What enters and leaves the supply model.
 
-use schemas::{AlarmTransition, Code, Epoch, Millis, time::HOUR};
+use schemas::{AlarmTransition, Code, Epoch, EstimateRow, Millis, time::HOUR};
+use serde_json::json;
 
 use super::{course::Learnt, energy_signature::SignatureSettings};
 use crate::{
@@ -8,6 +9,9 @@ use crate::{
     season::Seasons,
     window::{ClosedHour, Component},
 };
+
+/// The model's code.
+pub const MODEL: &str = "energy_signature";
 
 /// Parameters of the judgement. Raise `version` with any change of their meaning.
 #[derive(Clone, Debug)]
@@ -219,6 +223,42 @@ impl Diagnosis {
     }
 }
 
+/// Hours of a station after which its signature is as good as it gets: a week has every hour of the day and of the week.
+const WEEK_HOURS: f64 = 168.0;
+
+impl From<&Diagnosis> for EstimateRow {
+    /// Heat in kW, to a tenth. The expectation is trusted the more, the narrower the station's scatter is against it and the
+    /// more of a week was learnt from.
+    fn from(diagnosis: &Diagnosis) -> EstimateRow {
+        let tenths = |value: Option<f64>| value.map(|value| (value * 10.0).round() / 10.0);
+        let confidence = diagnosis.learnt.zip(diagnosis.expected_kw).map(|(learnt, expected)| {
+            let narrow = if expected > 0.0 { 1.0 - learnt.signature.sigma_kw / expected } else { 0.0 };
+            let known = f64::from(learnt.signature.hours) / WEEK_HOURS;
+            ((narrow.clamp(0.0, 1.0) * known.min(1.0) * 100.0).round() / 100.0) as f32
+        });
+        let parameters = json!({
+            "learnt": diagnosis.learnt,
+            "outdoor_temp": diagnosis.outdoor_temp,
+            "habit": diagnosis.habit,
+        });
+        EstimateRow {
+            model: Code::const_new(MODEL),
+            facility: diagnosis.facility.clone(),
+            device: Code::default(),
+            hour: diagnosis.hour,
+            expected: tenths(diagnosis.expected_kw),
+            actual: tenths(diagnosis.actual_kw),
+            unit: Code::const_new("kW"),
+            state: Code::const_new(diagnosis.state.name()),
+            reason: Code::const_new(diagnosis.reason.map_or("", Reason::name)),
+            confidence,
+            method: diagnosis.method,
+            learnt: diagnosis.learnt.map_or(0, |learnt| learnt.version),
+            parameters: parameters.to_string(),
+        }
+    }
+}
+
 /// One worker's diagnoses and alarm transitions of an epoch.
 #[derive(Debug, Default, PartialEq)]
 pub struct DiagnosedEpoch {
@@ -236,8 +276,48 @@ pub struct DiagnosedEpoch {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::energy_signature::Signature, *};
     use crate::window::Facts;
+
+    #[test]
+    fn an_estimate_says_what_it_follows_from() {
+        let signature = Signature {
+            base_kw: 10.0,
+            slope_kw_per_degree: 30.0,
+            balance_temp: 16.0,
+            sigma_kw: 50.0,
+            deviation_kw: 30.0,
+            hours: 84,
+        };
+        let mut diagnosis = Diagnosis {
+            facility: "ST-1".into(),
+            hour: 7 * HOUR,
+            state: SupplyState::Under,
+            reason: None,
+            expected_kw: Some(500.04),
+            actual_kw: Some(300.06),
+            ratio: Some(0.6),
+            outdoor_temp: Some(-0.5),
+            habit: Some(1.0),
+            method: 2,
+            learnt: Some(Learnt { version: 3, smoothing_hours: 6, signature }),
+        };
+        let row = EstimateRow::from(&diagnosis);
+        assert_eq!((row.model.as_str(), row.facility.as_str(), row.hour), (MODEL, "ST-1", 7 * HOUR));
+        assert_eq!((row.expected, row.actual, row.unit.as_str()), (Some(500.0), Some(300.1), "kW"));
+        assert_eq!((row.state.as_str(), row.reason.as_str(), row.method, row.learnt), ("under", "", 2, 3));
+        // A scatter of a tenth, and half a week of hours.
+        assert_eq!(row.confidence, Some(0.45));
+        let parameters: serde_json::Value = serde_json::from_str(&row.parameters).unwrap();
+        assert_eq!(parameters["learnt"]["slope_kw_per_degree"], 30.0);
+        assert_eq!(parameters["outdoor_temp"], -0.5);
+
+        diagnosis.conclude(SupplyState::Unknown, Some(Reason::NotLearnt));
+        (diagnosis.learnt, diagnosis.expected_kw) = (None, None);
+        let row = EstimateRow::from(&diagnosis);
+        assert_eq!((row.state.as_str(), row.reason.as_str(), row.learnt), ("unknown", "not_learnt", 0));
+        assert_eq!((row.expected, row.confidence), (None, None));
+    }
 
     #[test]
     fn facts_become_means() {

@@ -295,7 +295,7 @@ fn plain(value: f32) -> Option<f64> {
 fn describe_diagnosis(diagnosis: &Diagnosis) -> Value {
     let tenths = |value: Option<f64>| value.map(|v| (v * 10.0).round() / 10.0);
     json!({
-        "model": "energy_signature",
+        "model": super::diagnosis::MODEL,
         "method": diagnosis.method,
         "hour": schemas::time::rfc3339(diagnosis.hour),
         "state": diagnosis.state.name(),

@@ -10,6 +10,7 @@ pub mod block;
 pub mod clock;
 pub mod decode;
 pub mod deliver;
+pub mod estimates;
 pub mod hours;
 pub mod lateness;
 pub mod read;

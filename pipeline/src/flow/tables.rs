@@ -1,6 +1,6 @@
 //! Which rows of which stream go into which table, and in which order.
 
-use schemas::{AlarmTransition, KpiRow, RegistryKey, Reject};
+use schemas::{AlarmTransition, EstimateRow, KpiRow, RegistryKey, Reject};
 use sinks::{QualityRow, Rows};
 
 use super::{
@@ -54,6 +54,27 @@ impl Table for Quality {
         gathered.close(|mut rows| {
             rows.sort_by(sinks::order::quality);
             Rows::Quality(rows)
+        })
+    }
+}
+
+/// `estimates`: what models expected and found.
+pub struct Estimates;
+
+impl Table for Estimates {
+    type Item = EstimateRow;
+    type Gathered = Numbered<EstimateRow>;
+    const NAME: &'static str = "block estimates";
+
+    fn gather(gathered: &mut Self::Gathered, row: EstimateRow) {
+        gathered.put(block_of(&row.facility), row);
+    }
+
+    fn close(gathered: Self::Gathered) -> Vec<(u64, Rows)> {
+        gathered.close(|mut rows| {
+            rows.sort_by(sinks::order::estimates);
+            keep_last(&mut rows, |a, b| sinks::order::estimates(a, b).is_eq());
+            Rows::Estimates(rows)
         })
     }
 }

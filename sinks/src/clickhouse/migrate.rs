@@ -35,6 +35,7 @@ const MIGRATIONS: &[Migration] = files! {
     5 => "005_registry",
     6 => "006_exchange",
     7 => "007_rejects_redriven",
+    8 => "008_estimates",
 };
 
 /// Where the numbers of the applied files are kept.

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use schemas::{AlarmTransition, Epoch, KpiRow, MetricId, RegistryEntry, RegistryKey, Reject, Stage};
+use schemas::{
+    AlarmTransition, Epoch, EstimateRow, KpiRow, MetricId, RegistryEntry, RegistryKey, Reject, Stage,
+};
 
 use super::native::NativeBlock;
 use crate::{Block, QualityRow, ReadingColumns, Rows, exchange::ledger::Event};
@@ -31,6 +33,7 @@ pub fn inserts(block: &Block) -> Vec<Insert> {
         Rows::Readings(rows) => one("readings", readings(rows, epoch)),
         Rows::Kpis(rows) => one("kpis", kpis(rows, epoch)),
         Rows::Quality(rows) => one("quality", quality(rows, epoch)),
+        Rows::Estimates(rows) => one("estimates", estimates(rows, epoch)),
         Rows::Rejects(rows) => one("rejects", rejects(rows, epoch, block.bucket)),
         Rows::Alarms(rows) => {
             let mut inserts = one("alarm_events", alarm_events(rows, epoch));
@@ -112,6 +115,25 @@ fn quality(rows: &[QualityRow], epoch: Epoch) -> NativeBlock {
     columns.f32("consistency", rows.iter().map(|r| r.consistency));
     columns.f32("uniqueness", rows.iter().map(|r| r.uniqueness));
     columns.f32("score", rows.iter().map(|r| r.score));
+    epochs(&mut columns, epoch);
+    columns
+}
+
+fn estimates(rows: &[EstimateRow], epoch: Epoch) -> NativeBlock {
+    let mut columns = NativeBlock::new(rows.len());
+    columns.low_cardinality("model", rows.iter().map(|r| r.model.as_str()));
+    columns.low_cardinality("facility", rows.iter().map(|r| r.facility.as_str()));
+    columns.low_cardinality("device", rows.iter().map(|r| r.device.as_str()));
+    columns.seconds("hour", rows.iter().map(|r| r.hour));
+    columns.nullable_f64("expected", rows.iter().map(|r| r.expected));
+    columns.nullable_f64("actual", rows.iter().map(|r| r.actual));
+    columns.low_cardinality("unit", rows.iter().map(|r| r.unit.as_str()));
+    columns.low_cardinality("state", rows.iter().map(|r| r.state.as_str()));
+    columns.low_cardinality("reason", rows.iter().map(|r| r.reason.as_str()));
+    columns.nullable_f64("confidence", rows.iter().map(|r| r.confidence.map(f64::from)));
+    columns.u32("method", rows.iter().map(|r| r.method));
+    columns.u32("learnt", rows.iter().map(|r| r.learnt));
+    columns.string("parameters", rows.iter().map(|r| &r.parameters));
     epochs(&mut columns, epoch);
     columns
 }

@@ -220,7 +220,7 @@ impl Exchange {
                         completed.extend(self.mapping.kpi(kpi, registry, before));
                     }
                 }
-                Rows::Readings(_) | Rows::Rejects(_) | Rows::Quality(_) => {}
+                Rows::Readings(_) | Rows::Rejects(_) | Rows::Quality(_) | Rows::Estimates(_) => {}
             }
         }
         rows.extend(completed);
