@@ -128,7 +128,7 @@ mod tests {
     fn limit(area: Option<f64>, attributes: &str, metric: &str) -> RiseLimit {
         let mut profile = Profile::clone(registered(attributes, "").profile.as_ref().unwrap());
         profile.facility.heated_area = area;
-        let catalogue = Catalogue::builtin();
+        let catalogue = Catalogue::in_force();
         RiseLimit::of(&profile, "", catalogue.metric(catalogue.id(metric).unwrap()))
     }
 

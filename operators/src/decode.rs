@@ -73,7 +73,7 @@ impl ReportDecoder {
     /// A decoder for a topic of this name.
     #[must_use]
     pub fn new(codec: Codec, topic: &str, arrivals: ArrivalTimes) -> ReportDecoder {
-        let metrics = MetricLookup::new(Catalogue::builtin());
+        let metrics = MetricLookup::new(Catalogue::in_force());
         ReportDecoder { codec, topic: topic.to_owned(), metrics, arrivals }
     }
 
@@ -487,7 +487,7 @@ mod tests {
 
     #[test]
     fn the_lookup_is_right_whatever_came_before() {
-        let catalogue = Catalogue::builtin();
+        let catalogue = Catalogue::in_force();
         let mut lookup = MetricLookup::new(catalogue);
         let codes = ["room_temp", "room_humidity", "supply_temp", "room_temp", "nothing", "room_humidity"];
         for _ in 0..2 {

@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_report_is_written_again() {
-        let id = |code| Catalogue::builtin().id(code).unwrap();
+        let id = |code| Catalogue::in_force().id(code).unwrap();
         let observed = |code, value| Observed { metric: id(code), value, normal: true };
         let observation = Observation {
             facility: "ST-\"1\"\n",

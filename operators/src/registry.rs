@@ -49,8 +49,8 @@ pub trait JoinRegistry<'scope> {
     /// The profiles that change in each epoch, and the entries that cannot be used.
     ///
     /// Everything of epoch e has been sent when the output's frontier has passed e. A profile's scopes name only what
-    /// is registered. The built-in thresholds lie below those of the registry. Chains of parents are cut before a code
-    /// would stand twice; a circle is rejected once, under its least code.
+    /// is registered. The thresholds of the catalogues lie below those of the registry. Chains of parents are cut before a
+    /// code would stand twice; a circle is rejected once, under its least code.
     fn join_registry(self) -> (ProfileStream<'scope>, RejectStream<'scope>);
 }
 

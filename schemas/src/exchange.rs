@@ -204,7 +204,7 @@ struct FieldLine {
 impl Tables {
     /// The tables that ship with the product.
     #[must_use]
-    pub fn builtin() -> &'static Tables {
+    pub fn in_force() -> &'static Tables {
         static BUILTIN: OnceLock<Tables> = OnceLock::new();
         BUILTIN.get_or_init(|| {
             // A test reads every line of these files, so they cannot be malformed in a released binary.
@@ -349,8 +349,8 @@ mod tests {
     }
 
     #[test]
-    fn the_builtin_tables_are_well_formed() {
-        let tables = Tables::builtin();
+    fn the_shipped_tables_are_well_formed() {
+        let tables = Tables::in_force();
         let alarm = tables.get("operation", "device_alarm").unwrap();
         assert_eq!(alarm.fields.len(), 20, "T 3.5.2 (7) lists 20 fields");
         for table in tables.iter() {
@@ -368,7 +368,7 @@ mod tests {
     #[case(json!({"HRZBH": "ST-1", "HRZMC": ["a"]}), "HRZMC: must be a string or a number")]
     #[case(json!({"HRZBH": "ST-1", "HRZMC": "a", "X": 1}), "X: is no field of heat_station")]
     fn rows_are_checked(#[case] value: Value, #[case] want: &str) {
-        let problems = Tables::builtin().named("heat_station").unwrap().check(&row(value));
+        let problems = Tables::in_force().named("heat_station").unwrap().check(&row(value));
         let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(said.join("; "), want);
     }
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn values_outside_the_set_are_named() {
-        let alarm = Tables::builtin().named("device_alarm").unwrap();
+        let alarm = Tables::in_force().named("device_alarm").unwrap();
         let level = alarm.fields.iter().find(|field| field.code == "DQBJJB").unwrap();
         assert_eq!(level.check(Some(&json!(2))), None);
         assert!(level.check(Some(&json!("4"))).unwrap().contains("none of 1, 2, 3"));

@@ -24,6 +24,7 @@ mod sentinel;
 pub mod sorted_map;
 pub mod time;
 pub mod topic;
+pub mod units;
 
 pub use alarm::{AlarmState, AlarmTransition, Transition};
 pub use estimate::EstimateRow;

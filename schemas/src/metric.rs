@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
 
-/// A metric's place in the built-in catalogue; on the wire it is written as its code.
+/// A metric's place in the catalogue in force; on the wire it is written as its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetricId(pub u16);
 
@@ -18,13 +18,13 @@ impl MetricId {
     /// The metric's code.
     #[must_use]
     pub fn code(self) -> &'static str {
-        &Catalogue::builtin().metric(self).code
+        &Catalogue::in_force().metric(self).code
     }
 
     /// The metric itself.
     #[must_use]
     pub fn metric(self) -> &'static Metric {
-        Catalogue::builtin().metric(self)
+        Catalogue::in_force().metric(self)
     }
 }
 
@@ -37,7 +37,7 @@ impl Serialize for MetricId {
 impl<'de> Deserialize<'de> for MetricId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let code = compact_str::CompactString::deserialize(deserializer)?;
-        Catalogue::builtin().id(&code).ok_or_else(|| de::Error::custom(format!("unknown metric {code}")))
+        Catalogue::in_force().id(&code).ok_or_else(|| de::Error::custom(format!("unknown metric {code}")))
     }
 }
 
@@ -122,7 +122,7 @@ pub struct Catalogue {
 impl Catalogue {
     /// The catalogue that ships with the product.
     #[must_use]
-    pub fn builtin() -> &'static Catalogue {
+    pub fn in_force() -> &'static Catalogue {
         static BUILTIN: OnceLock<Catalogue> = OnceLock::new();
         BUILTIN.get_or_init(|| {
             // A test reads every line of this file, so it cannot be malformed in a released binary.
@@ -191,8 +191,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_builtin_catalogue_is_well_formed() {
-        let catalogue = Catalogue::builtin();
+    fn the_shipped_catalogue_is_well_formed() {
+        let catalogue = Catalogue::in_force();
         assert!(catalogue.iter().count() > 90);
         for (id, metric) in catalogue.iter() {
             assert_eq!(catalogue.id(&metric.code), Some(id), "{}", metric.code);

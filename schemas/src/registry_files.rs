@@ -78,7 +78,7 @@ impl Registry {
         })
     }
 
-    /// The thresholds of the registry itself, without the built-in ones.
+    /// The thresholds of the registry itself, without those of the catalogues.
     pub fn thresholds(&self) -> impl Iterator<Item = &Threshold> {
         self.entries.values().filter_map(|entry| match entry {
             RegistryEntry::Threshold(threshold) => Some(threshold),
@@ -122,7 +122,7 @@ pub fn diff(before: &Registry, after: &Registry) -> Vec<Difference> {
 /// types, limits are those of CJJ/T 241 (T 2.1 to 2.9) and of the water quality table (T 2.6), which allows the limit
 /// itself, so the rule begins one decimal beyond. A registry threshold with the same key replaces a rule.
 #[must_use]
-pub fn builtin_thresholds() -> &'static [Threshold] {
+pub fn catalogue_thresholds() -> &'static [Threshold] {
     static BUILTIN: OnceLock<Vec<Threshold>> = OnceLock::new();
     BUILTIN.get_or_init(|| {
         let text = include_str!("../catalogue/thresholds.csv");

@@ -26,7 +26,7 @@ pub struct Sentinel {
 impl Sentinel {
     /// Those that ship with the product.
     #[must_use]
-    pub fn builtin() -> &'static [Sentinel] {
+    pub fn in_force() -> &'static [Sentinel] {
         static BUILTIN: OnceLock<Vec<Sentinel>> = OnceLock::new();
         BUILTIN.get_or_init(|| {
             // A test reads every line of this file, so it cannot be malformed in a released binary.
@@ -63,7 +63,7 @@ impl Sentinel {
             let (value, most) = (sentinel.value, sentinel.shifts.min(metric.decimals + 1));
             (0..=most).map(move |shift| value / 10f64.powi(i32::from(shift)))
         };
-        let values = Sentinel::builtin().iter().filter(says).flat_map(shifted);
+        let values = Sentinel::in_force().iter().filter(says).flat_map(shifted);
         values.filter(|value| (metric.min..=metric.max).contains(value)).collect()
     }
 }
@@ -81,16 +81,16 @@ mod tests {
     #[case("room_temp", &[])]
     #[case("heat_total", &[])]
     fn values(#[case] code: &str, #[case] want: &[f64]) {
-        let catalogue = Catalogue::builtin();
+        let catalogue = Catalogue::in_force();
         assert_eq!(Sentinel::values_of(catalogue.metric(catalogue.id(code).unwrap())), want);
     }
 
     #[test]
-    fn the_builtin_file_names_metrics_that_exist() {
-        assert!(Sentinel::builtin().len() >= 8);
-        for sentinel in Sentinel::builtin() {
+    fn the_shipped_file_names_metrics_that_exist() {
+        assert!(Sentinel::in_force().len() >= 8);
+        for sentinel in Sentinel::in_force() {
             let mut codes = sentinel.metrics.split(' ').filter(|code| !code.is_empty());
-            assert!(codes.all(|code| Catalogue::builtin().id(code).is_some()), "{sentinel:?}");
+            assert!(codes.all(|code| Catalogue::in_force().id(code).is_some()), "{sentinel:?}");
         }
         let error = Sentinel::read("s.csv", "value,shifts,metrics,meaning\n85,x,,power on\n").unwrap_err();
         assert!(error.to_string().contains("s.csv:2"), "{error}");

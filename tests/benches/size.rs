@@ -81,7 +81,7 @@ async fn rules() -> Vec<Figure> {
 }
 
 fn thresholds(count: usize) -> Vec<Outgoing> {
-    let gauges = Catalogue::builtin().iter().filter(|(_, metric)| metric.kind == MetricKind::Gauge);
+    let gauges = Catalogue::in_force().iter().filter(|(_, metric)| metric.kind == MetricKind::Gauge);
     let gauges: Vec<_> = gauges.map(|(id, _)| id).collect();
     let threshold = |number: usize| {
         let high = (number / 24).is_multiple_of(2);

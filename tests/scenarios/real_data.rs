@@ -92,7 +92,7 @@ fn rows(file: &Path) -> impl Iterator<Item = csv::StringRecord> {
 /// The range test against a comparison with the catalogue's limits, and the other kinds of marks that these records are
 /// known to deserve.
 async fn marks_are_right(site: &Site, files: &[PathBuf]) {
-    let catalogue = schemas::Catalogue::builtin();
+    let catalogue = schemas::Catalogue::in_force();
     for code in METRICS {
         let metric = catalogue.metric(catalogue.id(code).unwrap());
         let sql = format!(

@@ -79,6 +79,6 @@ impl Province {
 
 /// What identifies a row in its table.
 fn key(table: &str, row: &Map<String, Value>) -> Vec<String> {
-    let table = Tables::builtin().named(table).unwrap();
+    let table = Tables::in_force().named(table).unwrap();
     table.key.iter().map(|field| row.get(field).unwrap_or(&Value::Null).to_string()).collect()
 }

@@ -12,7 +12,6 @@ pub mod pointer;
 pub mod record;
 pub mod senml;
 pub mod thingsboard;
-pub mod units;
 pub mod value;
 
 mod batch;

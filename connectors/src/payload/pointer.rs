@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::fmt::strtime;
-use schemas::{Catalogue, Metric, Millis, RawValue, Reason, number};
+use schemas::{
+    Catalogue, Metric, Millis, RawValue, Reason, number,
+    units::{Conversion, conversion},
+};
 use serde::Deserialize;
 
 use super::{
@@ -15,7 +18,6 @@ use super::{
     json::{self, Kind, Node},
     readable::Readable,
     record::{Draft, Source, Wrong, code, object_of, sequence, unfit},
-    units::{Conversion, conversion},
     value::value,
 };
 use crate::Error;
@@ -121,7 +123,7 @@ impl Mapping {
         let mut fields = Vec::new();
         for (pointer, field) in &pointers.fields {
             let name = format!("fields.\"{pointer}\"");
-            let id = Catalogue::builtin()
+            let id = Catalogue::in_force()
                 .id(&field.metric)
                 .ok_or_else(|| wrong(&name, format!("metric {} is not in the catalogue", field.metric)))?;
             let unit = match &field.unit {

@@ -123,7 +123,7 @@ impl Draft {
         {
             return Err(wrong);
         }
-        let Some(id) = Catalogue::builtin().id(metric) else {
+        let Some(id) = Catalogue::in_force().id(metric) else {
             return Err((Reason::UnknownMetric, unknown_metric(metric)));
         };
         if self.readings.len() + self.refused >= MAX_READINGS {
@@ -285,7 +285,7 @@ fn nearest(metric: &str) -> Option<&'static str> {
         return None;
     }
     let far = 1 + metric.len() / 6;
-    let codes = Catalogue::builtin().iter().map(|(id, _)| id.code());
+    let codes = Catalogue::in_force().iter().map(|(id, _)| id.code());
     codes
         .filter(|code| code.len().abs_diff(metric.len()) <= far)
         .map(|code| (distance(code.as_bytes(), metric.as_bytes()), code))

@@ -9,14 +9,16 @@
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use schemas::{Catalogue, Code, Millis, RawValue, Reason};
+use schemas::{
+    Catalogue, Code, Millis, RawValue, Reason,
+    units::{Conversion, conversion},
+};
 
 use super::{
     Arrival, Batch,
     json::{Kind, Member},
     native::{each_element, field, object},
     record::{Draft, Wrong, code_text, object_of, unfit},
-    units::{Conversion, conversion},
     value::value,
 };
 
@@ -271,7 +273,7 @@ fn converted(
     member: &Member<'_>,
     arrival: &Arrival,
 ) -> Result<RawValue, Wrong> {
-    let Some(id) = Catalogue::builtin().id(metric) else {
+    let Some(id) = Catalogue::in_force().id(metric) else {
         // The draft refuses the metric by its name.
         return Ok(RawValue::Missing);
     };

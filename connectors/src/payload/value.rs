@@ -75,5 +75,5 @@ fn finite(metric: &str, text: &str) -> Result<f64, Wrong> {
 }
 
 fn is_state(metric: &str) -> bool {
-    Catalogue::builtin().id(metric).is_some_and(|id| id.metric().kind == MetricKind::State)
+    Catalogue::in_force().id(metric).is_some_and(|id| id.metric().kind == MetricKind::State)
 }

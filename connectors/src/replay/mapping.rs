@@ -188,7 +188,7 @@ impl Mapping {
         let mut seen = BTreeMap::new();
         for (index, column) in self.columns.iter().enumerate() {
             let place = format!("columns[{index}].metric");
-            if Catalogue::builtin().id(&column.metric).is_none() {
+            if Catalogue::in_force().id(&column.metric).is_none() {
                 return Err(wrong(
                     name,
                     &place,

@@ -290,7 +290,7 @@ fn thresholds() -> Vec<Threshold> {
         .filter_map(|(scope, metric, side, [level1, level2, level3], deadband, delay, advice)| {
             Some(Threshold {
                 scope: scope.into(),
-                metric: Catalogue::builtin().id(metric)?,
+                metric: Catalogue::in_force().id(metric)?,
                 side,
                 level1,
                 level2,

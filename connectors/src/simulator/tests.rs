@@ -70,7 +70,7 @@ fn a_healthy_day_stays_within_every_limit_of_the_catalogue() {
     let plan = small(25, 24);
     let all = reports(&plan, vec![]);
     for ((object, code), points) in series(&all) {
-        let metric = Catalogue::builtin().metric(Catalogue::builtin().id(&code).expect("a metric"));
+        let metric = Catalogue::in_force().metric(Catalogue::in_force().id(&code).expect("a metric"));
         let (mut changed_at, mut last) = (points[0].0, points[0].1);
         for pair in points.windows(2) {
             let ((before, a), (at, b)) = (pair[0], pair[1]);

@@ -68,7 +68,7 @@ impl Place {
 #[must_use]
 pub fn find(readings: &[Checked]) -> Option<(&Checked, &Checked)> {
     static METRICS: OnceLock<Option<(MetricId, MetricId)>> = OnceLock::new();
-    let catalogue = Catalogue::builtin();
+    let catalogue = Catalogue::in_force();
     let (latitude, longitude) =
         (*METRICS.get_or_init(|| Some((catalogue.id("latitude")?, catalogue.id("longitude")?))))?;
     let find = |metric| readings.iter().find(|reading| reading.metric == metric);

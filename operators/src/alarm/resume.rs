@@ -96,7 +96,7 @@ fn code(facility: u8) -> Code {
 fn threshold(scope: &str, metric: &str, side: Side, levels: [Option<f64>; 3]) -> Arc<Threshold> {
     Arc::new(Threshold {
         scope: scope.into(),
-        metric: Catalogue::builtin().id(metric).unwrap(),
+        metric: Catalogue::in_force().id(metric).unwrap(),
         side,
         level1: levels[0],
         level2: levels[1],
@@ -170,7 +170,7 @@ fn change(facility: u8, variant: Option<u8>) -> ProfileChange {
 }
 
 fn report(sent: &Sent, clock: Millis) -> CheckedReport {
-    let id = |code| Catalogue::builtin().id(code).unwrap();
+    let id = |code| Catalogue::in_force().id(code).unwrap();
     let reading = |code, value| Checked {
         metric: id(code),
         value,

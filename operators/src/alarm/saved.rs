@@ -135,7 +135,7 @@ impl<'de> Deserialize<'de> for SavedSubject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SavedSubject, D::Error> {
         static METRICS: OnceLock<FxHashMap<[u8; 4], SavedSubject>> = OnceLock::new();
         let metrics = METRICS.get_or_init(|| {
-            let metrics = Catalogue::builtin().iter().map(|(metric, _)| Subject::Metric(metric));
+            let metrics = Catalogue::in_force().iter().map(|(metric, _)| Subject::Metric(metric));
             metrics
                 .chain(WITHOUT_METRIC)
                 .map(|metric| (SavedSubject(metric).name(), SavedSubject(metric)))
@@ -267,7 +267,7 @@ mod tests {
         Rc::new(Rule::of_threshold(
             &Threshold {
                 scope: "station".into(),
-                metric: Catalogue::builtin().id("secondary_supply_temp").unwrap(),
+                metric: Catalogue::in_force().id("secondary_supply_temp").unwrap(),
                 side,
                 level1: None,
                 level2: None,
@@ -332,9 +332,9 @@ mod tests {
     #[test]
     fn metrics_differ_in_their_written_names() {
         let metrics =
-            Catalogue::builtin().iter().map(|(metric, _)| Subject::Metric(metric)).chain(WITHOUT_METRIC);
+            Catalogue::in_force().iter().map(|(metric, _)| Subject::Metric(metric)).chain(WITHOUT_METRIC);
         let names: BTreeMap<_, _> = metrics.map(|metric| (SavedSubject(metric).name(), metric)).collect();
-        assert_eq!(names.len(), Catalogue::builtin().iter().count() + 3);
+        assert_eq!(names.len(), Catalogue::in_force().iter().count() + 3);
         for metric in names.into_values() {
             let bytes = postcard::to_stdvec(&SavedSubject(metric)).unwrap();
             assert_eq!((bytes.len(), postcard::from_bytes(&bytes)), (4, Ok(SavedSubject(metric))));

@@ -28,7 +28,7 @@ use crate::{
 const START: Millis = 1_700_000_000_000;
 
 fn metric(code: &str) -> MetricId {
-    Catalogue::builtin().id(code).unwrap()
+    Catalogue::in_force().id(code).unwrap()
 }
 
 fn threshold(scope: &str, code: &str, side: Side, levels: [Option<f64>; 3]) -> Threshold {

@@ -102,7 +102,7 @@ mod tests {
     fn an_id_depends_on_everything_that_names_the_episode_and_on_nothing_else() {
         let object =
             |facility: &str, device: &str| Object { facility: facility.into(), device: device.into() };
-        let metric = schemas::Catalogue::builtin().id("voltage");
+        let metric = schemas::Catalogue::in_force().id("voltage");
         let ids = [
             alarm_id("r", &object("a", "b"), metric, 1),
             alarm_id("s", &object("a", "b"), metric, 1),

@@ -11,7 +11,7 @@ use std::{
 use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::{
     Code, Device, Epoch, Facility, FacilityKind, MetricId, Scope, ScopeKind, Side, SortedMap, Threshold,
-    registry_files::builtin_thresholds,
+    registry_files::catalogue_thresholds,
 };
 use serde::{Deserialize, Serialize};
 use timely::dataflow::{
@@ -82,7 +82,7 @@ struct Profiles {
     held: BTreeMap<Code, Held>,
     /// Devices of facilities that are not registered.
     orphans: BTreeMap<Code, SortedMap<Code, Device>>,
-    /// By scope; the registry's where it has one under a key, else the built-in.
+    /// By scope; the registry's where it has one under a key, else the catalogues'.
     rules: BTreeMap<Code, Rules>,
     /// Metric, side and scope of the registry's thresholds, to find them by key when they are removed.
     keys: BTreeMap<Code, (Code, MetricId, Side)>,
@@ -117,7 +117,7 @@ impl Paths {
 impl Profiles {
     fn new() -> Self {
         let mut profiles = Profiles::default();
-        for threshold in builtin_thresholds() {
+        for threshold in catalogue_thresholds() {
             let rules = profiles.rules.entry(threshold.scope.clone()).or_default();
             rules.insert((threshold.metric, threshold.side), Arc::new(threshold.clone()));
         }
@@ -266,7 +266,7 @@ impl Profiles {
         };
     }
 
-    /// Takes in a threshold of the registry, or puts the built-in one back in its place.
+    /// Takes in a threshold of the registry, or puts that of the catalogues back in its place.
     fn rule(&mut self, key: Code, threshold: Option<Box<Threshold>>, scopes: &mut BTreeSet<Code>) {
         self.lists.clear();
         match threshold {
@@ -278,12 +278,12 @@ impl Profiles {
             }
             None => {
                 let Some((scope, metric, side)) = self.keys.remove(&key) else { return };
-                let builtin = builtin_thresholds()
+                let beneath = catalogue_thresholds()
                     .iter()
                     .find(|t| t.scope == scope && t.metric == metric && t.side == side);
                 let rules = self.rules.entry(scope.clone()).or_default();
-                match builtin {
-                    Some(builtin) => drop(rules.insert((metric, side), Arc::new(builtin.clone()))),
+                match beneath {
+                    Some(rule) => drop(rules.insert((metric, side), Arc::new(rule.clone()))),
                     None => drop(rules.remove(&(metric, side))),
                 }
                 if rules.is_empty() {

@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 use schemas::{
     Device, District, Enterprise, Facility, FacilityKind, MetricId, RegistryKey, Scope, ScopeKind, Side,
-    Threshold, registry_files::builtin_thresholds,
+    Threshold, registry_files::catalogue_thresholds,
 };
 use timely::dataflow::{
     InputHandle, ProbeHandle,
@@ -91,7 +91,7 @@ fn oracle(entries: &BTreeMap<Code, RegistryEntry>) -> BTreeMap<Code, Profile> {
     let mut districts: BTreeMap<Code, Option<Code>> = BTreeMap::new();
     let (mut enterprises, mut devices) = (BTreeSet::new(), Vec::new());
     let mut rules: BTreeMap<(Code, MetricId, Side), Threshold> =
-        builtin_thresholds().iter().map(|t| ((t.scope.clone(), t.metric, t.side), t.clone())).collect();
+        catalogue_thresholds().iter().map(|t| ((t.scope.clone(), t.metric, t.side), t.clone())).collect();
     for entry in entries.values() {
         match entry.clone() {
             RegistryEntry::Facility(f) => drop(facilities.insert(f.code.clone(), f)),
@@ -249,7 +249,7 @@ fn device(code: &str, facility: &str, kind: &str) -> RegistryEntry {
 fn threshold(scope: &str, metric: &str, level: f64) -> RegistryEntry {
     RegistryEntry::Threshold(Threshold {
         scope: scope.into(),
-        metric: schemas::Catalogue::builtin().id(metric).unwrap(),
+        metric: schemas::Catalogue::in_force().id(metric).unwrap(),
         side: Side::High,
         level1: Some(level),
         level2: None,

@@ -151,7 +151,7 @@ impl Validate {
     pub fn new(topic: &str, memory: Memory) -> Validate {
         Validate {
             facilities: Keyed::new(|facility| shard(facility)),
-            rules: Rule::all(Catalogue::builtin()),
+            rules: Rule::all(Catalogue::in_force()),
             memory: Memory {
                 reports: memory.reports.max(LEAST_REPORTS),
                 network_reports: memory.network_reports.max(LEAST_REPORTS),

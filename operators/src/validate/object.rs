@@ -75,7 +75,7 @@ impl Series {
             ..Series::new(object, profile)
         };
         for column in restored.columns {
-            let Some(metric) = Catalogue::builtin().id(&column.metric) else { continue };
+            let Some(metric) = Catalogue::in_force().id(&column.metric) else { continue };
             let rule = &rules[usize::from(metric.0)];
             let states = series.begin_states(rule, column.states.as_deref().copied());
             series.columns.push(Column::restored(column, (metric, states), series.rows.ring(), rule));

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn rule(code: &str) -> Rule {
-        let catalogue = Catalogue::builtin();
+        let catalogue = Catalogue::in_force();
         Rule::of(catalogue.metric(catalogue.id(code).unwrap()))
     }
 
@@ -207,7 +207,7 @@ mod tests {
         #[case] device: Option<(f64, f64)>,
         #[case] want: Flag,
     ) {
-        let reading = Observed { metric: Catalogue::builtin().id(code).unwrap(), value, normal: true };
+        let reading = Observed { metric: Catalogue::in_force().id(code).unwrap(), value, normal: true };
         let mark = rule(code).own(&reading, device, false);
         assert_eq!(mark.flag(), want);
         assert_eq!(mark.failed().contains(QualityTest::Range), want != Flag::Good);
@@ -226,7 +226,7 @@ mod tests {
     #[case::no_fix_either("longitude", Flag::Fail)]
     fn zeros(#[case] code: &str, #[case] want: Flag) {
         for value in [0.0, -0.0] {
-            let reading = Observed { metric: Catalogue::builtin().id(code).unwrap(), value, normal: true };
+            let reading = Observed { metric: Catalogue::in_force().id(code).unwrap(), value, normal: true };
             let mark = rule(code).own(&reading, Some((f64::NEG_INFINITY, f64::INFINITY)), false);
             assert_eq!((mark.flag(), mark.impossible()), (want, want == Flag::Fail));
         }
@@ -244,11 +244,11 @@ mod tests {
     fn blank_reports(#[case] report: &str, #[case] want: bool) {
         let readings = report.split(' ').map(|reading| {
             let (code, value) = reading.split_once('=').unwrap();
-            let metric = Catalogue::builtin().id(code).unwrap();
+            let metric = Catalogue::in_force().id(code).unwrap();
             Observed { metric, value: value.parse().unwrap(), normal: true }
         });
         let readings: Vec<_> = readings.collect();
-        let rules = Rule::all(Catalogue::builtin());
+        let rules = Rule::all(Catalogue::in_force());
         assert_eq!(is_blank(&readings, &rules), want);
         let marks = readings.iter().map(|r| rules[usize::from(r.metric.0)].own(r, None, want));
         let impossible = marks.filter(|mark| mark.impossible()).count();
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_value_that_was_normalised_is_noted_and_used() {
         let reading =
-            Observed { metric: Catalogue::builtin().id("room_temp").unwrap(), value: 20.0, normal: false };
+            Observed { metric: Catalogue::in_force().id("room_temp").unwrap(), value: 20.0, normal: false };
         let mark = rule("room_temp").own(&reading, None, false);
         assert_eq!(mark.flag(), Flag::Good);
         assert!(mark.failed().contains(QualityTest::Normativity));

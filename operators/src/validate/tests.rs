@@ -14,7 +14,7 @@ use crate::{
 pub const START: Millis = 1_705_305_600_000;
 
 pub fn id(code: &str) -> MetricId {
-    Catalogue::builtin().id(code).unwrap()
+    Catalogue::in_force().id(code).unwrap()
 }
 
 /// `attributes` as `name=value` separated by spaces.

@@ -159,7 +159,7 @@ impl Window {
     pub fn new(calendar: Calendar) -> Window {
         Window {
             calendar,
-            quantities: Quantities::builtin(),
+            quantities: Quantities::in_force(),
             sites: Keyed::new(|facility: &Code| shard(facility)),
             above: Above::new(),
             series: 0,

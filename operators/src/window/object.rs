@@ -52,7 +52,7 @@ fn rises(profile: &crate::Profile, device: &str) -> Option<Box<Rises>> {
     if matches!(Role::of(profile.facility.kind), Role::Rooms | Role::Weather) {
         return None;
     }
-    let catalogue = Catalogue::builtin();
+    let catalogue = Catalogue::in_force();
     let limit = |code| {
         let metric = catalogue.id(code).map(|id| catalogue.metric(id));
         metric.map_or(RiseLimit::NONE, |metric| RiseLimit::of(profile, device, metric))

@@ -197,12 +197,12 @@ impl Role {
 pub struct Quantities(Vec<[Option<Quantity>; 6]>);
 
 impl Quantities {
-    /// The table for the built-in catalogue.
+    /// The table for the catalogue in force.
     #[must_use]
-    pub fn builtin() -> Quantities {
+    pub fn in_force() -> Quantities {
         use Role::{CleanDevice, Network, Rooms, Source, Station, Weather};
         let roles = [Station, Source, Network, Rooms, CleanDevice, Weather];
-        let metrics = Catalogue::builtin().iter();
+        let metrics = Catalogue::in_force().iter();
         Quantities(metrics.map(|(_, metric)| roles.map(|role| role.quantity(&metric.code))).collect())
     }
 

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     fn metric(code: &str) -> MetricId {
-        Catalogue::builtin().id(code).unwrap()
+        Catalogue::in_force().id(code).unwrap()
     }
 
     #[rstest::rstest]

@@ -35,8 +35,8 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = stdout().lock();
     let mut problems = Vec::new();
     writeln!(out, "configuration: ok")?;
-    let metrics = Catalogue::builtin().iter().count();
-    let thresholds = registry_files::builtin_thresholds().len();
+    let metrics = Catalogue::in_force().iter().count();
+    let thresholds = registry_files::catalogue_thresholds().len();
     writeln!(out, "catalogues: ok ({metrics} metrics, {thresholds} threshold rules)")?;
     if let Some(directory) = &arguments.registry {
         match registry_files::load(directory) {

@@ -17,9 +17,9 @@ pub(super) fn by_name<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str, text
 /// A metric's code.
 ///
 /// # Errors
-/// [`Error::Encode`] when the number is not of the built-in catalogue.
+/// [`Error::Encode`] when the number is not of the catalogue in force.
 pub(super) fn metric_code(topic: Topic, metric: MetricId) -> Result<&'static str, Error> {
-    match Catalogue::builtin().get(metric) {
+    match Catalogue::in_force().get(metric) {
         Some(metric) => Ok(&metric.code),
         None => Err(unwritable(topic, format!("metric number {} is not in the catalogue", metric.0))),
     }
@@ -30,7 +30,7 @@ fn unwritable(topic: Topic, detail: String) -> Error {
 }
 
 fn metric(text: &str) -> Option<MetricId> {
-    Catalogue::builtin().id(text)
+    Catalogue::in_force().id(text)
 }
 
 const FLAGS: &[Flag] = &[Flag::Good, Flag::NotEvaluated, Flag::Suspect, Flag::Fail, Flag::Missing];

@@ -132,7 +132,7 @@ fn put_threshold(threshold: &Threshold, metric: &str, out: &mut Vec<u8>) {
 fn threshold(cursor: &mut Cursor<'_>) -> Result<Threshold, Error> {
     Ok(Threshold {
         scope: cursor.code("scope")?,
-        metric: cursor.named("metric", |text| Catalogue::builtin().id(text))?,
+        metric: cursor.named("metric", |text| Catalogue::in_force().id(text))?,
         side: cursor.named("side", |text| by_name(Side::ALL, Side::name, text))?,
         level1: cursor.option("level1", |cursor| cursor.double("level1"))?,
         level2: cursor.option("level2", |cursor| cursor.double("level2"))?,

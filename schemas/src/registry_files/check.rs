@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::{builtin_thresholds, datum};
+use super::{catalogue_thresholds, datum};
 use crate::{Facility, FacilityKind, RegistryEntry, RegistryKey, Side, Threshold, nearest::hint};
 
 /// How grave a [`Problem`] is.
@@ -97,7 +97,7 @@ impl<'e> Check<'e> {
             enterprises: BTreeSet::new(),
             facilities: BTreeMap::new(),
             devices: BTreeSet::new(),
-            device_types: builtin_thresholds().iter().map(|threshold| threshold.scope.as_str()).collect(),
+            device_types: catalogue_thresholds().iter().map(|threshold| threshold.scope.as_str()).collect(),
         };
         for entry in entries.values() {
             match entry {

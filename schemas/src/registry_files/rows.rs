@@ -145,7 +145,7 @@ impl Cells<'_> {
     }
 
     fn metric(&mut self) -> Option<MetricId> {
-        let catalogue = Catalogue::builtin();
+        let catalogue = Catalogue::in_force();
         let text = self.required("metric")?;
         let found = catalogue.id(&text);
         if found.is_none() {

@@ -292,11 +292,11 @@ fn a_difference_names_what_was_and_what_is() {
 }
 
 #[test]
-fn the_builtin_thresholds_are_consistent() {
-    let registry = Registry::new(builtin_thresholds().iter().cloned().map(RegistryEntry::Threshold));
-    assert_eq!(registry.entries.len(), builtin_thresholds().len(), "a rule stands twice");
+fn the_shipped_thresholds_are_consistent() {
+    let registry = Registry::new(catalogue_thresholds().iter().cloned().map(RegistryEntry::Threshold));
+    assert_eq!(registry.entries.len(), catalogue_thresholds().len(), "a rule stands twice");
     assert_eq!(check(&registry.entries), []);
-    for threshold in builtin_thresholds() {
+    for threshold in catalogue_thresholds() {
         assert!(threshold.advice.contains(" / "), "{} {}", threshold.scope, threshold.metric.code());
         let metric = threshold.metric.metric();
         for level in [threshold.level1, threshold.level2, threshold.level3].into_iter().flatten() {
@@ -314,13 +314,13 @@ fn the_builtin_thresholds_are_consistent() {
 #[case("plant", "supply_temp", 70.0, 120.0)]
 #[case("household", "room_temp", 17.0, 26.0)]
 #[case("clean_device", "voltage", 200.0, 235.0)]
-fn a_healthy_object_breaks_no_builtin_rule(
+fn a_healthy_object_breaks_no_shipped_rule(
     #[case] scope: &str,
     #[case] metric: &str,
     #[case] least: f64,
     #[case] greatest: f64,
 ) {
-    let rules = builtin_thresholds().iter().filter(|t| t.scope == scope && t.metric.code() == metric);
+    let rules = catalogue_thresholds().iter().filter(|t| t.scope == scope && t.metric.code() == metric);
     let mut found = 0;
     for rule in rules {
         found += 1;

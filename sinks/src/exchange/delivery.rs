@@ -223,7 +223,7 @@ impl Delivery {
     /// The oldest owed row that has settled, and others of its table behind it.
     fn next(&self, now: Millis) -> Option<(&'static Table, Vec<Sent>)> {
         let ledger = self.shared.ledger();
-        let tables = Tables::builtin();
+        let tables = Tables::in_force();
         let settled = |table: &Table, noted_at: Millis| noted_at + Millis::from(table.settle) * 1000 <= now;
         let mut chosen: Option<&'static Table> = None;
         let mut rows = Vec::new();

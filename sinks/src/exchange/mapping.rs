@@ -307,7 +307,7 @@ mod tests {
     }
 
     fn mapping() -> Mapping {
-        Mapping::new(Tables::builtin(), &[], 8).unwrap()
+        Mapping::new(Tables::in_force(), &[], 8).unwrap()
     }
 
     fn find<'a>(rows: &'a [(RowId, Row)], table: &str) -> &'a Row {
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(row["SJFH"], json!(650.0));
         assert!(!row.contains_key("ZBY"));
         for (id, row) in &rows {
-            assert_eq!(Tables::builtin().named(&id.table).unwrap().check(row), [], "{}", id.table);
+            assert_eq!(Tables::in_force().named(&id.table).unwrap().check(row), [], "{}", id.table);
         }
     }
 
@@ -341,7 +341,7 @@ mod tests {
         };
         let rows: Vec<_> = alarms.iter().flat_map(|alarm| mapping().alarm(alarm, &registry())).collect();
         assert_eq!(rows.len(), 2);
-        let table = Tables::builtin().named("device_alarm").unwrap();
+        let table = Tables::in_force().named("device_alarm").unwrap();
         for (id, row) in &rows {
             assert_eq!(table.check(row), [], "{}", id.key);
         }
@@ -376,7 +376,7 @@ mod tests {
         let row = &second[0].1;
         assert_eq!((&row["GRL"], &row["DWMJGRL"]), (&json!(3.5), &json!(0.1)));
         assert_eq!(row["TJSJ"], "2024-01-15 16:00:00");
-        assert_eq!(Tables::builtin().named("heat_station_run").unwrap().check(row), []);
+        assert_eq!(Tables::in_force().named("heat_station_run").unwrap().check(row), []);
     }
 
     #[test]
@@ -388,9 +388,9 @@ mod tests {
 
     #[test]
     fn tables_can_be_chosen_by_name() {
-        let error = Mapping::new(Tables::builtin(), &["alarms".to_owned()], 8).unwrap_err();
+        let error = Mapping::new(Tables::in_force(), &["alarms".to_owned()], 8).unwrap_err();
         assert!(error.contains("device_alarm"), "{error}");
-        let mapping = Mapping::new(Tables::builtin(), &["heat_station".to_owned()], 8).unwrap();
+        let mapping = Mapping::new(Tables::in_force(), &["heat_station".to_owned()], 8).unwrap();
         let registry = registry();
         let rows: Vec<_> = registry.values().flat_map(|entry| mapping.entry(entry, &registry)).collect();
         assert_eq!(rows.len(), 1);

@@ -107,7 +107,7 @@ impl Settings {
             problems.push("batch: must be at least 1".to_owned());
         }
         problems.extend(windows::Windows::new(&self.windows, self.utc_offset_hours).err());
-        problems.extend(Mapping::new(Tables::builtin(), &self.tables, self.utc_offset_hours).err());
+        problems.extend(Mapping::new(Tables::in_force(), &self.tables, self.utc_offset_hours).err());
         problems
     }
 }
@@ -138,7 +138,7 @@ pub fn open(
         convention,
     )
     .map_err(stop)?;
-    let mapping = Mapping::new(Tables::builtin(), &settings.tables, settings.utc_offset_hours);
+    let mapping = Mapping::new(Tables::in_force(), &settings.tables, settings.utc_offset_hours);
     let windows = windows::Windows::new(&settings.windows, settings.utc_offset_hours).map_err(stop)?;
     let ledger = Ledger::open(&settings.state_directory)
         .map_err(|e| stop(format!("ledger in {}: {e}", settings.state_directory.display())))?;

@@ -56,7 +56,7 @@ pub fn open(settings: &Settings) -> Result<Router, Error> {
     let store = FileStore::open(directory)
         .map_err(|error| stop(format!("receiver.state_directory {}: {error}", directory.display())))?;
     let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
-    Ok(router(Receiver { apps, tolerance: settings.tolerance, clock, tables: Tables::builtin(), store }))
+    Ok(router(Receiver { apps, tolerance: settings.tolerance, clock, tables: Tables::in_force(), store }))
 }
 
 /// Pushes as lines of a file, and their rows in memory for queries.
@@ -92,7 +92,7 @@ impl FileStore {
             let unreadable =
                 |what: String| io::Error::other(format!("{}:{}: {what}", path.display(), number + 1));
             let line: Line = serde_json::from_slice(line).map_err(|error| unreadable(error.to_string()))?;
-            let table = Tables::builtin().named(&line.table);
+            let table = Tables::in_force().named(&line.table);
             rows.put(table.ok_or_else(|| unreadable(format!("unknown table {}", line.table)))?, line.rows);
         }
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
@@ -136,7 +136,7 @@ mod tests {
     use serde_json::json;
 
     fn row(code: &str, name: &str) -> Row {
-        let table = Tables::builtin().named("heat_station").unwrap();
+        let table = Tables::in_force().named("heat_station").unwrap();
         let mut row = Row::new();
         for key in &table.key {
             row.insert(key.clone(), json!(code));
@@ -148,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_answered_survives_and_a_torn_line_does_not() {
         let directory = tempfile::tempdir().unwrap();
-        let table = Tables::builtin().named("heat_station").unwrap();
+        let table = Tables::in_force().named("heat_station").unwrap();
         let store = FileStore::open(directory.path()).unwrap();
         store.push(table, vec![row("1", "old"), row("2", "two")]).await.unwrap();
         store.push(table, vec![row("1", "new")]).await.unwrap();

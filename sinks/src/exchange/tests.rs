@@ -67,7 +67,7 @@ async fn scene() -> Scene {
         apps: [("220100".to_owned(), signing::Convention::new(signing("s3cret")).unwrap())].into(),
         tolerance: 300,
         clock: Box::new(move || now.load(Ordering::Relaxed)),
-        tables: Tables::builtin(),
+        tables: Tables::in_force(),
         store: store.clone(),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -373,7 +373,7 @@ async fn a_lost_answer_about_two_rows_of_one_key_takes_neither_back() {
     assert_eq!(drain(&delivery, NOW).await, Step::Idle);
     assert_eq!(exchange.counts(), [("delivered", 2)].into());
     assert_eq!(scene.store.pushes.load(Ordering::Relaxed), 1);
-    let table = Tables::builtin().named("device_alarm").unwrap();
+    let table = Tables::in_force().named("device_alarm").unwrap();
     let held = scene.store.find(table, &[]).await.unwrap();
     assert!(held.len() == 1 && held[0].contains_key("BJJSSJ"), "it has ended: {held:?}");
 
@@ -436,7 +436,7 @@ async fn half_an_answer_is_uncertain_and_settled_by_asking(#[case] answer: &'sta
     assert_eq!(exchange.counts().get("uncertain"), Some(&1), "{:?}", exchange.counts());
     drop((exchange, delivery));
     // The receiver had taken the row: it is asked, and the row is not sent again.
-    let table = Tables::builtin().named("heat_station").unwrap();
+    let table = Tables::in_force().named("heat_station").unwrap();
     let row = json!({"HRZBH": "ST-1", "HRZMC": "站"});
     let mut content = scene.open().0.shared.ledger().owed().next().unwrap().1.content.clone();
     content.extend(row.as_object().unwrap().clone());

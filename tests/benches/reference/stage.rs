@@ -103,7 +103,7 @@ impl Reference {
         };
         Reference {
             width,
-            rules: Catalogue::builtin().iter().map(rule_of).collect(),
+            rules: Catalogue::in_force().iter().map(rule_of).collect(),
             facilities: Keyed::new(|code| shard(code)),
             open: BTreeMap::new(),
             closed: Millis::MIN,

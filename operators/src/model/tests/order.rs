@@ -59,7 +59,7 @@ fn season(seed: u64) -> Vec<(Millis, (f64, f64))> {
 
 fn report((_, at, (outdoor, heat), change): Sent) -> CheckedReport {
     let checked = |metric, value| Checked {
-        metric: Catalogue::builtin().id(metric).unwrap(),
+        metric: Catalogue::in_force().id(metric).unwrap(),
         value,
         flag: Flag::Good,
         failed: TestSet::EMPTY,

@@ -118,7 +118,7 @@ fn station(code: &str) -> ProfileChange {
         .map(|(side, levels)| {
             Arc::new(Threshold {
                 scope: "station".into(),
-                metric: Catalogue::builtin().id("secondary_supply_temp").unwrap(),
+                metric: Catalogue::in_force().id("secondary_supply_temp").unwrap(),
                 side,
                 level1: Some(levels[0]),
                 level2: Some(levels[1]),
@@ -155,7 +155,7 @@ fn observation((arrives, station, row): Sent, offset: usize) -> Observation {
         readings: readings
             .into_iter()
             .map(|(code, value)| Observed {
-                metric: Catalogue::builtin().id(code).unwrap(),
+                metric: Catalogue::in_force().id(code).unwrap(),
                 value,
                 normal: true,
             })

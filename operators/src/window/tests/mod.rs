@@ -73,7 +73,7 @@ fn register(profile: Profile) -> ProfileChange {
 
 fn report(facility: &str, device: &str, at: Millis, readings: &[(&str, f64, Flag, Change)]) -> CheckedReport {
     let checked = |(metric, value, flag, change): &(&str, f64, Flag, Change)| Checked {
-        metric: Catalogue::builtin().id(metric).unwrap(),
+        metric: Catalogue::in_force().id(metric).unwrap(),
         value: *value,
         flag: *flag,
         failed: TestSet::EMPTY,

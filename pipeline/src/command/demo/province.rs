@@ -28,7 +28,7 @@ pub async fn start(state: &Path) -> anyhow::Result<Settings> {
         apps: BTreeMap::from([(APP_ID.to_owned(), convention)]),
         tolerance: TOLERANCE,
         clock: Box::new(|| jiff::Timestamp::now().as_millisecond()),
-        tables: Tables::builtin(),
+        tables: Tables::in_force(),
         store: MemoryStore::default(),
     };
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;

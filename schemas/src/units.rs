@@ -3,7 +3,7 @@
 //! Symbols are those of SenML (RFC 8428 section 12.1, RFC 8798) and the usual ones beside them; letter case counts
 //! (`mW` is not `MW`), superscripts and full-width forms do not.
 
-use schemas::{Metric, Reason};
+use crate::{Metric, Reason};
 
 /// `value · factor + offset` is in the wanted unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,7 +109,6 @@ pub fn conversion(unit: &str, metric: &Metric) -> Result<Conversion, (Reason, St
     if from == to {
         return Ok(Conversion::NONE);
     }
-    let find = |group: &&[Unit], symbol: &str| group.iter().find(|unit| unit.0.contains(&symbol)).copied();
     let both = GROUPS.iter().find_map(|group| Some((find(group, &from)?, find(group, &to)?)));
     match both {
         Some((from, to)) if from == to => Ok(Conversion::NONE),
@@ -122,9 +121,33 @@ pub fn conversion(unit: &str, metric: &Metric) -> Result<Conversion, (Reason, St
     }
 }
 
+fn find(group: &[Unit], plain: &str) -> Option<Unit> {
+    group.iter().find(|unit| unit.0.contains(&plain)).copied()
+}
+
+/// Whether a symbol is one of a unit, or empty.
+#[must_use]
+pub fn is_known(symbol: &str) -> bool {
+    let plain = plain(symbol);
+    GROUPS.iter().any(|group| find(group, &plain).is_some())
+}
+
+/// Whether two symbols are of one unit, such as `m³/h` and `m3/h`.
+#[must_use]
+pub fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (plain(one), plain(other));
+    one == other || GROUPS.iter().any(|group| find(group, &one).is_some_and(|unit| unit.0.contains(&&*other)))
+}
+
+/// Every symbol, the usual one of each unit first among its own; not the empty one.
+pub fn symbols() -> impl Iterator<Item = &'static str> + Clone {
+    let units = GROUPS.iter().flat_map(|group| *group);
+    units.flat_map(|unit| unit.0).copied().filter(|symbol| !symbol.is_empty())
+}
+
 /// The symbol without superscripts and full-width forms.
 fn plain(unit: &str) -> String {
-    schemas::number::fold_full_width(unit.trim())
+    crate::number::fold_full_width(unit.trim())
         .chars()
         .map(|c| match c {
             '³' => '3',
@@ -137,12 +160,11 @@ fn plain(unit: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use schemas::Catalogue;
-
     use super::*;
+    use crate::Catalogue;
 
     fn metric(code: &str) -> &'static Metric {
-        Catalogue::builtin().id(code).unwrap().metric()
+        Catalogue::in_force().id(code).unwrap().metric()
     }
 
     #[rstest::rstest]
@@ -190,10 +212,19 @@ mod tests {
 
     #[test]
     fn every_unit_of_the_catalogue_has_a_group() {
-        for (_, metric) in Catalogue::builtin().iter() {
-            let known =
-                GROUPS.iter().flat_map(|group| *group).any(|unit| unit.0.contains(&&*plain(&metric.unit)));
-            assert!(known, "{} is in {}", metric.code, metric.unit);
+        for (_, metric) in Catalogue::in_force().iter() {
+            assert!(is_known(&metric.unit), "{} is in {}", metric.code, metric.unit);
         }
+    }
+
+    #[rstest::rstest]
+    #[case("m³/h", "m3/h", true)]
+    #[case("°C", "Cel", true)]
+    #[case("", "1", true)]
+    #[case("kW", "MW", false)]
+    #[case("mW", "MW", false)]
+    #[case("furlong", "Furlong", false)]
+    fn symbols_of_one_unit(#[case] one: &str, #[case] other: &str, #[case] want: bool) {
+        assert_eq!((same(one, other), same(other, one)), (want, want));
     }
 }
