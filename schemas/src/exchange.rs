@@ -1,18 +1,17 @@
 //! The tables of the provincial exchange (T chapter 3), as data.
 //!
-//! Enters: `catalogue/exchange/*.csv`. Leaves: tables and fields, and what is wrong with a row. Guarantees: a row that
+//! Enters: `catalogue/exchange/*.csv`, and the user's own files. Leaves: tables and fields, and what is wrong with a row. Guarantees: a row that
 //! passes [`Table::check`] has every required field, in its type, length and set of values.
 
-use std::sync::OnceLock;
-
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{Error, FacilityKind, Period, ScopeKind};
+use crate::{FacilityKind, Period, ScopeKind, catalogues};
+
+mod paths;
+pub(crate) mod read;
 
 /// The type of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldType {
     /// 字符型.
     String,
@@ -26,8 +25,26 @@ pub enum FieldType {
     Datetime,
 }
 
+impl FieldType {
+    /// Every type.
+    pub const ALL: &[FieldType] =
+        &[FieldType::String, FieldType::Integer, FieldType::Float, FieldType::Date, FieldType::Datetime];
+
+    /// The name that it is written with.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            FieldType::String => "string",
+            FieldType::Integer => "integer",
+            FieldType::Float => "float",
+            FieldType::Date => "date",
+            FieldType::Datetime => "datetime",
+        }
+    }
+}
+
 /// When a field must be filled (T 3: 约束/条件).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Required {
     /// Always.
     M,
@@ -35,6 +52,21 @@ pub enum Required {
     O,
     /// When the condition holds, which only the sender knows.
     C,
+}
+
+impl Required {
+    /// Every one.
+    pub const ALL: &[Required] = &[Required::M, Required::O, Required::C];
+
+    /// The letter that it is written with.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Required::M => "M",
+            Required::O => "O",
+            Required::C => "C",
+        }
+    }
 }
 
 /// A field of a table.
@@ -173,99 +205,16 @@ impl Field {
 }
 
 /// Every table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     tables: Vec<Table>,
 }
 
-#[derive(Deserialize)]
-struct TableLine {
-    group: String,
-    table: String,
-    name: String,
-    feed: String,
-    settle: u32,
-    key: String,
-    clause: String,
-}
-
-#[derive(Deserialize)]
-struct FieldLine {
-    table: String,
-    field: String,
-    name: String,
-    r#type: FieldType,
-    length: Option<usize>,
-    required: Required,
-    values: String,
-    source: String,
-}
-
 impl Tables {
-    /// The tables that ship with the product.
+    /// The shipped tables, and those that the user adds ([`crate::catalogues`]).
     #[must_use]
     pub fn in_force() -> &'static Tables {
-        static BUILTIN: OnceLock<Tables> = OnceLock::new();
-        BUILTIN.get_or_init(|| {
-            // A test reads every line of these files, so they cannot be malformed in a released binary.
-            Tables::read(
-                include_str!("../catalogue/exchange/tables.csv"),
-                include_str!("../catalogue/exchange/fields.csv"),
-            )
-            .unwrap_or_else(|error| panic!("{error}"))
-        })
-    }
-
-    /// Reads tables and their fields from CSV text.
-    ///
-    /// # Errors
-    /// [`Error::Catalogue`] with the line of the first thing that is wrong.
-    pub fn read(tables: &str, fields: &str) -> Result<Tables, Error> {
-        const TABLES: &str = "exchange/tables.csv";
-        const FIELDS: &str = "exchange/fields.csv";
-        let mut read = Tables { tables: Vec::new() };
-        for (line, row) in lines::<TableLine>(TABLES, tables)? {
-            let wrong = |detail: String| wrong(TABLES, line, detail);
-            if read.get(&row.group, &row.table).is_some() {
-                return Err(wrong(format!("table {} stands twice", row.table)));
-            }
-            read.tables.push(Table {
-                feed: feed(&row.feed).ok_or_else(|| wrong(format!("feed {:?} is not known", row.feed)))?,
-                group: row.group,
-                table: row.table,
-                name: row.name,
-                settle: row.settle,
-                key: list(&row.key, ';'),
-                clause: row.clause,
-                fields: Vec::new(),
-            });
-        }
-        for (line, row) in lines::<FieldLine>(FIELDS, fields)? {
-            let wrong = |detail: String| wrong(FIELDS, line, detail);
-            let Some(table) = read.tables.iter_mut().find(|table| table.table == row.table) else {
-                return Err(wrong(format!("table {} is not in {TABLES}", row.table)));
-            };
-            if table.fields.iter().any(|field| field.code == row.field) {
-                return Err(wrong(format!("field {} of {} stands twice", row.field, row.table)));
-            }
-            table.fields.push(Field {
-                code: row.field,
-                name: row.name,
-                kind: row.r#type,
-                length: row.length,
-                required: row.required,
-                values: list(&row.values, ';'),
-                sources: list(&row.source, '|').iter().map(|text| source(text)).collect(),
-            });
-        }
-        for (place, table) in read.tables.iter().enumerate() {
-            let unknown = table.key.iter().find(|key| !table.fields.iter().any(|field| field.code == **key));
-            if let Some(key) = unknown {
-                let detail = format!("key field {key} of {} is not in {FIELDS}", table.table);
-                return Err(wrong(TABLES, place + 4, detail));
-            }
-        }
-        Ok(read)
+        catalogues::in_force().tables()
     }
 
     /// A table by group and name.
@@ -283,55 +232,6 @@ impl Tables {
     /// Every table, in the file's order.
     pub fn iter(&self) -> impl Iterator<Item = &Table> {
         self.tables.iter()
-    }
-}
-
-fn wrong(file: &str, line: usize, detail: String) -> Error {
-    Error::Catalogue { file: file.to_owned(), line, detail }
-}
-
-fn lines<T: for<'de> Deserialize<'de>>(file: &str, text: &str) -> Result<Vec<(usize, T)>, Error> {
-    let mut reader =
-        csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(text.as_bytes());
-    let headers = reader.headers().map_err(|e| wrong(file, 1, e.to_string()))?.clone();
-    reader
-        .into_records()
-        .map(|record| {
-            let record = record.map_err(|e| wrong(file, 0, e.to_string()))?;
-            let line = record.position().map_or(0, |p| p.line() as usize);
-            let row = record.deserialize(Some(&headers)).map_err(|e| wrong(file, line, e.to_string()))?;
-            Ok((line, row))
-        })
-        .collect()
-}
-
-fn list(text: &str, separator: char) -> Vec<String> {
-    text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
-}
-
-fn source(text: &str) -> Source {
-    match text.strip_prefix('=') {
-        Some(constant) => Source::Constant(constant.to_owned()),
-        None => Source::Path(text.to_owned()),
-    }
-}
-
-fn feed(text: &str) -> Option<Feed> {
-    let (name, rest) = text.split_once(':').unwrap_or((text, ""));
-    match name {
-        "facility" => {
-            let kind = |name: &String| FacilityKind::ALL.iter().copied().find(|kind| kind.name() == name);
-            Some(Feed::Facility(list(rest, ';').iter().map(kind).collect::<Option<_>>()?))
-        }
-        "device" => Some(Feed::Device),
-        "threshold" => Some(Feed::Threshold),
-        "alarm" => Some(Feed::Alarm),
-        "kpi" => {
-            let (scope, period) = rest.split_once(':')?;
-            let scope = ScopeKind::ALL.iter().copied().find(|kind| kind.name() == scope)?;
-            Some(Feed::Kpi(scope, Period::ALL.iter().copied().find(|known| known.name() == period)?))
-        }
-        _ => None,
     }
 }
 
@@ -401,22 +301,5 @@ mod tests {
         let level = alarm.fields.iter().find(|field| field.code == "DQBJJB").unwrap();
         assert_eq!(level.check(Some(&json!(2))), None);
         assert!(level.check(Some(&json!("4"))).unwrap().contains("none of 1, 2, 3"));
-    }
-
-    #[test]
-    fn malformed_files_are_named_by_line() {
-        let tables = "group,table,name,feed,settle,key,clause\nb,t,名,alarm,0,K,T 1\n";
-        let head = "table,field,name,type,length,required,values,source\n";
-        let said = |tables: &str, fields: &str| {
-            Tables::read(tables, &format!("{head}{fields}")).unwrap_err().to_string()
-        };
-        assert!(said(tables, "u,K,名,string,,M,,=1\n").contains("fields.csv:2: table u"));
-        assert!(said(tables, "t,K,名,text,,M,,=1\n").contains("fields.csv:2"));
-        assert!(
-            said(tables, "t,K,名,string,,M,,=1\nt,K,名,string,,M,,=1\n").contains(":3: field K of t stands")
-        );
-        assert!(said(tables, "").contains("key field K"));
-        let feed = tables.replace("alarm", "weather");
-        assert!(said(&feed, "").contains("tables.csv:2: feed \"weather\""));
     }
 }

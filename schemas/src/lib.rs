@@ -1,11 +1,12 @@
 //! What the data is: the vocabulary every other crate speaks.
 //!
 //! Enters: nothing. Leaves: types, their Avro and file forms, and the catalogues (metrics, rules, exchange tables).
-//! Guarantees: no I/O except [`registry_files`], which reads and writes CSV; every type has one wire form, kept
+//! Guarantees: no I/O except [`registry_files`] and [`catalogues`], which read and write CSV; every type has one wire form, kept
 //! backward-compatible.
 
 pub mod alarm;
 pub mod avro;
+pub mod catalogues;
 pub mod estimate;
 pub mod event;
 pub mod exchange;
@@ -80,14 +81,10 @@ pub enum Error {
     /// Registry files that contradict themselves or cannot be read; one line per problem, `file:line: what`.
     #[error("registry is not usable:\n{}", .0.join("\n"))]
     Registry(Vec<String>),
-    /// A catalogue file that is malformed.
-    #[error("catalogue {file}:{line}: {detail}")]
-    Catalogue {
-        /// File name.
-        file: String,
-        /// Line, from 1.
-        line: usize,
-        /// What is wrong.
-        detail: String,
-    },
+    /// Catalogue files that contradict themselves or cannot be read; one line per problem, `file:line: what`.
+    #[error("catalogues are not usable:\n{}", .0.join("\n"))]
+    Catalogues(Vec<String>),
+    /// Other catalogues than those that are in force already.
+    #[error("other catalogues are in force already: install them before anything else, and once")]
+    CataloguesInUse,
 }

@@ -1,14 +1,15 @@
 //! The metric catalogue: what can be measured, in which unit, and what is physically possible.
 //!
-//! The catalogue is data: `catalogue/metrics.csv`. A metric's number is its line in that file, so lines are only
-//! ever appended.
+//! Enters: the metrics of `catalogue/metrics.csv` and of the user's own file ([`crate::catalogues`]). Leaves: metrics by
+//! number and by code. Guarantees: a metric's number is its place among those of both files, and holds as long as the
+//! process lives; everywhere outside of the process a metric is written as its code.
 
-use std::sync::OnceLock;
+use std::cell::Cell;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Error;
+use crate::{Code, catalogues};
 
 /// A metric's place in the catalogue in force; on the wire it is written as its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,14 +37,43 @@ impl Serialize for MetricId {
 
 impl<'de> Deserialize<'de> for MetricId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let code = compact_str::CompactString::deserialize(deserializer)?;
-        Catalogue::in_force().id(&code).ok_or_else(|| de::Error::custom(format!("unknown metric {code}")))
+        let code = Code::deserialize(deserializer)?;
+        Catalogue::in_force().id(&code).ok_or_else(|| unknown(format_args!("{code}")))
     }
 }
 
+thread_local! {
+    /// The metric that a deserialisation on this thread did not find last.
+    static UNKNOWN: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// The error of a deserialisation that names a metric which the catalogue lacks. The name is kept for
+/// [`take_unknown`]: formats such as postcard drop the text of an error.
+pub fn unknown<E: de::Error>(metric: impl std::fmt::Display) -> E {
+    let metric = metric.to_string();
+    let error = E::custom(format_args!("unknown metric {metric}"));
+    UNKNOWN.set(Some(metric));
+    error
+}
+
+/// The metric that a deserialisation on this thread did not find since this was asked last.
+#[must_use]
+pub fn take_unknown() -> Option<String> {
+    UNKNOWN.take()
+}
+
+/// FNV-1a of a code: the name of a metric in four bytes. The codes of a catalogue differ in it, and none has one of the
+/// values below [`RESERVED_HASHES`], which are free for what is no metric.
+#[must_use]
+pub fn hash(code: &str) -> u32 {
+    code.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// See [`hash`].
+pub const RESERVED_HASHES: u32 = 16;
+
 /// How a metric behaves over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// A quantity that goes up and down.
     Gauge,
@@ -55,9 +85,25 @@ pub enum MetricKind {
     Position,
 }
 
+impl MetricKind {
+    /// Every kind.
+    pub const ALL: &[MetricKind] =
+        &[MetricKind::Gauge, MetricKind::Counter, MetricKind::State, MetricKind::Position];
+
+    /// The name that it is written with.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            MetricKind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::State => "state",
+            MetricKind::Position => "position",
+        }
+    }
+}
+
 /// What a value of exactly zero says, where it is not a value like any other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zero {
     /// Nothing was measured: the water of a filled network is never at exactly 0.0 °C, and a receiver without a fix says
     /// 0, 0, which is a place in the Gulf of Guinea.
@@ -67,23 +113,48 @@ pub enum Zero {
     Alone,
 }
 
+impl Zero {
+    /// Every one.
+    pub const ALL: &[Zero] = &[Zero::Never, Zero::Alone];
+
+    /// The name that it is written with.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Zero::Never => "never",
+            Zero::Alone => "alone",
+        }
+    }
+}
+
 /// When a low value is a fault, where it is not one at all times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Low {
     /// While heating is due: when it stops by plan, water and rooms grow cold and nothing flows.
     Heating,
 }
 
+impl Low {
+    /// Every one.
+    pub const ALL: &[Low] = &[Low::Heating];
+
+    /// The name that it is written with.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Low::Heating => "heating",
+        }
+    }
+}
+
 /// One metric.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
     /// The code used everywhere.
     pub code: String,
     /// Chinese name.
     pub name: String,
     /// Unit symbol; empty for states and ratios.
-    #[serde(default)]
     pub unit: String,
     /// How it behaves over time.
     pub kind: MetricKind,
@@ -113,56 +184,61 @@ pub struct Metric {
 }
 
 /// Every metric, by number and by code.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalogue {
     metrics: Vec<Metric>,
     by_code: FxHashMap<String, MetricId>,
+    by_hash: FxHashMap<u32, MetricId>,
 }
 
 impl Catalogue {
-    /// The catalogue that ships with the product.
+    /// The metrics that this process knows: the shipped ones, and those that the user adds ([`crate::catalogues`]).
+    #[inline]
     #[must_use]
     pub fn in_force() -> &'static Catalogue {
-        static BUILTIN: OnceLock<Catalogue> = OnceLock::new();
-        BUILTIN.get_or_init(|| {
-            // A test reads every line of this file, so it cannot be malformed in a released binary.
-            Catalogue::read("metrics.csv", include_str!("../catalogue/metrics.csv"))
-                .unwrap_or_else(|error| panic!("{error}"))
-        })
+        catalogues::in_force().metrics()
     }
 
-    /// Reads a catalogue from CSV text.
+    /// Adds a metric behind all others.
     ///
     /// # Errors
-    /// [`Error::Catalogue`] with the line of the first malformed or repeated metric.
-    pub fn read(file: &str, text: &str) -> Result<Catalogue, Error> {
-        let mut catalogue = Catalogue { metrics: Vec::new(), by_code: FxHashMap::default() };
-        let mut reader =
-            csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(text.as_bytes());
-        for (row, metric) in reader.deserialize::<Metric>().enumerate() {
-            let wrong =
-                |line: usize, detail: String| Error::Catalogue { file: file.to_owned(), line, detail };
-            let metric = metric
-                .map_err(|e| wrong(e.position().map_or(row + 2, |p| p.line() as usize), e.to_string()))?;
-            if metric.min > metric.max {
-                return Err(wrong(
-                    row + 2,
-                    format!("{}: min {} is above max {}", metric.code, metric.min, metric.max),
-                ));
-            }
-            let id = MetricId(catalogue.metrics.len() as u16);
-            if catalogue.by_code.insert(metric.code.clone(), id).is_some() {
-                return Err(wrong(row + 2, format!("metric {} stands twice", metric.code)));
-            }
-            catalogue.metrics.push(metric);
+    /// What keeps its code from being used.
+    pub(crate) fn add(&mut self, metric: Metric) -> Result<(), String> {
+        let (code, hash) = (&metric.code, hash(&metric.code));
+        if let Some(other) = self.by_hash.get(&hash).map(|id| &self.metric(*id).code) {
+            return Err(format!("metric {code} has the same hash as {other}: choose another code"));
         }
-        Ok(catalogue)
+        let number = u16::try_from(self.metrics.len()).ok().filter(|number| *number < u16::MAX);
+        let (Some(number), RESERVED_HASHES..) = (number, hash) else {
+            return Err(match number {
+                Some(_) => {
+                    format!("metric {code} has the hash {hash}, which is reserved: choose another code")
+                }
+                None => format!("metric {code} is one too many: a catalogue holds {} metrics", u16::MAX),
+            });
+        };
+        self.by_code.insert(metric.code.clone(), MetricId(number));
+        self.by_hash.insert(hash, MetricId(number));
+        self.metrics.push(metric);
+        Ok(())
+    }
+
+    /// Puts a metric in the place of one with its code.
+    pub(crate) fn replace(&mut self, id: MetricId, metric: Metric) {
+        debug_assert_eq!(self.metric(id).code, metric.code, "a number keeps its code");
+        self.metrics[usize::from(id.0)] = metric;
     }
 
     /// The number of a code.
     #[must_use]
     pub fn id(&self, code: &str) -> Option<MetricId> {
         self.by_code.get(code).copied()
+    }
+
+    /// The number of the code with a [`hash`].
+    #[must_use]
+    pub fn id_of_hash(&self, hash: u32) -> Option<MetricId> {
+        self.by_hash.get(&hash).copied()
     }
 
     /// The metric of a number.
@@ -196,20 +272,16 @@ mod tests {
         assert!(catalogue.iter().count() > 90);
         for (id, metric) in catalogue.iter() {
             assert_eq!(catalogue.id(&metric.code), Some(id), "{}", metric.code);
-            assert!(!metric.name.is_empty(), "{} has no Chinese name", metric.code);
+            assert_eq!(catalogue.id_of_hash(hash(&metric.code)), Some(id), "{}", metric.code);
         }
     }
 
     #[test]
-    fn a_malformed_line_is_named() {
-        let head =
-            "code,name,unit,kind,decimals,min,max,max_rate,spike,flat_tolerance,flat_suspect,flat_fail\n";
-        let wrong = |rows: &str| Catalogue::read("m.csv", &format!("{head}{rows}")).unwrap_err().to_string();
-        assert!(wrong("a,甲,,gauge,1,0,x,,,,,\n").contains("m.csv:2"));
-        assert!(
-            wrong("a,甲,,gauge,1,0,1,,,,,\na,乙,,gauge,1,0,1,,,,,\n")
-                .contains("m.csv:3: metric a stands twice")
-        );
-        assert!(wrong("a,甲,,gauge,1,5,1,,,,,\n").contains("min 5 is above max 1"));
+    fn an_unknown_metric_is_kept_for_the_reader_of_a_form_without_words() {
+        let read = |json: &str| serde_json::from_str::<MetricId>(json).map_err(|error| error.to_string());
+        assert_eq!(read("\"room_temp\""), Ok(Catalogue::in_force().id("room_temp").unwrap()));
+        assert_eq!(take_unknown(), None);
+        assert!(read("\"rom_temp\"").unwrap_err().starts_with("unknown metric rom_temp"));
+        assert_eq!((take_unknown().as_deref(), take_unknown()), (Some("rom_temp"), None));
     }
 }

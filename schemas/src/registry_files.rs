@@ -8,15 +8,16 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     path::Path,
-    sync::OnceLock,
 };
 
-use crate::{Device, Error, Facility, RegistryEntry, RegistryKey, Threshold, nearest::hint};
+use crate::{
+    Catalogue, Device, Error, Facility, RegistryEntry, RegistryKey, Threshold, catalogues, nearest::hint,
+};
 
-mod check;
+pub(crate) mod check;
 pub mod datum;
-mod rows;
-mod table;
+pub(crate) mod rows;
+pub(crate) mod table;
 mod write;
 
 #[cfg(test)]
@@ -118,27 +119,15 @@ pub fn diff(before: &Registry, after: &Registry) -> Vec<Difference> {
     differences.into_values().collect()
 }
 
-/// The threshold rules that ship with the product (`catalogue/thresholds.csv`): scopes are facility kinds and device
-/// types, limits are those of CJJ/T 241 (T 2.1 to 2.9) and of the water quality table (T 2.6), which allows the limit
-/// itself, so the rule begins one decimal beyond. A registry threshold with the same key replaces a rule.
+/// The threshold rules of the catalogues: those that ship with the product (`catalogue/thresholds.csv`), and the user's
+/// own ([`crate::catalogues`]).
+///
+/// Scopes are facility kinds and device types; the limits of the shipped ones are those of CJJ/T 241 (T 2.1 to 2.9) and
+/// of the water quality table (T 2.6), which allows the limit itself, so the rule begins one decimal beyond. A registry
+/// threshold with the same key replaces a rule.
 #[must_use]
 pub fn catalogue_thresholds() -> &'static [Threshold] {
-    static BUILTIN: OnceLock<Vec<Threshold>> = OnceLock::new();
-    BUILTIN.get_or_init(|| {
-        let text = include_str!("../catalogue/thresholds.csv");
-        let mut problems = Vec::new();
-        let table = Table::read(&rows::THRESHOLDS, text.as_bytes(), &mut problems);
-        let mut thresholds = Vec::with_capacity(table.rows.len());
-        for row in &table.rows {
-            let mut cells = Cells { table: &table, row, form: &rows::THRESHOLDS, problems: &mut problems };
-            if let Some(RegistryEntry::Threshold(threshold)) = rows::threshold(&mut cells) {
-                thresholds.push(threshold);
-            }
-        }
-        // A test reads every line of this file, so it cannot be malformed in a released binary.
-        assert!(problems.is_empty(), "thresholds.csv: {problems:?}");
-        thresholds
-    })
+    catalogues::in_force().thresholds()
 }
 
 /// Reads and checks the directory.
@@ -237,7 +226,8 @@ impl Reading {
         let mut problems = Vec::new();
         let table = Table::read(form, bytes, &mut problems);
         for row in &table.rows {
-            let entry = read(&mut Cells { table: &table, row, form, problems: &mut problems });
+            let metrics = Catalogue::in_force();
+            let entry = read(&mut Cells { table: &table, row, form, metrics, problems: &mut problems });
             let Some(entry) = entry else { continue };
             let key = entry.key();
             match self.places.entry(key.clone()) {

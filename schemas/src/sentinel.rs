@@ -1,52 +1,33 @@
 //! What devices say instead of a measurement: limits of registers and agreed values that stand for nothing.
 //!
-//! The values are data: `catalogue/sentinels.csv`. A genuine value may equal one of them by chance, so that whoever finds
+//! The values are data: `catalogue/sentinels.csv`, and a file of the user's. A genuine value may equal one of them by chance, so that whoever finds
 //! one has to look at its neighbours before it is refused.
 
-use std::sync::OnceLock;
-
-use serde::Deserialize;
-
-use crate::{Error, Metric, MetricKind};
+use crate::{Metric, MetricKind, catalogues};
 
 /// One value that stands for nothing.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sentinel {
     /// The value as it stands in the register.
     pub value: f64,
     /// By how many decimal places it may be shifted when it is read.
     pub shifts: u8,
     /// The codes of the metrics that say it, separated by spaces; empty for every gauge.
-    #[serde(default)]
     pub metrics: String,
     /// Who says it.
     pub meaning: String,
 }
 
 impl Sentinel {
-    /// Those that ship with the product.
+    /// The shipped ones, and those that the user adds ([`crate::catalogues`]).
     #[must_use]
     pub fn in_force() -> &'static [Sentinel] {
-        static BUILTIN: OnceLock<Vec<Sentinel>> = OnceLock::new();
-        BUILTIN.get_or_init(|| {
-            // A test reads every line of this file, so it cannot be malformed in a released binary.
-            Sentinel::read("sentinels.csv", include_str!("../catalogue/sentinels.csv"))
-                .unwrap_or_else(|error| panic!("{error}"))
-        })
+        catalogues::in_force().sentinels()
     }
 
-    /// Reads sentinels from CSV text.
-    ///
-    /// # Errors
-    /// [`Error::Catalogue`] with the first malformed line.
-    pub fn read(file: &str, text: &str) -> Result<Vec<Sentinel>, Error> {
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
-        let rows = reader.deserialize().enumerate();
-        let wrong = |row: usize, error: &csv::Error| {
-            let line = error.position().map_or(row + 2, |position| position.line() as usize);
-            Error::Catalogue { file: file.to_owned(), line, detail: error.to_string() }
-        };
-        rows.map(|(row, sentinel)| sentinel.map_err(|error| wrong(row, &error))).collect()
+    /// The codes of the metrics that say it; none when every gauge does.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        self.metrics.split_whitespace()
     }
 
     /// The values within a gauge's range that may stand for nothing, in its unit. A shift shows as many decimals, of which
@@ -57,7 +38,7 @@ impl Sentinel {
             return Vec::new();
         }
         let says = |sentinel: &&Sentinel| {
-            sentinel.metrics.is_empty() || sentinel.metrics.split(' ').any(|code| code == metric.code)
+            sentinel.metrics.is_empty() || sentinel.codes().any(|code| code == metric.code)
         };
         let shifted = |sentinel: &Sentinel| {
             let (value, most) = (sentinel.value, sentinel.shifts.min(metric.decimals + 1));
@@ -83,16 +64,5 @@ mod tests {
     fn values(#[case] code: &str, #[case] want: &[f64]) {
         let catalogue = Catalogue::in_force();
         assert_eq!(Sentinel::values_of(catalogue.metric(catalogue.id(code).unwrap())), want);
-    }
-
-    #[test]
-    fn the_shipped_file_names_metrics_that_exist() {
-        assert!(Sentinel::in_force().len() >= 8);
-        for sentinel in Sentinel::in_force() {
-            let mut codes = sentinel.metrics.split(' ').filter(|code| !code.is_empty());
-            assert!(codes.all(|code| Catalogue::in_force().id(code).is_some()), "{sentinel:?}");
-        }
-        let error = Sentinel::read("s.csv", "value,shifts,metrics,meaning\n85,x,,power on\n").unwrap_err();
-        assert!(error.to_string().contains("s.csv:2"), "{error}");
     }
 }

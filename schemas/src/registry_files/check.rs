@@ -144,7 +144,7 @@ impl<'e> Check<'e> {
             }
             RegistryEntry::Threshold(threshold) => {
                 self.scope(key, &threshold.scope);
-                self.levels(key, threshold);
+                levels(threshold).into_iter().for_each(|what| self.error(key, what));
             }
         }
     }
@@ -236,43 +236,36 @@ impl<'e> Check<'e> {
             );
         }
     }
+}
 
-    fn levels(&mut self, key: &RegistryKey, threshold: &Threshold) {
-        let levels: Vec<(u8, f64)> = [threshold.level1, threshold.level2, threshold.level3]
-            .into_iter()
-            .zip(1..)
-            .filter_map(|(limit, level)| Some((level, limit?)))
-            .collect();
-        if levels.is_empty() {
-            self.error(key, "has no level: give level1, level2 or level3, or delete the row".to_owned());
-        }
-        for pair in levels.windows(2) {
-            let ((graver, first), (milder, second)) = (pair[0], pair[1]);
-            let ordered = match threshold.side {
-                Side::High => first > second,
-                Side::Low => first < second,
-            };
-            if !ordered {
-                let than = if threshold.side == Side::High { "above" } else { "below" };
-                self.error(
-                    key,
-                    format!(
-                        "side {}: level{graver} {first} must be {than} level{milder} {second}",
-                        threshold.side.name()
-                    ),
-                );
-            }
-        }
-        if !(threshold.deadband >= 0.0 && threshold.deadband.is_finite()) {
-            self.error(
-                key,
-                format!(
-                    "deadband {} is negative: give the way back as a positive number",
-                    threshold.deadband
-                ),
-            );
+/// What is wrong with the levels of a threshold and its way back.
+pub(crate) fn levels(threshold: &Threshold) -> Vec<String> {
+    let mut problems = Vec::new();
+    let levels: Vec<(u8, f64)> = [threshold.level1, threshold.level2, threshold.level3]
+        .into_iter()
+        .zip(1..)
+        .filter_map(|(limit, level)| Some((level, limit?)))
+        .collect();
+    if levels.is_empty() {
+        problems.push("has no level: give level1, level2 or level3, or delete the row".to_owned());
+    }
+    for pair in levels.windows(2) {
+        let ((graver, first), (milder, second)) = (pair[0], pair[1]);
+        let (ordered, than) = match threshold.side {
+            Side::High => (first > second, "above"),
+            Side::Low => (first < second, "below"),
+        };
+        if !ordered {
+            let side = threshold.side.name();
+            problems
+                .push(format!("side {side}: level{graver} {first} must be {than} level{milder} {second}"));
         }
     }
+    let deadband = threshold.deadband;
+    if !(deadband >= 0.0 && deadband.is_finite()) {
+        problems.push(format!("deadband {deadband} is negative: give the way back as a positive number"));
+    }
+    problems
 }
 
 /// Every circle of parents, once, beginning with its least code.

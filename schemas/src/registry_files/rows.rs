@@ -10,16 +10,28 @@ use crate::{
 };
 
 /// Reads one row; `None` when a cell without which there is no entry is missing or malformed.
-pub(super) type ReadRow = fn(&mut Cells<'_>) -> Option<RegistryEntry>;
+pub(crate) type ReadRow = fn(&mut Cells<'_>) -> Option<RegistryEntry>;
 
 /// The files of a registry, in the order in which they are read.
-pub(super) const FORMS: &[(Form, ReadRow)] = &[
+pub(crate) const FORMS: &[(Form, ReadRow)] = &[
     (
-        Form { file: "districts.csv", required: &["code", "name"], optional: &["parent"], attributes: false },
+        Form {
+            file: "districts.csv",
+            required: &["code", "name"],
+            optional: &["parent"],
+            attributes: false,
+            comments: false,
+        },
         district,
     ),
     (
-        Form { file: "enterprises.csv", required: &["code", "name"], optional: &[], attributes: false },
+        Form {
+            file: "enterprises.csv",
+            required: &["code", "name"],
+            optional: &[],
+            attributes: false,
+            comments: false,
+        },
         enterprise,
     ),
     (
@@ -28,6 +40,7 @@ pub(super) const FORMS: &[(Form, ReadRow)] = &[
             required: &["code", "kind", "name"],
             optional: &["parent", "enterprise", "district", "longitude", "latitude", "datum", "heated_area"],
             attributes: true,
+            comments: false,
         },
         facility,
     ),
@@ -37,42 +50,47 @@ pub(super) const FORMS: &[(Form, ReadRow)] = &[
             required: &["code", "facility", "type"],
             optional: &["model", "maker", "installed"],
             attributes: true,
+            comments: false,
         },
         device,
     ),
-    (THRESHOLDS, threshold),
+    (Form { comments: false, ..THRESHOLDS }, threshold),
 ];
 
-pub(super) const THRESHOLDS: Form = Form {
+/// Thresholds, as they stand in a catalogue.
+pub(crate) const THRESHOLDS: Form = Form {
     file: "thresholds.csv",
     required: &["scope", "metric", "side"],
     optional: &["level1", "level2", "level3", "deadband", "on_delay", "off_delay", "enabled", "advice"],
     attributes: false,
+    comments: true,
 };
 
 /// One row while it is read.
-pub(super) struct Cells<'t> {
+pub(crate) struct Cells<'t> {
     pub table: &'t Table,
     pub row: &'t Row,
     pub form: &'t Form,
+    /// The metrics that it may name.
+    pub metrics: &'t Catalogue,
     pub problems: &'t mut Problems,
 }
 
 impl Cells<'_> {
-    fn wrong(&mut self, what: String) {
+    pub fn wrong(&mut self, what: String) {
         self.problems.push((self.row.line, what));
     }
 
-    fn text(&self, column: &str) -> Option<&str> {
+    pub fn text(&self, column: &str) -> Option<&str> {
         self.table.cell(self.row, column)
     }
 
-    fn string(&self, column: &str) -> String {
+    pub fn string(&self, column: &str) -> String {
         self.text(column).unwrap_or_default().to_owned()
     }
 
     /// A cell that must not be empty.
-    fn required(&mut self, column: &str) -> Option<Code> {
+    pub fn required(&mut self, column: &str) -> Option<Code> {
         let code = self.code(column);
         if self.text(column).is_none() {
             self.wrong(format!("{column} is empty: fill it in"));
@@ -80,8 +98,17 @@ impl Cells<'_> {
         code
     }
 
+    /// Any text but none.
+    pub fn required_text(&mut self, column: &str) -> Option<String> {
+        let text = self.text(column).map(str::to_owned);
+        if text.is_none() {
+            self.wrong(format!("{column} is empty: fill it in"));
+        }
+        text
+    }
+
     /// A code: no spaces, control characters or `/ + #`, which have a meaning in topics and keys.
-    fn code(&mut self, column: &str) -> Option<Code> {
+    pub fn code(&mut self, column: &str) -> Option<Code> {
         let text = self.text(column)?;
         if let Some(bad) = text.chars().find(|c| c.is_whitespace() || c.is_control() || "/+#".contains(*c)) {
             let what = format!("{column} {text:?} contains {bad:?}: use letters, digits, - and _");
@@ -91,7 +118,7 @@ impl Cells<'_> {
         Some(Code::from(text))
     }
 
-    fn number(&mut self, column: &str) -> Option<f64> {
+    pub fn number(&mut self, column: &str) -> Option<f64> {
         let text = self.text(column)?;
         match crate::number::parse(text) {
             Ok(number) => Some(number.value),
@@ -105,14 +132,29 @@ impl Cells<'_> {
         }
     }
 
-    fn seconds(&mut self, column: &str) -> u32 {
-        let Some(text) = self.text(column) else { return 0 };
-        if let Ok(seconds) = text.parse() {
-            return seconds;
+    /// A number that must be there.
+    pub fn required_number(&mut self, column: &str) -> Option<f64> {
+        self.required_text(column)?;
+        self.number(column)
+    }
+
+    /// A number above zero, where there is one.
+    pub fn positive(&mut self, column: &str) -> Option<f64> {
+        let number = self.number(column)?;
+        if number <= 0.0 {
+            self.wrong(format!("{column} {number} is not above zero: correct it or leave it empty"));
         }
-        let what = format!("{column} {text:?} is no whole number of seconds of at least 0");
-        self.wrong(what);
-        0
+        Some(number)
+    }
+
+    pub fn seconds(&mut self, column: &str) -> Option<u32> {
+        let text = self.text(column)?;
+        let seconds = text.parse().ok();
+        if seconds.is_none() {
+            let what = format!("{column} {text:?} is no whole number of seconds of at least 0");
+            self.wrong(what);
+        }
+        seconds
     }
 
     fn boolean(&mut self, column: &str, absent: bool) -> bool {
@@ -129,11 +171,19 @@ impl Cells<'_> {
     }
 
     /// A cell that must be one of a few names.
-    fn named<T: Copy>(&mut self, column: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Option<T> {
-        let Some(text) = self.text(column) else {
-            self.wrong(format!("{column} is empty: fill it in"));
-            return None;
-        };
+    pub fn named<T: Copy>(&mut self, column: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Option<T> {
+        self.required_text(column)?;
+        self.named_if_any(column, all, name)
+    }
+
+    /// A cell that is empty or one of a few names.
+    pub fn named_if_any<T: Copy>(
+        &mut self,
+        column: &str,
+        all: &[T],
+        name: impl Fn(T) -> &'static str,
+    ) -> Option<T> {
+        let text = self.text(column)?;
         let found = all.iter().copied().find(|one| name(*one) == text);
         if found.is_none() {
             let names: Vec<&str> = all.iter().map(|one| name(*one)).collect();
@@ -145,11 +195,10 @@ impl Cells<'_> {
     }
 
     fn metric(&mut self) -> Option<MetricId> {
-        let catalogue = Catalogue::in_force();
         let text = self.required("metric")?;
-        let found = catalogue.id(&text);
+        let found = self.metrics.id(&text);
         if found.is_none() {
-            let hint = hint(&text, catalogue.iter().map(|(_, metric)| metric.code.as_str()));
+            let hint = hint(&text, self.metrics.iter().map(|(_, metric)| metric.code.as_str()));
             self.wrong(format!("unknown metric {text}{hint}: write a code of the metric catalogue"));
         }
         found
@@ -225,14 +274,19 @@ fn device(cells: &mut Cells<'_>) -> Option<RegistryEntry> {
     }))
 }
 
-pub(super) fn threshold(cells: &mut Cells<'_>) -> Option<RegistryEntry> {
+fn threshold(cells: &mut Cells<'_>) -> Option<RegistryEntry> {
+    read_threshold(cells).map(RegistryEntry::Threshold)
+}
+
+/// Reads one threshold, as [`ReadRow`] does.
+pub(crate) fn read_threshold(cells: &mut Cells<'_>) -> Option<Threshold> {
     let (scope, metric) = (cells.required("scope"), cells.metric());
     let side = cells.named("side", Side::ALL, Side::name);
     let [level1, level2, level3] = ["level1", "level2", "level3"].map(|column| cells.number(column));
     let deadband = cells.number("deadband").unwrap_or(0.0);
-    let (on_delay, off_delay) = (cells.seconds("on_delay"), cells.seconds("off_delay"));
+    let [on_delay, off_delay] = ["on_delay", "off_delay"].map(|column| cells.seconds(column).unwrap_or(0));
     let enabled = cells.boolean("enabled", true);
-    Some(RegistryEntry::Threshold(Threshold {
+    Some(Threshold {
         scope: scope?,
         metric: metric?,
         side: side?,
@@ -244,5 +298,5 @@ pub(super) fn threshold(cells: &mut Cells<'_>) -> Option<RegistryEntry> {
         off_delay,
         enabled,
         advice: cells.string("advice"),
-    }))
+    })
 }

@@ -5,14 +5,16 @@
 
 use crate::nearest::{distance, hint};
 
-/// What a file of the registry may contain.
+/// What a file of the registry or of a catalogue may contain.
 #[derive(Debug)]
-pub(super) struct Form {
+pub(crate) struct Form {
     pub file: &'static str,
     pub required: &'static [&'static str],
     pub optional: &'static [&'static str],
     /// Whether further columns are attributes.
     pub attributes: bool,
+    /// Whether lines that begin with `#` are comments.
+    pub comments: bool,
 }
 
 impl Form {
@@ -22,17 +24,17 @@ impl Form {
 }
 
 /// What is wrong, by line.
-pub(super) type Problems = Vec<(u64, String)>;
+pub(crate) type Problems = Vec<(u64, String)>;
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     header: Vec<String>,
     pub rows: Vec<Row>,
 }
 
 /// A row's line and cells, in the order of the header.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub line: u64,
     cells: csv::StringRecord,
 }
@@ -55,8 +57,10 @@ impl Table {
     pub fn read(form: &Form, bytes: &[u8], problems: &mut Problems) -> Table {
         let mut table = Table { header: Vec::new(), rows: Vec::new() };
         let Some(text) = text(bytes, problems) else { return table };
-        let mut reader =
-            csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
+        let comment = form.comments.then_some(b'#');
+        let mut reader = csv::ReaderBuilder::new();
+        reader.flexible(true).trim(csv::Trim::All).comment(comment);
+        let mut reader = reader.from_reader(text.as_bytes());
         match reader.headers() {
             Ok(header) => table.header = header.iter().map(str::to_owned).collect(),
             Err(error) => problems.push((1, format!("header is not readable: {error}"))),
@@ -68,7 +72,7 @@ impl Table {
             match cells {
                 Ok(cells) if cells.iter().all(str::is_empty) => {}
                 Ok(cells) => {
-                    let line = cells.position().map_or(0, csv::Position::line);
+                    let line = cells.position().map_or(0, |start| line_of(text, start, form));
                     if cells.len() == table.header.len() {
                         table.rows.push(Row { line, cells });
                     } else {
@@ -86,6 +90,15 @@ impl Table {
         }
         table
     }
+}
+
+/// The line of a record. The reader says where the record before it ended: blank lines and comments come between, and
+/// the second half of a CRLF.
+fn line_of(text: &str, start: &csv::Position, form: &Form) -> u64 {
+    let rest = usize::try_from(start.byte()).ok().and_then(|start| text.get(start..)).unwrap_or_default();
+    let between =
+        |line: &&str| line.trim_end_matches('\r').is_empty() || form.comments && line.starts_with('#');
+    start.line() + rest.split('\n').take_while(between).count() as u64
 }
 
 fn header_is_usable(form: &Form, header: &[String], problems: &mut Problems) -> bool {

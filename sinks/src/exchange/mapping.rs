@@ -315,6 +315,43 @@ mod tests {
     }
 
     #[test]
+    fn the_catalogue_knows_every_path() {
+        let registry = registry();
+        let facility = || {
+            let mut values = Values::new();
+            facility_values(&mut values, "ST-1", &registry);
+            values
+        };
+        let (mut device, mut threshold, mut alarm) = (facility(), Values::new(), facility());
+        let meter = schemas::Device {
+            code: Code::from("D-1"),
+            facility: Code::from("ST-1"),
+            kind: Code::from("heat_meter"),
+            model: String::new(),
+            maker: String::new(),
+            installed: String::new(),
+            attributes: [("place".into(), "outlet".into())].into(),
+        };
+        device_values(&mut device, &meter);
+        threshold_values(&mut threshold, &schemas::registry_files::catalogue_thresholds()[0], "key");
+        for block in compliance::blocks(1) {
+            if let Rows::Alarms(alarms) = &block.rows {
+                alarms.iter().for_each(|told| alarm_values(&mut alarm, told));
+            }
+        }
+        let feeds = [
+            (Feed::Facility(Vec::new()), facility()),
+            (Feed::Device, device),
+            (Feed::Threshold, threshold),
+            (Feed::Alarm, alarm),
+        ];
+        for (feed, values) in feeds {
+            let unknown: Vec<&String> = values.keys().filter(|path| !feed.knows(path, Some(&[]))).collect();
+            assert!(unknown.is_empty() && !values.is_empty(), "{feed:?}: {unknown:?}");
+        }
+    }
+
+    #[test]
     fn a_station_gives_its_rows_and_they_pass_the_check() {
         let registry = registry();
         let station = registry.values().find(|entry| matches!(entry, RegistryEntry::Facility(_))).unwrap();
