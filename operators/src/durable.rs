@@ -19,6 +19,7 @@ use std::{
 };
 
 use rustc_hash::FxHasher;
+use schemas::metric;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use keyed::Keyed;
@@ -67,6 +68,18 @@ pub enum RestoreError {
         state: &'static str,
         /// What is wrong.
         detail: String,
+    },
+    /// It names a metric that no catalogue has.
+    #[error(
+        "the saved state of {state} holds metric {metric}, which the catalogues do not have: put its row back into \
+         metrics.csv of catalogue.directory, or go back to a checkpoint from before it came with \
+         `nuanliu run --from EPOCH` (nuanliu checkpoints list)"
+    )]
+    UnknownMetric {
+        /// Name of the state.
+        state: &'static str,
+        /// Its code, or what is known of it.
+        metric: String,
     },
     /// It was written in a form of another version.
     #[error(
@@ -257,11 +270,27 @@ pub fn read_section<K: DeserializeOwned, V: DeserializeOwned>(
     section: &[u8],
     mut take: impl FnMut(K, Option<V>),
 ) -> Result<(), RestoreError> {
-    let unreadable = |error: postcard::Error| RestoreError::Unreadable { state, detail: error.to_string() };
     entries(state, section, |key, value| {
-        let key = postcard::from_bytes(key).map_err(unreadable)?;
-        take(key, value.map(postcard::from_bytes).transpose().map_err(unreadable)?);
+        let key = decode(state, "", key)?;
+        take(key, value.map(|value| decode(state, "", value)).transpose()?);
         Ok(())
+    })
+}
+
+/// Reads a value in postcard; `what` is said before the detail of an error.
+///
+/// # Errors
+/// [`RestoreError::UnknownMetric`] when it names one, [`RestoreError::Unreadable`] when it is not such a value.
+pub(crate) fn decode<T: DeserializeOwned>(
+    state: &'static str,
+    what: &str,
+    bytes: &[u8],
+) -> Result<T, RestoreError> {
+    // What an earlier failure left is not of this one.
+    let _earlier = metric::take_unknown();
+    postcard::from_bytes(bytes).map_err(|error| match metric::take_unknown() {
+        Some(metric) => RestoreError::UnknownMetric { state, metric },
+        None => RestoreError::Unreadable { state, detail: format!("{what}{error}") },
     })
 }
 

@@ -17,7 +17,7 @@ use crate::{
     Change, Checked, CheckedEpoch, Heard, Object, Profile, ProfileChange, Stage,
     durable::{
         self, Durable, RestoreError, Saved,
-        restarts::{hex, unhex},
+        restarts::{hex, unhex, with},
     },
     flow::whole::CheckedReport,
 };
@@ -513,4 +513,14 @@ fn a_section_of_each_form_goes_on(#[case] form: u16, #[case] written: &str) {
         assert_eq!(now, told[number]);
         assert!(!now.0.is_empty(), "epoch {number} tells something");
     }
+}
+
+#[test]
+fn a_metric_that_the_catalogue_lacks_is_refused_by_what_is_known_of_it() {
+    let hash = schemas::metric::hash("secondary_supply_temp").to_le_bytes();
+    let section = with(&unhex(FORM_3), &hash, &[1, 2, 3, 4]);
+    let refused = stages(1)[0].restore(durable::shard(&code(1)), 3, &section).unwrap_err().to_string();
+    let start =
+        "the saved state of alarm holds metric with the hash 04030201 (its code is not written here), which";
+    assert!(refused.starts_with(start), "{refused}");
 }

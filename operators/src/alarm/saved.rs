@@ -9,8 +9,8 @@
 use std::{rc::Rc, sync::OnceLock};
 
 use rustc_hash::FxHashMap;
-use schemas::{Catalogue, Code, MetricId, Millis, Side};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use schemas::{Catalogue, Code, MetricId, Millis, Side, metric};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::{
@@ -76,7 +76,9 @@ impl SavedObject {
         };
         // One that never took a reading begins with its first.
         let begun = self.series.into_iter().filter(|(_, series)| series.newest() > Millis::MIN);
-        let series = begun.map(series).collect();
+        let mut series: Vec<(Subject, Series)> = begun.map(series).collect();
+        // The process that wrote it may have had other numbers for the same metrics.
+        series.sort_unstable_by_key(|(subject, _)| *subject);
         let contact = self.contact.resume(patience, level);
         ObjectState { series, place: place.map(Box::new), ..ObjectState::new(object, contact) }
     }
@@ -112,14 +114,13 @@ struct SavedSubject(Subject);
 const WITHOUT_METRIC: [Subject; 3] = [Subject::Distance, Subject::Values, Subject::Clock];
 
 impl SavedSubject {
-    /// FNV-1a. A test says that all codes of the catalogue differ in it.
+    /// A catalogue refuses metrics that would have the same.
     fn name(self) -> [u8; 4] {
-        let mix = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         let name: u32 = match self.0 {
             Subject::Distance => 0,
             Subject::Values => 1,
             Subject::Clock => 2,
-            Subject::Metric(metric) => metric.code().bytes().fold(0x811c_9dc5, mix),
+            Subject::Metric(metric) => metric::hash(metric.code()),
         };
         name.to_le_bytes()
     }
@@ -142,7 +143,10 @@ impl<'de> Deserialize<'de> for SavedSubject {
                 .collect()
         });
         let name = <[u8; 4]>::deserialize(deserializer)?;
-        metrics.get(&name).copied().ok_or_else(|| D::Error::custom("a metric that the catalogue lacks"))
+        metrics.get(&name).copied().ok_or_else(|| {
+            let hash = u32::from_le_bytes(name);
+            metric::unknown(format_args!("with the hash {hash:08x} (its code is not written here)"))
+        })
     }
 }
 

@@ -170,6 +170,16 @@ where
     }
 }
 
+/// A section in whose place of some bytes others of the same length stand, such as the code of a metric.
+pub fn with(section: &[u8], bytes: &[u8], instead: &[u8]) -> Vec<u8> {
+    assert_eq!(bytes.len(), instead.len());
+    let found = section.windows(bytes.len()).position(|window| window == bytes);
+    let start = found.unwrap_or_else(|| panic!("{bytes:?} is not in the section"));
+    let mut section = section.to_vec();
+    section[start..start + bytes.len()].copy_from_slice(instead);
+    section
+}
+
 /// Bytes as a test writes them down.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

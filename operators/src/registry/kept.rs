@@ -10,7 +10,7 @@ use schemas::{Code, RegistryEntry};
 use serde::{Deserialize, Serialize};
 
 use super::RegistryRecord;
-use crate::durable::{Durable, RestoreError, Saved, known_form, read_section, shard};
+use crate::durable::{Durable, RestoreError, Saved, decode, known_form, read_section, shard};
 
 /// An entry with its place in the topic.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,9 +58,7 @@ impl KeptRegistry {
     /// When one cannot be read.
     pub fn restored(&mut self) -> Result<Vec<RegistryRecord>, RestoreError> {
         let record = |(key, kept): (Code, Kept)| {
-            let entry: RegistryEntry = postcard::from_bytes(&kept.entry).map_err(|error| {
-                RestoreError::Unreadable { state: Self::STATE, detail: format!("entry {key}: {error}") }
-            })?;
+            let entry: RegistryEntry = decode(Self::STATE, &format!("entry {key}: "), &kept.entry)?;
             Ok((key, Some(entry), (kept.partition, kept.offset)))
         };
         std::mem::take(&mut self.restored).into_iter().map(record).collect()
@@ -94,9 +92,10 @@ impl Durable for KeptRegistry {
 
 #[cfg(test)]
 mod tests {
-    use schemas::{Device, Enterprise, Facility, FacilityKind};
+    use schemas::{Device, Enterprise, Facility, FacilityKind, Threshold};
 
     use super::*;
+    use crate::durable::restarts::with;
 
     fn enterprise(code: &str, name: &str, offset: i64) -> RegistryRecord {
         let entry = RegistryEntry::Enterprise(Enterprise { code: code.into(), name: name.to_owned() });
@@ -165,5 +164,36 @@ mod tests {
         back.begin();
         assert!(back.save(9, &mut empty) && empty.bytes() == 0, "what was restored has not changed");
         records
+    }
+
+    #[test]
+    fn a_threshold_for_a_metric_that_the_catalogue_lacks_is_refused() {
+        let threshold = Threshold {
+            scope: "ST-1".into(),
+            metric: schemas::Catalogue::in_force().id("room_temp").unwrap(),
+            side: schemas::Side::Low,
+            level1: Some(10.0),
+            level2: None,
+            level3: None,
+            deadband: 0.0,
+            on_delay: 0,
+            off_delay: 0,
+            enabled: true,
+            advice: String::new(),
+        };
+        let mut kept = KeptRegistry::default();
+        let entry = RegistryEntry::Threshold(threshold);
+        kept.apply(vec![(entry.key().0, Some(entry), (1, 2))]);
+        let mut back = KeptRegistry::default();
+        for (shard, section) in begin_and_save(&mut kept, Vec::new()) {
+            // First it stands in the key.
+            let section = with(&section, b"room_temp", b"room_tamp");
+            back.restore(shard, 1, &with(&section, b"room_temp", b"room_tamp")).unwrap();
+        }
+        let refused = back.restored().unwrap_err();
+        assert_eq!(
+            refused,
+            RestoreError::UnknownMetric { state: "registry", metric: "room_tamp".to_owned() }
+        );
     }
 }

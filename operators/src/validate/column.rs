@@ -71,18 +71,13 @@ impl Column {
 
     /// A column that was restored, as this version's catalogue has its metric; its range follows from the registry.
     #[must_use]
-    pub fn restored(
-        restored: SavedColumn,
-        (metric, states): (MetricId, Option<u16>),
-        ring: Ring,
-        rule: &Rule,
-    ) -> Column {
+    pub fn restored(restored: SavedColumn, states: Option<u16>, ring: Ring, rule: &Rule) -> Column {
         let decimals = 10f64.powi(i32::from(restored.decimals));
         let mut values = Values::restored(ring, restored.values);
         if decimals != rule.scale {
             values = values.rescaled(ring, decimals, rule.scale);
         }
-        let mut column = Column { values, ..Column::new(metric, states, Ring::default()) };
+        let mut column = Column { values, ..Column::new(restored.metric, states, Ring::default()) };
         if !restored.marks.is_empty() {
             column.rare().marks = Marks::restored(ring, restored.marks);
         }
@@ -95,7 +90,7 @@ impl Column {
         let counter = rule::is_counter(self.metric.metric());
         let marked = if self.marks().is_some() { ring } else { Ring::default() };
         SavedColumn {
-            metric: self.metric.code().into(),
+            metric: self.metric,
             decimals: self.metric.metric().decimals,
             states: self.states.map(|at| Box::new(states[usize::from(at)].saved(counter))),
             values: self.values.saved(ring),

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use schemas::{Catalogue, Code, Flag, MetricId, Millis, time::SECOND};
+use schemas::{Code, Flag, MetricId, Millis, time::SECOND};
 use smallvec::SmallVec;
 
 use super::{
@@ -62,8 +62,6 @@ impl Series {
     }
 
     /// What was restored of an object of a facility, until [`Series::limit`] without limits of its columns.
-    ///
-    /// A metric that the catalogue no longer has is forgotten, as no report can name it any more.
     #[must_use]
     pub fn restored(restored: SavedSeries, facility: &Code, profile: &Profile, rules: &[Rule]) -> Series {
         let object = Object { facility: facility.clone(), device: restored.device };
@@ -75,10 +73,9 @@ impl Series {
             ..Series::new(object, profile)
         };
         for column in restored.columns {
-            let Some(metric) = Catalogue::in_force().id(&column.metric) else { continue };
-            let rule = &rules[usize::from(metric.0)];
+            let rule = &rules[usize::from(column.metric.0)];
             let states = series.begin_states(rule, column.states.as_deref().copied());
-            series.columns.push(Column::restored(column, (metric, states), series.rows.ring(), rule));
+            series.columns.push(Column::restored(column, states, series.rows.ring(), rule));
         }
         series
     }

@@ -262,8 +262,8 @@ fn a_smaller_memory_holds_from_the_next_report_on() {
     assert_eq!((output.reports.len(), rejected), (2, vec![Reason::Duplicate]));
 }
 
-/// Gives a stage the station `ST-1` with one report of one value, as another version may have written it.
-fn written(metric: &str, decimals: u8, value: i16) -> Validate {
+/// A stage with the station `ST-1` and one report of one value, as another version may have written it.
+fn written(metric: &str, decimals: u8, value: i16) -> Result<Validate, RestoreError> {
     let rows = (0_u32, START, vec![(0_u32, 1500_i32)]);
     let values = (0_u32, 0_i64, vec![value]);
     let column = (metric, decimals, None::<u8>, values, Vec::<u16>::new());
@@ -272,17 +272,17 @@ fn written(metric: &str, decimals: u8, value: i16) -> Validate {
     saved.put(shard("ST-1"), "ST-1", Some(&place));
     let mut stage = stage();
     for (shard, section) in saved.into_sections() {
-        stage.restore(shard, 1, &section).unwrap();
+        stage.restore(shard, 1, &section)?;
     }
     let again =
         ObservedEpoch { clock: START, profiles: vec![registered("", "")], ..ObservedEpoch::default() };
     assert_eq!(told(&stage.apply(&again)), []);
-    stage
+    Ok(stage)
 }
 
 #[test]
 fn values_are_read_with_the_decimals_they_were_written_with() {
-    let mut stage = written("room_temp", 3, 20_100);
+    let mut stage = written("room_temp", 3, 20_100).unwrap();
     let same = report(START, 1500, &[("room_temp", 20.1)]);
     let output = stage.apply(&ObservedEpoch { observations: batches(&[same]), ..ObservedEpoch::default() });
     assert_eq!(output.rejects[0].reason, Reason::Duplicate);
@@ -294,9 +294,14 @@ fn values_are_read_with_the_decimals_they_were_written_with() {
 }
 
 #[test]
-fn a_metric_that_is_gone_from_the_catalogue_is_forgotten() {
-    assert_eq!(written("room_smell", 1, 3).entries(), 0);
-    assert_eq!(written("room_temp", 1, 3).entries(), 1);
+fn a_metric_that_is_gone_from_the_catalogue_is_refused() {
+    assert_eq!(written("room_temp", 1, 3).unwrap().entries(), 1);
+    assert_eq!(
+        written("room_smell", 1, 3).err().unwrap().to_string(),
+        "the saved state of validate holds metric room_smell, which the catalogues do not have: put its row back into \
+         metrics.csv of catalogue.directory, or go back to a checkpoint from before it came with \
+         `nuanliu run --from EPOCH` (nuanliu checkpoints list)"
+    );
 }
 
 #[test]

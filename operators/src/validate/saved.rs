@@ -3,9 +3,9 @@
 //! Enters and leaves: facilities with their recent reports, as they are held. What follows from the registry (profile,
 //! limits) is not written. Guarantees: metrics are written by their codes and with the decimals that their packed
 //! values count, so that another version's catalogue reads the same values; cells that do not match their rows are
-//! refused.
+//! refused, as is a metric that the catalogue lacks.
 
-use schemas::{Code, Millis};
+use schemas::{Code, MetricId, Millis};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
@@ -95,7 +95,7 @@ impl TryFrom<AnySeries> for SavedSeries {
         for column in &columns {
             let (cells, marks) = (column.values.len(), column.marks.len());
             if cells != rows.len() || marks != 0 && marks != cells {
-                let (metric, rows) = (&column.metric, rows.len());
+                let (metric, rows) = (column.metric.code(), rows.len());
                 return Err(format!("{metric} has {cells} values and {marks} marks in {rows} reports"));
             }
         }
@@ -124,8 +124,8 @@ impl SavedRows {
 /// One metric of an object.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SavedColumn {
-    /// Code, as the catalogue that it was written with has it.
-    pub(super) metric: Code,
+    /// Written as its code.
+    pub(super) metric: MetricId,
     /// The decimals that its packed values count.
     pub(super) decimals: u8,
     pub(super) states: Option<Box<SavedStates>>,

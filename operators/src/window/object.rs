@@ -128,6 +128,14 @@ const WITHOUT_READINGS: f64 = 1.0;
 const QUALITY: [Component; 3] = [Component::Valid, Component::Timely, Component::Consistent];
 
 impl Object {
+    /// Takes its traits after it was restored, and puts what is sorted by the numbers of metrics in order: the process that
+    /// saved it may have had other ones.
+    pub(super) fn resume(&mut self, traits: Traits) {
+        self.traits = traits;
+        self.doubts.sort_unstable_by_key(|doubt| (doubt.at, doubt.metric));
+        self.reported.iter_mut().for_each(|reported| reported.sort());
+    }
+
     pub(super) fn new(code: Code, traits: Traits, first_hour: Millis) -> Object {
         Object {
             code,

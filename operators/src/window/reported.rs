@@ -85,6 +85,11 @@ impl Reported {
         Some(Millis::from(hours.start) * HOUR..Millis::from(hours.end) * HOUR)
     }
 
+    /// Puts what was restored in order: numbers of metrics are not those of the process that saved it.
+    pub(super) fn sort(&mut self) {
+        self.known.sort_unstable_by_key(|known| known.metric);
+    }
+
     fn find(&self, metric: MetricId) -> Result<usize, usize> {
         self.known.binary_search_by_key(&metric, |known| known.metric)
     }
@@ -185,6 +190,19 @@ mod tests {
             reported.hear(&mut 0, metric(code), hour * HOUR);
         }
         assert_eq!(reported.missing(hour * HOUR), usize::from(misses));
+    }
+
+    #[test]
+    fn what_was_saved_under_other_numbers_is_found() {
+        let metrics = ["secondary_flow", "heat_total", "heat_power"].map(metric);
+        let mut reported = Reported::default();
+        for metric in metrics {
+            reported.hear(&mut 0, metric, 0);
+        }
+        let sorted = reported.clone();
+        reported.known.rotate_left(1);
+        reported.sort();
+        assert_eq!(reported, sorted);
     }
 
     proptest! {

@@ -134,7 +134,7 @@ impl Site {
         (self.objects, self.hours, self.days) = (restored.objects, restored.hours, restored.days);
         self.outdoor_since = restored.outdoor_since;
         for object in &mut self.objects {
-            object.traits = Traits::of(&self.profile, &object.code);
+            object.resume(Traits::of(&self.profile, &object.code));
         }
     }
 

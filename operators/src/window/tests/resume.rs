@@ -7,7 +7,7 @@ use crate::{
     Repeated,
     durable::{
         Durable, GLOBAL, RestoreError, Saved, compact, holder,
-        restarts::{hex, unhex},
+        restarts::{hex, unhex, with},
         shard,
     },
 };
@@ -450,6 +450,15 @@ fn what_cannot_be_read_is_refused() {
             assert_eq!(cut.is_ok(), between, "{shard}, {length} bytes of {}", whole.len());
         }
     }
+}
+
+#[rstest::rstest]
+#[case::of_a_doubt("outdoor_temp", "outdoor_cold")]
+#[case::that_was_reported("heat_total", "heat_totem")]
+fn a_metric_that_the_catalogue_lacks_is_refused(#[case] metric: &str, #[case] instead: &str) {
+    let section = with(&unhex(FORM_2[0].1), metric.as_bytes(), instead.as_bytes());
+    let refused = Window::new(short()).restore(FORM_2[0].0, Window::FORM, &section);
+    assert_eq!(refused, Err(RestoreError::UnknownMetric { state: "window", metric: instead.to_owned() }));
 }
 
 #[test]
