@@ -1,4 +1,5 @@
-//! The configuration: one TOML file. Reading it is pure; building from it is not done here.
+//! The configuration: one TOML file, and the catalogues beside it. Reading it is pure but for the catalogues, which it puts
+//! in force; building from it is not done here.
 //!
 //! Guarantees: unknown keys and wrong types are refused with file, line and column, and the nearest known key.
 
@@ -14,7 +15,7 @@ use operators::{
 use schemas::{KafkaSettings, Millis, season::Season, time};
 use serde::Deserialize;
 
-use crate::{checkpoint, conditions::Limits, flow::clock::ClockSource, telemetry::LogForm};
+use crate::{catalogue, checkpoint, conditions::Limits, flow::clock::ClockSource, telemetry::LogForm};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Config {
     /// Checkpoints of its state.
     #[serde(default)]
     pub checkpoint: checkpoint::Settings,
+    /// Metrics, thresholds and exchange tables of the user's own.
+    #[serde(default)]
+    pub catalogue: catalogue::Settings,
     /// The brokers.
     pub kafka: KafkaSettings,
     /// Where readings, KPIs and alarms are stored.
@@ -221,14 +225,15 @@ impl Default for TelemetrySettings {
 #[error("{}", .0.join("\n"))]
 pub struct Invalid(pub Vec<String>);
 
-/// Reads and validates a configuration file.
+/// Reads a configuration file, puts its catalogues in force for this process, and validates it with them.
 ///
 /// # Errors
-/// Every problem found, as `file:line:column: what`, or that the file cannot be read.
+/// Every problem found, as `file:line:column: what`, or that a file cannot be read.
 pub fn load(path: &Path) -> Result<Config, Invalid> {
     let text = fs::read_to_string(path)
         .map_err(|error| Invalid(vec![format!("{}: cannot be read: {error}", path.display())]))?;
     let config = parse(&text, &path.display().to_string())?;
+    config.catalogue.install()?;
     let problems = validate(&config);
     if problems.is_empty() {
         Ok(config)

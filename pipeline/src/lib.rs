@@ -4,6 +4,7 @@
 //! public beyond the command line is there so that benches can wire the same parts to a job of their own.
 
 pub mod binding;
+pub mod catalogue;
 pub mod checkpoint;
 mod cluster;
 pub mod command;

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use rdkafka::consumer::Consumer;
-use schemas::{Catalogue, Error, registry_files};
+use schemas::{Error, registry_files};
 use sinks::clickhouse::ClickHouse;
 
 use crate::{
@@ -35,9 +35,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = stdout().lock();
     let mut problems = Vec::new();
     writeln!(out, "configuration: ok")?;
-    let metrics = Catalogue::in_force().iter().count();
-    let thresholds = registry_files::catalogue_thresholds().len();
-    writeln!(out, "catalogues: ok ({metrics} metrics, {thresholds} threshold rules)")?;
+    writeln!(out, "catalogues: ok ({})", config.catalogue.describe())?;
     if let Some(directory) = &arguments.registry {
         match registry_files::load(directory) {
             Ok(registry) => writeln!(out, "registry: ok ({} entries)", registry.entries.len())?,
