@@ -4,6 +4,7 @@
 
 mod acknowledged;
 mod bad_input;
+mod catalogues;
 mod check;
 mod checkpoints;
 mod city;

@@ -1,6 +1,6 @@
 //! A province of one scenario's own: the receiving side of the exchange, behind a proxy.
 
-use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use schemas::exchange::Tables;
 use serde_json::{Map, Value};
@@ -34,7 +34,16 @@ pub struct Province {
 impl Province {
     /// The province of a city that is configured with [`exchange`].
     pub async fn of(city: &Site) -> Province {
-        let site = city.beside("province", RECEIVER);
+        Province::with(city, RECEIVER).await
+    }
+
+    /// As [`Province::of`] with the catalogues of a directory.
+    pub async fn with_catalogue(city: &Site, directory: &Path) -> Province {
+        Province::with(city, &format!("{RECEIVER}[catalogue]\ndirectory = {directory:?}\n")).await
+    }
+
+    async fn with(city: &Site, config: &str) -> Province {
+        let site = city.beside("province", config);
         let proxy = Arc::new(Proxy::before(&format!("http://{}", site.http)).await);
         city.reconfigure(NOWHERE, &proxy.url);
         let mut province = Province { site, process: None, proxy };
