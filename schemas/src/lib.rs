@@ -1,8 +1,8 @@
 //! What the data is: the vocabulary every other crate speaks.
 //!
 //! Enters: nothing. Leaves: types, their Avro and file forms, and the catalogues (metrics, rules, exchange tables).
-//! Guarantees: no I/O except [`registry_files`] and [`catalogues`], which read and write CSV; every type has one wire form, kept
-//! backward-compatible.
+//! Guarantees: no I/O except [`registry_files`] and [`catalogues`], which read and write CSV; every type has one wire
+//! form, kept backward-compatible.
 
 pub mod alarm;
 pub mod avro;
