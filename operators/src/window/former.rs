@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{
     facts::{Component, Facts},
-    object::{Doubt, Object, Series},
+    object::{Doubt, Object, QuantitySeries},
     points::Points,
     site::{Day, Hour, RestoredSite},
     sums::Sums,
@@ -28,7 +28,7 @@ struct FormerObject {
     code: Code,
     first_hour: Millis,
     beats: Points,
-    series: Vec<Series>,
+    series: Vec<QuantitySeries>,
     doubts: Vec<Doubt>,
 }
 
@@ -88,6 +88,11 @@ impl From<FormerHour> for Hour {
 impl From<FormerObject> for Object {
     fn from(former: FormerObject) -> Object {
         let FormerObject { code, first_hour, beats, series, doubts } = former;
-        Object { beats, series, doubts, ..Object::new(code, super::object::Traits::default(), first_hour) }
+        Object {
+            beats,
+            series,
+            doubts,
+            ..Object::new(code, super::object::ObjectTraits::default(), first_hour)
+        }
     }
 }

@@ -12,10 +12,9 @@
 //! season together are what the meter counted.
 //!
 //! Work is split over files: [`points`] keep recent values, `segment` says what lies between two of them, `object` and
-//! `site` hold what is known of an object and a facility, `derive` and `heat` add facts that follow from others, `above`
+//! `site` hold what is known of an object and a facility, `derive` and `heat` add facts that follow from others, `scope_totals`
 //! gathers what that changes in the scopes, `saved` lets the windows outlive the process.
 
-mod above;
 pub mod calendar;
 mod derive;
 pub mod facts;
@@ -29,6 +28,7 @@ pub mod points;
 mod quantity;
 mod reported;
 mod saved;
+mod scope_totals;
 mod segment;
 mod site;
 mod sums;
@@ -43,19 +43,19 @@ use schemas::{
 };
 use smallvec::SmallVec;
 
-use self::{
-    above::Above,
-    object::Now,
-    saved::Time,
-    site::{RestoredSite, ScopeIds, Site, Touched},
-    tally::Tally,
-};
 pub use self::{
     calendar::{Calendar, Horizon},
     facts::{Component, Facts},
     mask::Mask,
     points::{Around, Point, Points},
     quantity::{Quantities, Quantity, Role},
+};
+use self::{
+    object::WindowContext,
+    saved::Time,
+    scope_totals::ScopeTotals,
+    site::{RestoredSite, ScopeIds, Site, Touched},
+    tally::Tally,
 };
 use crate::{
     CheckedEpoch, ProfileChange, Stage,
@@ -136,7 +136,7 @@ pub struct Window {
     calendar: Calendar,
     quantities: Quantities,
     sites: Keyed<Code, Site, RestoredSite>,
-    above: Above,
+    totals: ScopeTotals,
     /// How many series the sites hold: counted along, for going through all of them costs more than an epoch.
     series: usize,
     /// The clock of the epoch before; `None` before the first.
@@ -161,7 +161,7 @@ impl Window {
             calendar,
             quantities: Quantities::in_force(),
             sites: Keyed::new(|facility: &Code| shard(facility)),
-            above: Above::new(),
+            totals: ScopeTotals::new(),
             series: 0,
             clock: None,
             horizon: Horizon::NOTHING_CLOSED,
@@ -194,7 +194,7 @@ impl Window {
             let Some(site) = self.sites.get(number).filter(|site| site.closes(before, horizon)) else {
                 continue;
             };
-            site.retract(before, horizon, &mut self.above);
+            site.retract(before, horizon, &mut self.totals);
             let day_of = |hour| day_of(&self.calendar, &self.last_day, hour).0;
             let holes = site.holes(before, horizon, day_of);
             // Those that keep everything are not touched, so that they need not be saved.
@@ -204,7 +204,7 @@ impl Window {
                 site.forget(holes, horizon);
             }
         }
-        self.above.close(horizon);
+        self.totals.close(horizon);
     }
 
     /// How far time comes with an epoch whose clock stands at `to`. It comes in steps, so that a jump says of every hour
@@ -229,7 +229,7 @@ impl Window {
         let now = now((&self.calendar, &self.quantities), Role::Network, floor, self.clock);
         match (&change.profile, known) {
             (Some(profile), Some((number, site))) => {
-                let scopes = self.above.intern(profile);
+                let scopes = self.totals.intern(profile);
                 self.series -= site.entries();
                 site.revise((profile.clone(), scopes), Calendar::hour(clock), &now, &mut self.tally);
                 self.series += site.entries();
@@ -237,7 +237,7 @@ impl Window {
                 site.take(&mut self.tally, number, &now, &mut self.touched);
             }
             (Some(profile), None) => {
-                let mut site = Site::new(profile.clone(), self.above.intern(profile));
+                let mut site = Site::new(profile.clone(), self.totals.intern(profile));
                 site.expect_registered(Calendar::hour(clock));
                 self.series += site.entries();
                 self.sites.insert(change.facility.clone(), site);
@@ -268,7 +268,7 @@ impl Window {
                 continue;
             }
             let Some(site) = self.sites.get_mut(number) else { continue };
-            let now = now((&self.calendar, &self.quantities), site.means.role, floor, self.clock);
+            let now = now((&self.calendar, &self.quantities), site.traits.role, floor, self.clock);
             let objects = site.objects.len();
             let object = site.object(&report.object.device);
             let series = object.series_count();
@@ -290,7 +290,8 @@ impl Window {
             let Some(site) = self.sites.get_mut(number) else { continue };
             let hour = Calendar::hour(repeated.observed_at);
             self.tally.add(hour, Component::Duplicates, i64::from(repeated.readings));
-            let now = now((&self.calendar, &self.quantities), site.means.role, self.horizon.hour, self.clock);
+            let now =
+                now((&self.calendar, &self.quantities), site.traits.role, self.horizon.hour, self.clock);
             site.take(&mut self.tally, number, &now, &mut self.touched);
         }
         (too_late, unregistered)
@@ -308,7 +309,8 @@ impl Window {
         let ended: Vec<Millis> = (0..).map(|n| first + n * HOUR).take_while(|hour| *hour < last).collect();
         for number in 0..self.sites.end() {
             let Some(site) = self.sites.get(number).filter(|site| !site.gone) else { continue };
-            let now = now((&self.calendar, &self.quantities), site.means.role, self.horizon.hour, self.clock);
+            let now =
+                now((&self.calendar, &self.quantities), site.traits.role, self.horizon.hour, self.clock);
             site.end_hours(&ended, clock, &now, &mut self.tally);
             if !self.tally.is_empty()
                 && let Some(site) = self.sites.get_mut(number)
@@ -369,23 +371,23 @@ impl Window {
                 let day_over = self.clock.is_some_and(|clock| bounds.1 <= clock);
                 let last_hour = touched.hour + HOUR >= bounds.1;
                 let sums = if day_over || last_hour { derive::SUMS } else { derive::SUMS_OF_OPEN };
-                let means = site.means;
+                let traits = site.traits;
                 let day = &mut site.days[place].facts;
                 day.add_all(&after.minus(&before).only(sums), 1);
                 let of_day = booked.iter().filter(|undated| undated.hour == touched.hour);
-                of_day.for_each(|undated| derive::book(day, &means, undated));
+                of_day.for_each(|undated| derive::book(day, &traits, undated));
             }
             if touched.hour >= self.horizon.hour {
-                self.above.spread(site, moved.as_deref(), (Period::Hour, touched.hour), &before, &after);
+                self.totals.spread(site, moved.as_deref(), (Period::Hour, touched.hour), &before, &after);
             }
             tell_facility(told, site, (Period::Hour, touched.hour), before, after);
         }
         for (place, before) in days {
-            let means = site.means;
+            let traits = site.traits;
             let day = &mut site.days[place];
-            derive::derive_static(&mut day.facts, &means);
+            derive::derive_static(&mut day.facts, &traits);
             let (start, after) = (day.start, day.facts.clone());
-            self.above.spread(site, moved.as_deref(), (Period::Day, start), &before, &after);
+            self.totals.spread(site, moved.as_deref(), (Period::Day, start), &before, &after);
             tell_facility(told, site, (Period::Day, start), before, after);
         }
         if site.gone {
@@ -407,7 +409,7 @@ impl Window {
         let mut settled = Vec::new();
         for number in numbers {
             let awaited = |site: &&Site| {
-                matches!(site.means.role, Role::Station | Role::Source)
+                matches!(site.traits.role, Role::Station | Role::Source)
                     && site.hours.iter().any(|hour| !hour.settled && due(hour.start))
             };
             if self.sites.get(number).filter(awaited).is_none() {
@@ -445,7 +447,7 @@ impl Stage for Window {
         let facility = self.tell();
         let hours = self.settled(clock);
         self.clock = Some(clock);
-        let contributions = self.above.take();
+        let contributions = self.totals.take();
         let (epoch, horizon) = (epoch.epoch, self.horizon);
         WindowedEpoch { epoch, clock, horizon, facility, contributions, hours, too_late, unregistered }
     }
@@ -472,8 +474,8 @@ fn now<'a>(
     role: Role,
     floor: Millis,
     clock: Option<Millis>,
-) -> Now<'a> {
-    Now { calendar, quantities, role, floor, clock: clock.unwrap_or(Millis::MIN) }
+) -> WindowContext<'a> {
+    WindowContext { calendar, quantities, role, floor, clock: clock.unwrap_or(Millis::MIN) }
 }
 
 fn tell_facility(

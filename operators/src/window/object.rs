@@ -28,7 +28,7 @@ const STANDARD_TEMP: f64 = 18.0;
 
 /// What the registry says about an object. Until it says something there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Traits {
+pub(super) struct ObjectTraits {
     /// Between two reports, ms, at least 1.
     pub(super) interval: Millis,
     /// Standard room temperature, °C.
@@ -37,10 +37,10 @@ pub(super) struct Traits {
     rises: Option<Box<Rises>>,
 }
 
-impl Traits {
-    pub(super) fn of(profile: &crate::Profile, device: &str) -> Traits {
+impl ObjectTraits {
+    pub(super) fn of(profile: &crate::Profile, device: &str) -> ObjectTraits {
         let standard = profile.number(device, schemas::registry::attribute::STANDARD_TEMP);
-        Traits {
+        ObjectTraits {
             interval: profile.interval(device).max(1),
             standard: standard.filter(|s| s.is_finite()).unwrap_or(STANDARD_TEMP),
             rises: rises(profile, device),
@@ -65,7 +65,7 @@ fn rises(profile: &crate::Profile, device: &str) -> Option<Box<Rises>> {
 }
 
 /// Where the stage stands while it handles a report.
-pub(super) struct Now<'a> {
+pub(super) struct WindowContext<'a> {
     pub(super) calendar: &'a Calendar,
     pub(super) quantities: &'a Quantities,
     pub(super) role: Role,
@@ -75,7 +75,7 @@ pub(super) struct Now<'a> {
     pub(super) clock: Millis,
 }
 
-impl Now<'_> {
+impl WindowContext<'_> {
     pub(super) fn ended(&self, hour: Millis) -> bool {
         hour + HOUR <= self.clock
     }
@@ -87,11 +87,11 @@ impl Now<'_> {
 pub(super) struct Object {
     pub(super) code: Code,
     #[serde(skip)]
-    pub(super) traits: Traits,
+    pub(super) traits: ObjectTraits,
     /// The first hour in which reports are expected.
     pub(super) first_hour: Millis,
     pub(super) beats: Points,
-    pub(super) series: Vec<Series>,
+    pub(super) series: Vec<QuantitySeries>,
     /// Readings that are not valid, timely and consistent, in the order of (time, metric).
     pub(super) doubts: Vec<Doubt>,
     /// Not of the many rooms, whose reports hold one or two metrics.
@@ -99,7 +99,7 @@ pub(super) struct Object {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Series {
+pub(super) struct QuantitySeries {
     quantity: Quantity,
     points: Points,
 }
@@ -130,13 +130,13 @@ const QUALITY: [Component; 3] = [Component::Valid, Component::Timely, Component:
 impl Object {
     /// Takes its traits after it was restored, and puts what is sorted by the numbers of metrics in order: the process that
     /// saved it may have had other ones.
-    pub(super) fn resume(&mut self, traits: Traits) {
+    pub(super) fn resume(&mut self, traits: ObjectTraits) {
         self.traits = traits;
         self.doubts.sort_unstable_by_key(|doubt| (doubt.at, doubt.metric));
         self.reported.iter_mut().for_each(|reported| reported.sort());
     }
 
-    pub(super) fn new(code: Code, traits: Traits, first_hour: Millis) -> Object {
+    pub(super) fn new(code: Code, traits: ObjectTraits, first_hour: Millis) -> Object {
         Object {
             code,
             traits,
@@ -156,13 +156,18 @@ impl Object {
         let points: usize = self.series.iter().map(|s| s.points.heap_bytes()).sum();
         points
             + self.beats.heap_bytes()
-            + self.series.capacity() * size_of::<Series>()
+            + self.series.capacity() * size_of::<QuantitySeries>()
             + self.doubts.capacity() * size_of::<Doubt>()
             + self.reported.as_ref().map_or(0, |reported| size_of::<Reported>() + reported.heap_bytes())
     }
 
     /// Takes a report in.
-    pub(super) fn receive(&mut self, report: CheckedReport<'_>, now: &Now<'_>, tally: &mut Tally) -> Heard {
+    pub(super) fn receive(
+        &mut self,
+        report: CheckedReport<'_>,
+        now: &WindowContext<'_>,
+        tally: &mut Tally,
+    ) -> Heard {
         let (at, hour) = (report.observed_at, Calendar::hour(report.observed_at));
         if report.readings.iter().any(|r| r.change == Change::Unverified)
             && self.beats.neighbours(at).here.is_some()
@@ -226,7 +231,7 @@ impl Object {
 
     /// A report was heard: counts it, the time online, and what is expected up to it. One without readings shows
     /// contact and is not among those received, so that completeness tells of what is missing.
-    fn beat(&mut self, at: Millis, empty: bool, now: &Now<'_>, tally: &mut Tally) {
+    fn beat(&mut self, at: Millis, empty: bool, now: &WindowContext<'_>, tally: &mut Tally) {
         let hour = Calendar::hour(at);
         let beside = self.beats.neighbours(at);
         let received = !empty && beside.here != Some(WITH_READINGS);
@@ -286,7 +291,7 @@ impl Object {
     }
 
     /// Takes back (-1) or puts (1) everything that depends on the traits, in the hours that are open.
-    pub(super) fn restate(&self, sign: i64, now: &Now<'_>, hours: &[Millis], tally: &mut Tally) {
+    pub(super) fn restate(&self, sign: i64, now: &WindowContext<'_>, hours: &[Millis], tally: &mut Tally) {
         let terms = self.terms(now);
         for series in &self.series {
             let mut before = None;
@@ -365,7 +370,7 @@ impl Object {
         self.traits.rises.as_deref().copied().unwrap_or(Rises::ANY)
     }
 
-    fn terms<'a>(&self, now: &Now<'a>) -> Terms<'a> {
+    fn terms<'a>(&self, now: &WindowContext<'a>) -> Terms<'a> {
         let (gap, standard, rises) = (self.gap(), self.traits.standard, self.rises());
         Terms { calendar: now.calendar, gap, standard, floor: now.floor, rises }
     }
@@ -430,7 +435,7 @@ impl Object {
                 let mut points = Points::new(decimals);
                 points.upsert(at, value);
                 self.series.reserve_exact(1);
-                self.series.push(Series { quantity, points });
+                self.series.push(QuantitySeries { quantity, points });
             }
             return;
         };

@@ -6,13 +6,16 @@
 //!
 //! Form 2: per facility its objects, kept hours and open days, under its code; what facilities left in open windows of
 //! scopes, under facility, scope and window, in the shard of the facility; the clock and the horizon, for all alike.
-//! What follows from the profile (scopes, means, traits) is derived again from the same profile. Form 1 ([`super::former`])
+//! What follows from the profile (scopes and traits) is derived again from the same profile. Form 1 ([`super::former`])
 //! knew less of a facility.
 
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
-use super::{Calendar, Horizon, TooLate, Window, WindowedEpoch, above::Left, former::FormerSite, site::Site};
+use super::{
+    Calendar, Horizon, TooLate, Window, WindowedEpoch, former::FormerSite, scope_totals::Departure,
+    site::Site,
+};
 use crate::{
     CheckedEpoch,
     durable::{Durable, GLOBAL, RestoreError, Saved, entries, known_form, read_section},
@@ -38,7 +41,7 @@ impl Durable for Window {
             first_open_day: self.horizon.day,
         });
         self.sites.begin();
-        self.above.left.begin();
+        self.totals.left.begin();
     }
 
     fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
@@ -46,7 +49,7 @@ impl Durable for Window {
             out.put(GLOBAL, "time", Some(&time));
         }
         let sites = self.sites.save(entries, out);
-        self.above.left.save(entries, out) && sites
+        self.totals.left.save(entries, out) && sites
     }
 
     fn restore(&mut self, shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
@@ -62,14 +65,14 @@ impl Durable for Window {
         }
         let (mut sites, mut left) = (Vec::with_capacity(section.len()), Vec::new());
         entries(Self::STATE, section, |key, value| {
-            copy_entry(if Left::wrote(key) { &mut left } else { &mut sites }, key, value);
+            copy_entry(if Departure::wrote(key) { &mut left } else { &mut sites }, key, value);
             Ok(())
         })?;
         match form {
             1 => self.sites.restore_former::<FormerSite>(Self::STATE, &sites)?,
             _ => self.sites.restore(Self::STATE, &sites)?,
         }
-        self.above.left.restore(Self::STATE, &left)
+        self.totals.left.restore(Self::STATE, &left)
     }
 }
 
@@ -91,7 +94,7 @@ impl Window {
         let clock = self.clock.unwrap_or(epoch.clock);
         for change in &epoch.profiles {
             let Some(profile) = &change.profile else { continue };
-            let scopes = self.above.intern(profile);
+            let scopes = self.totals.intern(profile);
             let mut site = Site::new(profile.clone(), scopes);
             let form = self.sites.restored(&change.facility);
             let known = form.is_some();
@@ -99,7 +102,7 @@ impl Window {
                 Some(form) => site.restore(form),
                 None => site.expect_registered(Calendar::hour(clock)),
             }
-            self.above.contribute_all(&site, self.horizon);
+            self.totals.contribute_all(&site, self.horizon);
             self.series += site.entries();
             let code = change.facility.clone();
             match known {
@@ -108,9 +111,9 @@ impl Window {
             };
         }
         self.sites.forget_restored();
-        self.above.restore_left();
+        self.totals.restore_left();
         self.clock = Some(clock);
-        let contributions = self.above.take();
+        let contributions = self.totals.take();
         WindowedEpoch {
             epoch: epoch.epoch,
             clock,

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
-    above::Above,
     calendar::Horizon,
-    derive::{self, Beside, Means},
+    derive::{self, Beside, FacilityTraits},
     facts::{Component, Facts},
     heat,
     mask::Mask,
-    object::{Now, Object, Traits},
+    object::{Object, ObjectTraits, WindowContext},
     quantity::Role,
+    scope_totals::ScopeTotals,
     segment::Undated,
     tally::Tally,
 };
@@ -38,7 +38,7 @@ pub(super) struct Site {
     #[serde(skip)]
     pub(super) rolls_up: Mask,
     #[serde(skip)]
-    pub(super) means: Means,
+    pub(super) traits: FacilityTraits,
     /// Sorted by code; the facility itself has the empty one.
     pub(super) objects: Vec<Object>,
     /// Sorted by start.
@@ -112,11 +112,11 @@ pub(super) struct Touched {
 impl Site {
     /// A facility as the registry describes it, of which nothing is known and nothing expected.
     pub(super) fn new(profile: Arc<Profile>, scopes: ScopeIds) -> Site {
-        let means = means(&profile);
+        let traits = traits(&profile);
         Site {
             code: profile.facility.code.clone(),
-            rolls_up: means.role.rolls_up(),
-            means,
+            rolls_up: traits.role.rolls_up(),
+            traits,
             profile,
             scopes,
             objects: Vec::new(),
@@ -134,7 +134,7 @@ impl Site {
         (self.objects, self.hours, self.days) = (restored.objects, restored.hours, restored.days);
         self.outdoor_since = restored.outdoor_since;
         for object in &mut self.objects {
-            object.resume(Traits::of(&self.profile, &object.code));
+            object.resume(ObjectTraits::of(&self.profile, &object.code));
         }
     }
 
@@ -143,7 +143,8 @@ impl Site {
         let place = match self.objects.binary_search_by(|object| object.code.as_str().cmp(device)) {
             Ok(place) => place,
             Err(place) => {
-                let object = Object::new(Code::from(device), Traits::of(&self.profile, device), Millis::MAX);
+                let object =
+                    Object::new(Code::from(device), ObjectTraits::of(&self.profile, device), Millis::MAX);
                 self.objects.reserve_exact(1);
                 self.objects.insert(place, object);
                 place
@@ -173,36 +174,36 @@ impl Site {
         &mut self,
         (profile, scopes): (Arc<Profile>, ScopeIds),
         hour: Millis,
-        now: &Now<'_>,
+        now: &WindowContext<'_>,
         tally: &mut Tally,
     ) {
         let hours: SmallVec<[Millis; 16]> = self.hours.iter().map(|hour| hour.start).collect();
-        let means = means(&profile);
-        let traits = |site: &Site, object: &Object| {
-            site.means.role == means.role && Traits::of(&profile, &object.code) == object.traits
+        let traits = traits(&profile);
+        let stays = |site: &Site, object: &Object| {
+            site.traits.role == traits.role && ObjectTraits::of(&profile, &object.code) == object.traits
         };
-        let objects_stay = self.objects.iter().all(|object| traits(self, object));
+        let objects_stay = self.objects.iter().all(|object| stays(self, object));
         if !objects_stay {
             self.objects.iter().for_each(|object| object.restate(-1, now, &hours, tally));
             for object in &mut self.objects {
-                object.traits = Traits::of(&profile, &object.code);
-                if means.role != self.means.role {
+                object.traits = ObjectTraits::of(&profile, &object.code);
+                if traits.role != self.traits.role {
                     object.drop_series();
                 }
             }
             self.objects.iter().for_each(|object| object.restate(1, now, &hours, tally));
         }
-        let moves = scopes != self.scopes || means.role != self.means.role;
-        if !objects_stay || moves || means != self.means {
+        let moves = scopes != self.scopes || traits.role != self.traits.role;
+        if !objects_stay || moves || traits != self.traits {
             self.note_registry_change(hour, tally);
         }
-        if means.role != self.means.role {
+        if traits.role != self.traits.role {
             self.outdoor_since = Millis::MAX;
         }
         if moves {
-            self.leave(scopes, means.role.rolls_up());
+            self.leave(scopes, traits.role.rolls_up());
         }
-        self.means = means;
+        self.traits = traits;
         self.profile = profile;
         self.expect_registered(hour);
     }
@@ -225,7 +226,13 @@ impl Site {
     /// Adds what was gathered to the windows, opening them where needed.
     ///
     /// Where power was measured while a heat counter said nothing, its heat has been told and stands.
-    pub(super) fn take(&mut self, tally: &mut Tally, site: u32, now: &Now<'_>, touched: &mut Vec<Touched>) {
+    pub(super) fn take(
+        &mut self,
+        tally: &mut Tally,
+        site: u32,
+        now: &WindowContext<'_>,
+        touched: &mut Vec<Touched>,
+    ) {
         for undated in tally.hand_over_undated() {
             let heat = undated.component == Component::HeatCounter;
             if !heat || !self.objects.iter().any(|object| object.powered(undated.span)) {
@@ -249,7 +256,13 @@ impl Site {
 
     /// The clock has come to `clock`: completes the hours that ended since, at most those that `open` still holds open
     /// and those that have data. `ended` are the hours that ended since, in order.
-    pub(super) fn end_hours(&self, ended: &[Millis], clock: Millis, now: &Now<'_>, tally: &mut Tally) {
+    pub(super) fn end_hours(
+        &self,
+        ended: &[Millis],
+        clock: Millis,
+        now: &WindowContext<'_>,
+        tally: &mut Tally,
+    ) {
         let mut close = |objects: &[Object], hour: Millis| {
             objects.iter().for_each(|object| object.close_hour(hour, tally));
             tally.saw(hour, hour + HOUR);
@@ -302,9 +315,9 @@ impl Site {
     }
 
     /// Takes what closes back from the scopes.
-    pub(super) fn retract(&self, from: Horizon, to: Horizon, above: &mut Above) {
+    pub(super) fn retract(&self, from: Horizon, to: Horizon, totals: &mut ScopeTotals) {
         let mut contribute = |period, start, facts| {
-            above.contribute(&self.scopes, self.rolls_up, (period, start), facts, -1);
+            totals.contribute(&self.scopes, self.rolls_up, (period, start), facts, -1);
         };
         self.passing(from, to).for_each(|hour| contribute(Period::Hour, hour.start, &hour.facts));
         let closed = self.days.iter().filter(|day| day.start < to.day);
@@ -379,7 +392,7 @@ impl Site {
 
     /// Derives the facts of an hour after a change, and its set point. Answers whether that changed.
     pub(super) fn derive(&mut self, start: Millis) -> bool {
-        let (means, outdoor) = (self.means, start >= self.outdoor_since);
+        let (traits, outdoor) = (self.traits, start >= self.outdoor_since);
         let setpoint = self.objects.iter().find_map(|object| object.setpoint(start)).unwrap_or(0);
         let Some(hour) = self.hours.iter_mut().rev().find(|hour| hour.start == start) else { return false };
         let changed = std::mem::replace(&mut hour.setpoint, setpoint) != setpoint;
@@ -388,7 +401,7 @@ impl Site {
         // While an hour goes on, what it lacks may still come.
         let missing =
             if hour.over() { self.objects.iter().map(|o| o.missing_readings(start)).sum() } else { 0 };
-        derive::derive_hour(&mut hour.facts, &means, Beside { elapsed, heat, outdoor, missing });
+        derive::derive_hour(&mut hour.facts, &traits, Beside { elapsed, heat, outdoor, missing });
         changed
     }
 
@@ -410,7 +423,7 @@ impl Site {
     }
 }
 
-fn means(profile: &Profile) -> Means {
+fn traits(profile: &Profile) -> FacilityTraits {
     let area =
         profile.facility.heated_area.filter(|area| area.is_finite() && *area > 0.0).unwrap_or_else(|| {
             let below = profile.area_below;
@@ -420,9 +433,9 @@ fn means(profile: &Profile) -> Means {
                 below.max(0.0)
             }
         });
-    Means {
+    FacilityTraits {
         role: Role::of(profile.facility.kind),
         area: (area * 100.0).round() as i64,
-        standard: (Traits::of(profile, "").standard * 1e3).round() as i64,
+        standard: (ObjectTraits::of(profile, "").standard * 1e3).round() as i64,
     }
 }

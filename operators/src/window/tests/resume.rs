@@ -322,8 +322,8 @@ fn touch_all(window: &mut Window) {
     for number in 0..window.sites.end() {
         let _touched = window.sites.get_mut(number);
     }
-    for number in 0..window.above.left.end() {
-        let _touched = window.above.left.get_mut(number);
+    for number in 0..window.totals.left.end() {
+        let _touched = window.totals.left.get_mut(number);
     }
 }
 

@@ -21,18 +21,18 @@ use crate::{
 };
 
 /// Changes under way and what is kept of facilities that left.
-pub(super) struct Above {
+pub(super) struct ScopeTotals {
     scopes: Vec<Scope>,
     numbers: FxHashMap<Scope, u32>,
     changes: FxHashMap<(u32, Period, Millis), Facts>,
     /// Registry changes counted in scopes that a facility has left; they leave with their window.
-    pub(super) left: Keyed<Left, u32>,
+    pub(super) left: Keyed<Departure, u32>,
 }
 
 /// A facility left a scope while a window was open. It is held, and saved, with the facility and not with the scope:
 /// facilities of several workers leave the same scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Left {
+pub(super) struct Departure {
     /// Always empty: so the written key begins with 0 and goes on, which the code of a facility never does.
     nothing: Code,
     facility: Code,
@@ -41,20 +41,20 @@ pub(super) struct Left {
     start: Millis,
 }
 
-impl Left {
+impl Departure {
     /// Whether a written key is one of these and not the code of a facility.
     pub(super) fn wrote(key: &[u8]) -> bool {
         key.len() > 1 && key[0] == 0
     }
 }
 
-impl Above {
-    pub(super) fn new() -> Above {
-        Above {
+impl ScopeTotals {
+    pub(super) fn new() -> ScopeTotals {
+        ScopeTotals {
             scopes: Vec::new(),
             numbers: FxHashMap::default(),
             changes: FxHashMap::default(),
-            left: Keyed::new(|left: &Left| shard(&left.facility)),
+            left: Keyed::new(|left: &Departure| shard(&left.facility)),
         }
     }
 
@@ -106,7 +106,7 @@ impl Above {
         self.contribute(old, *mask, window, before, -1);
         self.contribute(&site.scopes, site.rolls_up, window, after, 1);
         for scope in old.iter().filter(|scope| !site.scopes.contains(scope)) {
-            let left = Left {
+            let left = Departure {
                 nothing: Code::default(),
                 facility: site.code.clone(),
                 scope: self.scopes[*scope as usize].clone(),
@@ -145,7 +145,7 @@ impl Above {
     /// Retracts and forgets what facilities left in windows that are closed.
     pub(super) fn close(&mut self, horizon: Horizon) {
         let left = self.left.iter().filter(|(_, left, _)| horizon.is_closed(left.period, left.start));
-        let closed: Vec<Left> = left.map(|(_, left, _)| left.clone()).collect();
+        let closed: Vec<Departure> = left.map(|(_, left, _)| left.clone()).collect();
         for left in closed {
             if let Some(times) = self.left.remove(&left) {
                 let number = self.number(&left.scope);
