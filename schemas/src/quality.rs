@@ -39,7 +39,7 @@ impl Flag {
 
     /// The graver of two flags in QARTOD's precedence 4 > 3 > 1 > 2 > 9.
     #[must_use]
-    pub fn and(self, other: Flag) -> Flag {
+    pub fn graver(self, other: Flag) -> Flag {
         let rank = |flag: Flag| match flag {
             Flag::Fail => 4,
             Flag::Suspect => 3,

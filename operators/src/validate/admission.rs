@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What the admission of a report reads and writes beside the object's own state.
-pub struct Work<'a> {
+pub struct Admission<'a> {
     /// The clock of the epoch.
     pub clock: Millis,
     /// How much objects remember.
@@ -28,7 +28,7 @@ pub struct Work<'a> {
     pub rejects: &'a mut Vec<Reject>,
 }
 
-impl Work<'_> {
+impl Admission<'_> {
     /// Lets the readings that were added to `reports` leave as one report, if there are any.
     pub fn emit(&mut self, object: &Rc<Object>, (observed_at, received_at): (Millis, Millis)) {
         if self.reports.is_open() {

@@ -40,25 +40,28 @@ struct Rare {
 #[derive(Clone, Copy, Debug)]
 pub struct States {
     /// What the forgotten readings leave behind.
-    pub floor: State,
+    pub settled: State,
     /// What all readings before the newest possible one leave behind.
-    pub tail: State,
+    pub latest: State,
 }
 
 impl States {
     /// Before the first reading.
-    pub const NEW: States = States { floor: State::EMPTY, tail: State::EMPTY };
+    pub const NEW: States = States { settled: State::EMPTY, latest: State::EMPTY };
 
     /// What was restored, for a metric as this version's catalogue has it.
     #[must_use]
     pub fn restored(saved: SavedStates, counter: bool) -> States {
-        States { floor: State::restored(saved.floor, counter), tail: State::restored(saved.tail, counter) }
+        States {
+            settled: State::restored(saved.settled, counter),
+            latest: State::restored(saved.latest, counter),
+        }
     }
 
     /// How they are saved.
     #[must_use]
     pub fn saved(self, counter: bool) -> SavedStates {
-        SavedStates { floor: self.floor.saved(counter), tail: self.tail.saved(counter) }
+        SavedStates { settled: self.settled.saved(counter), latest: self.latest.saved(counter) }
     }
 }
 
@@ -188,7 +191,7 @@ impl Column {
     #[inline]
     pub fn settle(&mut self, ring: Ring, row: usize, verdict: Mark) -> bool {
         let known = self.mark(ring, row);
-        let mark = known.own().and(verdict);
+        let mark = known.own().union(verdict);
         if mark != known {
             self.set_mark(ring, row, mark);
         }

@@ -11,13 +11,13 @@ use schemas::{Millis, QualityTest};
 use smallvec::SmallVec;
 
 use super::{
+    admission::Admission,
     counter,
     mark::{Gravity, Mark},
     neighbours::{Point, State, step},
-    object::{Remark, Series, check},
+    object::{Remark, ReportHistory, check},
     rows::Row,
     rule::{self, Rule},
-    work::Work,
 };
 use crate::{
     flow::{Change, Observation, Repeated},
@@ -31,35 +31,40 @@ struct Touched {
     change: Change,
 }
 
-impl Series {
+impl ReportHistory {
     /// A report between others, or for a time that was reported before.
-    pub(super) fn admit_late(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
+    pub(super) fn admit_late(
+        &mut self,
+        report: &Observation<'_>,
+        profile: &Profile,
+        admission: &mut Admission<'_>,
+    ) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
-        let blank = rule::is_blank(report.readings, work.rules);
+        let blank = rule::is_blank(report.readings, admission.rules);
         let mut touched: SmallVec<[Touched; 8]> = SmallVec::new();
         let mut repeated = 0;
         for (hint, reading) in report.readings.iter().enumerate() {
             if report.readings[..hint].iter().any(|earlier| earlier.metric == reading.metric) {
-                work.reject_twice(report, reading);
+                admission.reject_twice(report, reading);
                 continue;
             }
-            let column = self.column(hint, reading.metric, profile, work.rules);
-            let rule = &work.rules[usize::from(reading.metric.0)];
-            let own = arrival.and(rule.own(reading, self.columns[column].range(), blank));
+            let column = self.column(hint, reading.metric, profile, admission.rules);
+            let rule = &admission.rules[usize::from(reading.metric.0)];
+            let own = arrival.union(rule.own(reading, self.columns[column].range(), blank));
             match self.known(column, report.observed_at, rule) {
                 Some((_, value)) if value == reading.value => {
                     repeated += 1;
-                    work.reject_duplicate(report, reading);
+                    admission.reject_duplicate(report, reading);
                 }
                 Some((row, _)) if report.received_at < self.rows.at(row).received => {
-                    work.reject_superseded(report, (reading.metric, reading.value, report.received_at));
+                    admission.reject_superseded(report, (reading.metric, reading.value, report.received_at));
                     let ring = self.rows.ring();
                     let stands = self.columns[column].mark(ring, row);
                     self.columns[column].set_mark(ring, row, corrected(stands));
                     touched.push(Touched { column, row: self.rows.at(row), change: Change::Remarked });
                 }
                 Some((row, value)) => {
-                    work.reject_superseded(report, (reading.metric, value, self.rows.at(row).received));
+                    admission.reject_superseded(report, (reading.metric, value, self.rows.at(row).received));
                     self.columns[column].clear(self.rows.ring(), row);
                     touched.push(self.place(
                         column,
@@ -74,9 +79,9 @@ impl Series {
         }
         if repeated > 0 {
             let object = Rc::clone(&self.object);
-            work.repeated.push(Repeated { object, observed_at: report.observed_at, readings: repeated });
+            admission.repeated.push(Repeated { object, observed_at: report.observed_at, readings: repeated });
         }
-        self.judge_again(&touched, work);
+        self.judge_again(&touched, admission);
     }
 
     /// Writes a late reading into its row, with its own tests' verdicts.
@@ -98,12 +103,12 @@ impl Series {
     }
 
     /// Judges every remembered reading of the touched columns again, and emits what is new or revised.
-    fn judge_again(&mut self, touched: &[Touched], work: &mut Work<'_>) {
+    fn judge_again(&mut self, touched: &[Touched], admission: &mut Admission<'_>) {
         let ring = self.rows.ring();
         let mut placed = None;
         let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
         for touched in touched {
-            let rule = &work.rules[usize::from(self.columns[touched.column].metric.0)];
+            let rule = &admission.rules[usize::from(self.columns[touched.column].metric.0)];
             let row = self.rows.partition_point(|row| row < touched.row);
             self.fold(touched.column, rule, &mut remarks);
             remarks.retain(|remark| *remark != (row, touched.column));
@@ -112,13 +117,13 @@ impl Series {
                 remarks.push((row, touched.column));
             } else if let Some(value) = column.value(ring, row, rule) {
                 placed = Some(row);
-                work.reports.add(check(column.metric, value, column.mark(ring, row), touched.change));
+                admission.reports.add(check(column.metric, value, column.mark(ring, row), touched.change));
             }
         }
         if let Some(row) = placed {
-            self.emit(row, work);
+            self.emit(row, admission);
         }
-        self.emit_remarks(remarks, work);
+        self.emit_remarks(remarks, admission);
     }
 
     /// Folds a column from what is forgotten to the newest reading and lists the marks that changed.
@@ -139,7 +144,7 @@ impl Series {
             }
             marks.push((row, verdict.mark));
         };
-        let mut state = states.floor;
+        let mut state = states.settled;
         let mut waiting: Option<(usize, Point)> = None;
         for row in 0..self.rows.len() {
             let Some(value) = column.neighbour(ring, row, rule) else { continue };
@@ -148,7 +153,7 @@ impl Series {
                 judge(&mut state, before, Some(point));
             }
         }
-        states.tail = state;
+        states.latest = state;
         if let Some(newest) = waiting {
             judge(&mut state, newest, None);
         }

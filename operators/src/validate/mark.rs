@@ -76,9 +76,9 @@ impl Mark {
         if self.impossible() { self } else { Mark(self.0 & !NEIGHBOUR) }
     }
 
-    /// Both marks' verdicts.
+    /// The verdicts of either.
     #[must_use]
-    pub fn and(self, other: Mark) -> Mark {
+    pub fn union(self, other: Mark) -> Mark {
         Mark(self.0 | other.0)
     }
 

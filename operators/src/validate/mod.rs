@@ -30,6 +30,7 @@
 //! was not heard at that time, so that no repetition makes a failed reading part of a KPI again. The readings by flag
 //! (`nuanliu_readings_total`) count them: nothing else has flag 2.
 
+mod admission;
 mod column;
 mod counter;
 mod late;
@@ -52,14 +53,13 @@ pub(crate) mod tests;
 mod values;
 #[cfg(test)]
 mod vectors;
-mod work;
 
 use std::{rc::Rc, sync::Arc};
 
 use schemas::{Catalogue, Code, FacilityKind, Millis, Reason, time};
 use serde::Serialize;
 
-use self::{object::Series, rule::Rule, saved::RestoredPlace, work::Work};
+use self::{admission::Admission, object::ReportHistory, rule::Rule, saved::RestoredFacility};
 use crate::{
     durable::{Keyed, shard},
     flow::{CheckedEpoch, CheckedReports, Heard, Object, Observation, Observations, ObservedEpoch},
@@ -122,7 +122,7 @@ impl Default for Memory {
 /// The stage that checks readings. State: one entry per registered facility, with one series of recent reports for
 /// it and for each of its devices that has reported.
 pub struct Validate {
-    facilities: Keyed<Code, Place, RestoredPlace>,
+    facilities: Keyed<Code, FacilityState, RestoredFacility>,
     rules: Vec<Rule>,
     memory: Memory,
     /// How long before its arrival a report may have been measured, ms.
@@ -138,11 +138,11 @@ pub struct Validate {
 
 /// A registered facility. What follows from its profile is not saved.
 #[derive(Serialize)]
-struct Place {
+struct FacilityState {
     #[serde(skip)]
     profile: Arc<Profile>,
     /// By device, sorted; the facility's own series has the empty device.
-    series: Vec<Series>,
+    series: Vec<ReportHistory>,
 }
 
 impl Validate {
@@ -174,36 +174,37 @@ impl Validate {
     /// Applies one change of the registry: new limits hold from now on, what is gone is forgotten.
     fn change(&mut self, change: &ProfileChange) {
         let Some(profile) = &change.profile else {
-            if let Some(place) = self.facilities.remove(&change.facility) {
-                self.columns -= place.columns();
+            if let Some(state) = self.facilities.remove(&change.facility) {
+                self.columns -= state.columns();
             }
             return;
         };
         let number = self.facilities.number(&change.facility);
-        let Some(place) = number.and_then(|number| self.facilities.get_mut(number)) else {
+        let Some(state) = number.and_then(|number| self.facilities.get_mut(number)) else {
             return self.know(&change.facility, profile);
         };
-        self.columns -= place.columns();
-        place.profile = Arc::clone(profile);
-        place.series.retain(|series| has_device(profile, series.device()));
-        place.series.iter_mut().for_each(|series| series.limit(profile));
-        self.columns += place.columns();
+        self.columns -= state.columns();
+        state.profile = Arc::clone(profile);
+        state.series.retain(|series| has_device(profile, series.device()));
+        state.series.iter_mut().for_each(|series| series.limit(profile));
+        self.columns += state.columns();
     }
 
     /// A facility becomes known, with what was restored of it.
     fn know(&mut self, facility: &Code, profile: &Arc<Profile>) {
         let restored = self.facilities.restored(facility);
         let known = restored.as_ref().map(|restored| restored.series.len());
-        let again = |restored| Series::restored(restored, facility, profile, &self.rules);
-        let mut series: Vec<Series> = restored.unwrap_or_default().series.into_iter().map(again).collect();
+        let again = |restored| ReportHistory::restored(restored, facility, profile, &self.rules);
+        let mut series: Vec<ReportHistory> =
+            restored.unwrap_or_default().series.into_iter().map(again).collect();
         series.retain(|series| has_device(profile, series.device()));
         series.iter_mut().for_each(|series| series.limit(profile));
         let whole = known == Some(series.len());
-        let place = Place { profile: Arc::clone(profile), series };
-        self.columns += place.columns();
+        let state = FacilityState { profile: Arc::clone(profile), series };
+        self.columns += state.columns();
         match whole {
-            true => self.facilities.insert_restored(facility.clone(), place),
-            false => self.facilities.insert(facility.clone(), place),
+            true => self.facilities.insert_restored(facility.clone(), state),
+            false => self.facilities.insert(facility.clone(), state),
         };
     }
 
@@ -214,13 +215,13 @@ impl Validate {
             return;
         }
         self.swept = clock;
-        let fades = |series: &Series| series.fades(clock, &self.memory);
+        let fades = |series: &ReportHistory| series.fades(clock, &self.memory);
         for number in 0..self.facilities.end() {
-            if !self.facilities.get(number).is_some_and(|place| place.series.iter().any(fades)) {
+            if !self.facilities.get(number).is_some_and(|state| state.series.iter().any(fades)) {
                 continue;
             }
-            if let Some(place) = self.facilities.get_mut(number) {
-                let faded = place.series.iter_mut().filter(|series| fades(series));
+            if let Some(state) = self.facilities.get_mut(number) {
+                let faded = state.series.iter_mut().filter(|series| fades(series));
                 faded.for_each(|series| series.forget_all(&self.rules));
             }
         }
@@ -250,7 +251,7 @@ impl Stage for Validate {
         }
         // The first epoch names every registered facility: what was restored of others is gone.
         self.facilities.forget_restored();
-        let mut work = Work {
+        let mut admission = Admission {
             clock: input.clock,
             memory: &self.memory,
             rules: &self.rules,
@@ -265,14 +266,14 @@ impl Stage for Validate {
         });
         for (observation, believed) in reports {
             let number = self.facilities.number(observation.facility);
-            let place = number.and_then(|number| self.facilities.get_mut(number));
-            let refused = match Place::series(place, &observation) {
+            let state = number.and_then(|number| self.facilities.get_mut(number));
+            let refused = match FacilityState::series(state, &observation) {
                 Ok((series, profile)) => match in_time(&observation, self.backfill, believed) {
                     Ok(()) => {
-                        let (columns, told) = (series.columns(), work.reports.len());
-                        series.admit(&observation, profile, &mut work);
+                        let (columns, told) = (series.columns(), admission.reports.len());
+                        series.admit(&observation, profile, &mut admission);
                         self.columns += series.columns() - columns;
-                        if work.reports.len() == told {
+                        if admission.reports.len() == told {
                             output.heard.push(heard(series, &observation, false));
                         }
                         continue;
@@ -289,7 +290,7 @@ impl Stage for Validate {
             // Without readings there is nothing to refuse: what it held has been refused before.
             if !observation.readings.is_empty() {
                 let (reason, detail) = refused;
-                work.rejects.push(refuse::report(&observation, &self.topic, reason, detail));
+                admission.rejects.push(refuse::report(&observation, &self.topic, reason, detail));
             }
         }
         self.sweep(input.clock);
@@ -306,28 +307,28 @@ impl Stage for Validate {
 impl Validate {
     /// What the state takes, without the table of facilities and what the registry says of them.
     fn heap_bytes(&self) -> usize {
-        self.facilities.iter().map(|(_, _, place)| size_of::<Place>() + place.heap_bytes()).sum()
+        self.facilities.iter().map(|(_, _, state)| size_of::<FacilityState>() + state.heap_bytes()).sum()
     }
 }
 
 type Refusal = (Reason, String);
 
-impl Place {
+impl FacilityState {
     /// The series that a report belongs to, with what is known about its facility.
     fn series<'a>(
-        place: Option<&'a mut Place>,
+        state: Option<&'a mut FacilityState>,
         observation: &Observation<'_>,
-    ) -> Result<(&'a mut Series, &'a Profile), Refusal> {
+    ) -> Result<(&'a mut ReportHistory, &'a Profile), Refusal> {
         let (facility, device) = (observation.facility, observation.device);
-        let Some(place) = place else {
+        let Some(state) = state else {
             return Err((Reason::UnknownFacility, format!("facility {facility} is not in the registry")));
         };
-        let at = match place.series.binary_search_by(|series| series.device().cmp(device)) {
+        let at = match state.series.binary_search_by(|series| series.device().cmp(device)) {
             Ok(at) => at,
-            Err(at) if has_device(&place.profile, device) => {
+            Err(at) if has_device(&state.profile, device) => {
                 let object = Object { facility: facility.into(), device: device.into() };
-                place.series.reserve_exact(1);
-                place.series.insert(at, Series::new(object, &place.profile));
+                state.series.reserve_exact(1);
+                state.series.insert(at, ReportHistory::new(object, &state.profile));
                 at
             }
             Err(_) => {
@@ -335,21 +336,21 @@ impl Place {
                 return Err((Reason::UnknownDevice, detail));
             }
         };
-        Ok((&mut place.series[at], &place.profile))
+        Ok((&mut state.series[at], &state.profile))
     }
 
     fn columns(&self) -> usize {
-        self.series.iter().map(Series::columns).sum()
+        self.series.iter().map(ReportHistory::columns).sum()
     }
 
     #[cfg(test)]
     fn heap_bytes(&self) -> usize {
-        let own = self.series.capacity() * size_of::<Series>();
-        own + self.series.iter().map(Series::heap_bytes).sum::<usize>()
+        let own = self.series.capacity() * size_of::<ReportHistory>();
+        own + self.series.iter().map(ReportHistory::heap_bytes).sum::<usize>()
     }
 }
 
-fn heard(series: &Series, observation: &Observation<'_>, misdated: bool) -> Heard {
+fn heard(series: &ReportHistory, observation: &Observation<'_>, misdated: bool) -> Heard {
     Heard {
         object: Rc::clone(&series.object),
         observed_at: observation.observed_at,

@@ -124,14 +124,14 @@ fn step_gauge(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, ne
     let (last, since, span) = (state.last, state.since, state.span());
     let mut mark = rate_of_change(limit, last, point);
     if let (Some(height), Some(next)) = (rule.spike, next) {
-        mark = mark.and(spike(height, last.1, value, next.1));
+        mark = mark.union(spike(height, last.1, value, next.1));
     }
     let wider = (span.0.min(value), span.1.max(value));
     let unchanged =
         rule.flat.is_some_and(|flat| at - last.0 <= flat.longest_gap && wider.1 - wider.0 < flat.tolerance);
     let (since, span) = if unchanged { (since, wider) } else { (at, (value, value)) };
     if let Some(flat) = rule.flat.filter(|flat| value.abs() >= flat.above) {
-        mark = mark.and(flat_line(flat, at - since));
+        mark = mark.union(flat_line(flat, at - since));
     }
     *state = State::steady(point, since, span);
     mark

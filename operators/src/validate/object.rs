@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::{
     Memory,
+    admission::Admission,
     column::{Column, States},
     counter::{self, AWAITED, Apart},
     mark::Mark,
@@ -17,7 +18,6 @@ use super::{
     rows::{Row, Rows},
     rule::{self, Rule},
     saved::{SavedSeries, SavedStates},
-    work::Work,
 };
 use crate::{
     capacity::{self, RiseLimit},
@@ -27,7 +27,7 @@ use crate::{
 
 /// The recent reports of one object: rows of times, sorted, and one column per metric.
 #[derive(Debug)]
-pub struct Series {
+pub struct ReportHistory {
     pub(super) object: Rc<Object>,
     pub(super) rows: Rows,
     pub(super) columns: Vec<Column>,
@@ -44,11 +44,11 @@ pub struct Series {
 /// A mark that was revised: row, then column.
 pub(super) type Remark = (usize, usize);
 
-impl Series {
+impl ReportHistory {
     /// An object that has not reported yet.
     #[must_use]
-    pub fn new(object: Object, profile: &Profile) -> Series {
-        let mut series = Series {
+    pub fn new(object: Object, profile: &Profile) -> ReportHistory {
+        let mut series = ReportHistory {
             object: Rc::new(object),
             rows: Rows::default(),
             columns: Vec::new(),
@@ -61,16 +61,21 @@ impl Series {
         series
     }
 
-    /// What was restored of an object of a facility, until [`Series::limit`] without limits of its columns.
+    /// What was restored of an object of a facility, until [`ReportHistory::limit`] without limits of its columns.
     #[must_use]
-    pub fn restored(restored: SavedSeries, facility: &Code, profile: &Profile, rules: &[Rule]) -> Series {
+    pub fn restored(
+        restored: SavedSeries,
+        facility: &Code,
+        profile: &Profile,
+        rules: &[Rule],
+    ) -> ReportHistory {
         let object = Object { facility: facility.clone(), device: restored.device };
-        let mut series = Series {
+        let mut series = ReportHistory {
             rows: Rows::restored(restored.rows),
             columns: Vec::with_capacity(restored.columns.len()),
             forgotten: restored.forgotten,
             touched: restored.touched,
-            ..Series::new(object, profile)
+            ..ReportHistory::new(object, profile)
         };
         for column in restored.columns {
             let rule = &rules[usize::from(column.metric.0)];
@@ -132,51 +137,51 @@ impl Series {
     }
 
     /// Admits one report.
-    pub fn admit(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
-        self.touched = work.clock;
+    pub fn admit(&mut self, report: &Observation<'_>, profile: &Profile, admission: &mut Admission<'_>) {
+        self.touched = admission.clock;
         if report.readings.is_empty() {
-            work.reports.close(&self.object, report.observed_at, report.received_at);
+            admission.reports.close(&self.object, report.observed_at, report.received_at);
             return;
         }
         let newest = self.rows.last().map_or(self.forgotten, |row| row.observed);
         if report.observed_at > newest {
-            self.admit_newest(report, profile, work);
+            self.admit_newest(report, profile, admission);
         } else if report.observed_at > self.forgotten
-            && report.observed_at >= newest.saturating_sub(work.memory.lateness)
+            && report.observed_at >= newest.saturating_sub(admission.memory.lateness)
         {
-            self.admit_late(report, profile, work);
+            self.admit_late(report, profile, admission);
         } else {
-            self.admit_old(report, profile, work);
+            self.admit_old(report, profile, admission);
         }
-        self.forget(work.memory, work.memory.reports_of(profile.facility.kind), work.rules);
+        self.forget(admission.memory, admission.memory.reports_of(profile.facility.kind), admission.rules);
     }
 
     /// The common path: a report after all others.
-    fn admit_newest(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
+    fn admit_newest(&mut self, report: &Observation<'_>, profile: &Profile, admission: &mut Admission<'_>) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
-        let blank = rule::is_blank(report.readings, work.rules);
+        let blank = rule::is_blank(report.readings, admission.rules);
         let row = self.rows.len();
         self.insert_row(row, Row { observed: report.observed_at, received: report.received_at });
         let ring = self.rows.ring();
         let mut remarks: SmallVec<[Remark; 4]> = SmallVec::new();
         for (hint, reading) in report.readings.iter().enumerate() {
-            let index = self.column(hint, reading.metric, profile, work.rules);
-            let rule = &work.rules[usize::from(reading.metric.0)];
+            let index = self.column(hint, reading.metric, profile, admission.rules);
+            let rule = &admission.rules[usize::from(reading.metric.0)];
             if self.columns[index].value(ring, row, rule).is_some() {
-                work.reject_twice(report, reading);
+                admission.reject_twice(report, reading);
                 continue;
             }
-            let own = arrival.and(rule.own(reading, self.columns[index].range(), blank));
+            let own = arrival.union(rule.own(reading, self.columns[index].range(), blank));
             let mark = if rule.compares() && !own.impossible() {
-                own.and(self.append(index, rule, (report.observed_at, reading.value), &mut remarks))
+                own.union(self.append(index, rule, (report.observed_at, reading.value), &mut remarks))
             } else {
                 own
             };
             self.columns[index].set(ring, row, (reading.value, mark), rule);
-            work.reports.add(check(reading.metric, reading.value, mark, Change::New));
+            admission.reports.add(check(reading.metric, reading.value, mark, Change::New));
         }
-        self.emit(row, work);
-        self.emit_remarks(remarks, work);
+        self.emit(row, admission);
+        self.emit_remarks(remarks, admission);
     }
 
     /// Judges the newest reading of a series, and those before it again whose marks depend on it: the one before, which
@@ -197,11 +202,11 @@ impl Series {
         let before = rows.into_iter().find_map(|row| Some((row, column.neighbour(ring, row, rule)?)));
         if let Some((row, value)) = before {
             let earlier = (self.rows.at(row).observed, value);
-            let again = step(&mut states.tail, rule, limit, earlier, Some(point));
+            let again = step(&mut states.latest, rule, limit, earlier, Some(point));
             remarks.extend(column.settle(ring, row, again.mark).then_some((row, index)));
         }
         // The state stays before the newest reading, which is taken into it when the next arrives.
-        let mut ahead = states.tail;
+        let mut ahead = states.latest;
         let verdict = step(&mut ahead, rule, limit, point, None);
         if let Some(since) = verdict.believed_since {
             self.believe(index, rule, since, remarks);
@@ -223,39 +228,44 @@ impl Series {
 
     /// A report from before the memory: its readings are judged by themselves, and are not good by that alone. Whether it
     /// was received before cannot be told any more.
-    fn admit_old(&mut self, report: &Observation<'_>, profile: &Profile, work: &mut Work<'_>) {
+    fn admit_old(&mut self, report: &Observation<'_>, profile: &Profile, admission: &mut Admission<'_>) {
         let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
-        let blank = rule::is_blank(report.readings, work.rules);
+        let blank = rule::is_blank(report.readings, admission.rules);
         for (hint, reading) in report.readings.iter().enumerate() {
             if report.readings[..hint].iter().any(|earlier| earlier.metric == reading.metric) {
-                work.reject_twice(report, reading);
+                admission.reject_twice(report, reading);
                 continue;
             }
-            let index = self.column(hint, reading.metric, profile, work.rules);
-            let rule = &work.rules[usize::from(reading.metric.0)];
-            let own = arrival.and(rule.own(reading, self.columns[index].range(), blank));
+            let index = self.column(hint, reading.metric, profile, admission.rules);
+            let rule = &admission.rules[usize::from(reading.metric.0)];
+            let own = arrival.union(rule.own(reading, self.columns[index].range(), blank));
             let checked = check(reading.metric, reading.value, own, Change::Unverified);
             let flag = if checked.flag == Flag::Good { Flag::NotEvaluated } else { checked.flag };
-            work.reports.add(Checked { flag, ..checked });
+            admission.reports.add(Checked { flag, ..checked });
         }
-        work.emit(&self.object, (report.observed_at, report.received_at));
+        admission.emit(&self.object, (report.observed_at, report.received_at));
     }
 
-    pub(super) fn emit(&self, row: usize, work: &mut Work<'_>) {
-        work.emit(&self.object, (self.rows.at(row).observed, self.rows.at(row).received));
+    pub(super) fn emit(&self, row: usize, admission: &mut Admission<'_>) {
+        admission.emit(&self.object, (self.rows.at(row).observed, self.rows.at(row).received));
     }
 
-    pub(super) fn emit_remarks(&self, mut remarks: SmallVec<[Remark; 4]>, work: &mut Work<'_>) {
+    pub(super) fn emit_remarks(&self, mut remarks: SmallVec<[Remark; 4]>, admission: &mut Admission<'_>) {
         remarks.sort_unstable();
         for chunk in remarks.chunk_by(|a, b| a.0 == b.0) {
             let row = chunk[0].0;
             for (_, index) in chunk {
                 let (column, ring) = (&self.columns[*index], self.rows.ring());
-                if let Some(value) = column.value(ring, row, &work.rules[usize::from(column.metric.0)]) {
-                    work.reports.add(check(column.metric, value, column.mark(ring, row), Change::Remarked));
+                if let Some(value) = column.value(ring, row, &admission.rules[usize::from(column.metric.0)]) {
+                    admission.reports.add(check(
+                        column.metric,
+                        value,
+                        column.mark(ring, row),
+                        Change::Remarked,
+                    ));
                 }
             }
-            self.emit(row, work);
+            self.emit(row, admission);
         }
     }
 
@@ -291,7 +301,7 @@ impl Series {
     /// for longer.
     fn forget(&mut self, memory: &Memory, reports: usize, rules: &[Rule]) {
         let Some(newest) = self.rows.last() else { return };
-        let is_old = |series: &Series| {
+        let is_old = |series: &ReportHistory| {
             let age = newest.observed.saturating_sub(series.rows.at(0).observed);
             age > memory.lateness && !(age <= AWAITED && series.may_be_confirmed(0))
         };
@@ -305,7 +315,7 @@ impl Series {
     fn may_be_confirmed(&self, row: usize) -> bool {
         let (ring, observed) = (self.rows.ring(), self.rows.at(row).observed);
         self.columns.iter().any(|column| {
-            let apart = || column.states.and_then(|at| self.states[usize::from(at)].tail.apart());
+            let apart = || column.states.and_then(|at| self.states[usize::from(at)].latest.apart());
             // The state of the newest reading is not known before the next.
             let may_be = |apart: Apart| apart.since <= observed && apart.is_in_one_unit();
             column.mark(ring, row).stands_apart() && (row + 1 == ring.rows() || apart().is_some_and(may_be))
@@ -333,9 +343,9 @@ impl Series {
                 let next = (1..ring.rows())
                     .find_map(|row| Some((self.rows.at(row).observed, column.neighbour(ring, row, rule)?)));
                 let point = (first.observed, value);
-                let _final = step(&mut states.floor, rule, column.rise(rule), point, next);
+                let _final = step(&mut states.settled, rule, column.rise(rule), point, next);
                 if next.is_none() {
-                    states.tail = states.floor;
+                    states.latest = states.settled;
                 }
             }
             column.remove_first(ring.cell(0), left);

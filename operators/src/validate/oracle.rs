@@ -46,7 +46,7 @@ fn batch(code: &str, deliveries: &[Delivery]) -> Truth {
     let verdicts = if code.ends_with("_total") { counter(code, &series) } else { gauge(code, &series) };
     for (minute, test, flag) in verdicts {
         let entry = truth.get_mut(&minute).unwrap();
-        entry.1 = entry.1.and(flag);
+        entry.1 = entry.1.graver(flag);
         entry.2.push(test);
     }
     truth

@@ -110,7 +110,7 @@ impl Rule {
             mark = mark.with(QualityTest::Normativity, Gravity::Noted);
         }
         if blank && self.quantity || self.zero == Some(Zero::Never) && reading.value == 0.0 {
-            mark = mark.and(Mark::NO_MEASUREMENT);
+            mark = mark.union(Mark::NO_MEASUREMENT);
         }
         if outside(self.range) || self.state && reading.value != 0.0 && reading.value != 1.0 {
             mark = mark.with(QualityTest::Range, Gravity::Fail);

@@ -13,7 +13,7 @@ use super::{
     counter::Apart,
     mark::Mark,
     neighbours::Point,
-    object::Series,
+    object::ReportHistory,
     rows::{Near, Row},
 };
 use crate::durable::{Durable, GLOBAL, RestoreError, Saved, known_form, read_section};
@@ -54,7 +54,7 @@ impl Durable for Validate {
     }
 }
 
-impl Serialize for Series {
+impl Serialize for ReportHistory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.saved().serialize(serializer)
     }
@@ -62,7 +62,7 @@ impl Serialize for Series {
 
 /// What is restored of a facility.
 #[derive(Debug, Default, Deserialize)]
-pub struct RestoredPlace {
+pub struct RestoredFacility {
     pub(super) series: Vec<SavedSeries>,
 }
 
@@ -136,8 +136,8 @@ pub struct SavedColumn {
 /// Where the tests of neighbours stand, before the remembered readings and before the newest of them.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SavedStates {
-    pub(super) floor: SavedState,
-    pub(super) tail: SavedState,
+    pub(super) settled: SavedState,
+    pub(super) latest: SavedState,
 }
 
 /// What the readings of a metric leave behind for the next one.

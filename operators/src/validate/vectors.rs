@@ -62,7 +62,7 @@ fn judged(test: &str, parameters: &[f64], points: &[Point]) -> Vec<Flag> {
                 .collect();
         }
         ("aggregate", []) => {
-            let pair = |(_, pair): &Point| flag((pair / 10.0).floor()).and(flag(pair % 10.0));
+            let pair = |(_, pair): &Point| flag((pair / 10.0).floor()).graver(flag(pair % 10.0));
             return points.iter().map(pair).collect();
         }
         _ => panic!("no such test: {test} {parameters:?}"),
