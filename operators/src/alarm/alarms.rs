@@ -12,7 +12,8 @@ use schemas::{AlarmTransition, Code, Millis, SortedMap, time::HOUR};
 use super::{
     AlarmedEpoch,
     communication::{self, Contact, Deadlines},
-    object::{ObjectState, ToldOfSeries},
+    monitor::{Cause, Emission},
+    object::{ObjectState, SeriesEmission},
     position::{Place, Places},
     reception::{Brought, Reception, Receptions},
     rhythm::Patience,
@@ -20,7 +21,6 @@ use super::{
     series::Now,
     threshold::{RuleList, Rules},
     transition::sort,
-    watch::{Cause, Told},
 };
 use crate::{
     CheckedEpoch, CheckedReport, Heard, Object, Profile, ProfileChange, Stage,
@@ -67,8 +67,8 @@ pub struct Alarms {
     deadlines: Deadlines,
     /// Objects to be revised before the epoch ends.
     dirty: BTreeSet<u32>,
-    told: Vec<ToldOfSeries>,
-    silence: Vec<Told>,
+    told: Vec<SeriesEmission>,
+    silence: Vec<Emission>,
 }
 
 impl Stage for Alarms {
@@ -405,8 +405,8 @@ fn enforce(
     (rules, place, reception): (&RuleList, Option<Place>, &Rc<Reception>),
     profile: &Profile,
     now: Now,
-    told: &mut Vec<ToldOfSeries>,
-    silence: &mut Vec<Told>,
+    told: &mut Vec<SeriesEmission>,
+    silence: &mut Vec<Emission>,
 ) -> bool {
     let device = object.object.device.clone();
     object.watch(rules, (place, reception), now.clock, told);

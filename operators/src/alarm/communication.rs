@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     episode::Episode,
+    monitor::{Cause, Emission},
     rhythm::{Patience, Rhythm},
-    watch::{Cause, Told},
 };
 use crate::Profile;
 
@@ -80,7 +80,7 @@ pub struct Contact {
     #[serde(skip)]
     learnt: Millis,
     /// What was told last of the silence after each remembered spell; each begins with the end of its spell.
-    told: Vec<Told>,
+    told: Vec<Emission>,
 }
 
 /// Contact as form 1 wrote it: one spell, whatever the pauses in it.
@@ -88,7 +88,7 @@ pub struct Contact {
 pub struct FormerContact {
     first: Millis,
     last: Millis,
-    told: Vec<Told>,
+    told: Vec<Emission>,
 }
 
 /// Silences that ended before are final; of the one under way it is known what was told.
@@ -156,17 +156,17 @@ impl Contact {
         self.past.iter().flat_map(|past| past.spells.iter().copied()).chain([self.now])
     }
 
-    fn standing(&self) -> Option<Told> {
+    fn standing(&self) -> Option<Emission> {
         self.told_of(self.now.last)
             .filter(|told| !matches!(told.transition, Transition::Cleared | Transition::Retracted))
     }
 
-    fn told_of(&self, onset: Millis) -> Option<Told> {
+    fn told_of(&self, onset: Millis) -> Option<Emission> {
         self.told.iter().find(|told| told.episode.onset == onset).copied()
     }
 
     /// Takes an arrival.
-    pub fn arrive(&mut self, at: Millis, told: &mut Vec<Told>) {
+    pub fn arrive(&mut self, at: Millis, told: &mut Vec<Emission>) {
         if at <= self.now.last {
             if at < self.now.first {
                 self.arrive_late(at, told);
@@ -232,7 +232,7 @@ impl Contact {
     }
 
     /// Takes an arrival before the spell that runs.
-    fn arrive_late(&mut self, at: Millis, told: &mut Vec<Told>) {
+    fn arrive_late(&mut self, at: Millis, told: &mut Vec<Emission>) {
         let mut spells: Vec<Spell> = self.spells().collect();
         let place = spells.partition_point(|spell| spell.first <= at);
         let near = |a: Millis, b: Millis| b - a <= self.patience.pause;
@@ -262,10 +262,11 @@ impl Contact {
     }
 
     /// Tells the difference between what was told and what the remembered spells say.
-    fn reconcile(&mut self, at: Millis, told: &mut Vec<Told>) {
+    fn reconcile(&mut self, at: Millis, told: &mut Vec<Emission>) {
         let silences = self.silences().0;
         let first = self.spells().next().map_or(self.now.first, |spell| spell.first);
-        let stands = |told: &&Told| told.transition != Transition::Retracted && told.episode.onset >= first;
+        let stands =
+            |told: &&Emission| told.transition != Transition::Retracted && told.episode.onset >= first;
         let known: Vec<Episode> = self.told.iter().filter(stands).map(|told| told.episode).collect();
         let deadline = self.deadline();
         for episode in &known {
@@ -294,14 +295,14 @@ impl Contact {
     }
 
     /// Looks at the clock.
-    pub fn expire(&mut self, clock: Millis, told: &mut Vec<Told>) {
+    pub fn expire(&mut self, clock: Millis, told: &mut Vec<Emission>) {
         if clock > self.deadline() {
             self.raise(self.now.last, self.limit(), Cause::Clock, told);
         }
     }
 
     /// Takes another patience; a standing alarm that would not have been raised yet is retracted.
-    pub fn change(&mut self, patience: Patience, level: u8, clock: Millis, told: &mut Vec<Told>) {
+    pub fn change(&mut self, patience: Patience, level: u8, clock: Millis, told: &mut Vec<Emission>) {
         let changed = patience != self.patience || level != self.level;
         (self.patience, self.level) = (patience, level);
         self.learn();
@@ -315,13 +316,13 @@ impl Contact {
     }
 
     /// Ends the alarm that stands, if any.
-    pub fn clear(&mut self, at: Millis, cause: Cause, told: &mut Vec<Told>) {
+    pub fn clear(&mut self, at: Millis, cause: Cause, told: &mut Vec<Emission>) {
         if let Some(lost) = self.standing() {
             self.end(lost.episode, at, cause, told);
         }
     }
 
-    fn end(&mut self, episode: Episode, at: Millis, cause: Cause, told: &mut Vec<Told>) {
+    fn end(&mut self, episode: Episode, at: Millis, cause: Cause, told: &mut Vec<Emission>) {
         let minutes = (at - episode.onset) as f64 / MINUTE as f64;
         let ended = Episode {
             cleared_at: Some(at),
@@ -334,16 +335,16 @@ impl Contact {
     }
 
     /// Tells again what stands.
-    pub fn repeat(&mut self, at: Millis, told: &mut Vec<Told>) {
+    pub fn repeat(&mut self, at: Millis, told: &mut Vec<Emission>) {
         if let Some(lost) = self.standing() {
             self.tell(Transition::Updated, at, lost.episode, Cause::Registry, told);
         }
     }
 
     /// Tells that a silence has lasted for the limit, unless that stands already.
-    fn raise(&mut self, onset: Millis, limit: Millis, cause: Cause, told: &mut Vec<Told>) -> Episode {
+    fn raise(&mut self, onset: Millis, limit: Millis, cause: Cause, told: &mut Vec<Emission>) -> Episode {
         let standing = self.told_of(onset).filter(|told| told.transition != Transition::Retracted);
-        if let Some(Told { episode, .. }) = standing {
+        if let Some(Emission { episode, .. }) = standing {
             return episode;
         }
         let raised_at = onset + limit;
@@ -369,12 +370,12 @@ impl Contact {
         at: Millis,
         episode: Episode,
         cause: Cause,
-        told: &mut Vec<Told>,
+        told: &mut Vec<Emission>,
     ) {
         let last = self.told_of(episode.onset);
         let sequence = last.map_or(1, |last| last.sequence + 1);
         let at = last.map_or(at, |last| at.max(last.at));
-        let next = Told { transition, at, sequence, episode, cause };
+        let next = Emission { transition, at, sequence, episode, cause };
         self.told.retain(|told| told.episode.onset != episode.onset);
         self.told.push(next);
         told.push(next);
@@ -429,7 +430,7 @@ mod tests {
             contact.expire(newest, &mut told);
         }
         contact.expire(clock, &mut told);
-        let mut last: BTreeMap<Millis, Told> = BTreeMap::new();
+        let mut last: BTreeMap<Millis, Emission> = BTreeMap::new();
         for next in told {
             let before = last.insert(next.episode.onset, next);
             assert_eq!(next.sequence, before.map_or(1, |before| before.sequence + 1), "{before:?}");

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! readings --> [`threshold`] rules --\
-//! positions -> [`position`] ----------> [`series`] -> [`watch`] folds by [`episode`] -> [`transition`]
+//! positions -> [`position`] ----------> [`series`] -> [`monitor`] folds by [`episode`] -> [`transition`]
 //! arrivals --> [`reception`] rules ----> [`series`]
 //! arrivals --> [`communication`] ------------------------------------------------------> [`transition`]
 //! ```
@@ -15,6 +15,7 @@ pub mod alarms;
 pub mod communication;
 pub mod episode;
 pub mod heating;
+pub mod monitor;
 pub mod object;
 pub mod operations;
 #[cfg(test)]
@@ -31,7 +32,6 @@ pub mod series;
 mod tests;
 pub mod threshold;
 pub mod transition;
-pub mod watch;
 
 use schemas::{AlarmTransition, Epoch, Millis};
 

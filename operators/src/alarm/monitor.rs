@@ -1,6 +1,6 @@
 //! One rule over a series: what was told of its episodes, and the difference to what should have been told.
 //!
-//! Enters: steps of the fold, or the remembered readings when the past changed. Leaves: what is to be told ([`Told`]).
+//! Enters: steps of the fold, or the remembered readings when the past changed. Leaves: what is to be told ([`Emission`]).
 //! Guarantees: the transitions of an episode are numbered without gaps and never go back in time.
 
 use std::rc::Rc;
@@ -55,7 +55,7 @@ impl Cause {
 
 /// One transition to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Told {
+pub struct Emission {
     /// What happened.
     pub transition: Transition,
     /// When, in event time; never before an earlier transition of the episode.
@@ -71,7 +71,7 @@ pub struct Told {
 /// An episode of which something was told.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
-    last: Told,
+    last: Emission,
 }
 
 impl Record {
@@ -82,7 +82,7 @@ impl Record {
 
 /// One rule over the series.
 #[derive(Debug)]
-pub struct Watch {
+pub struct RuleMonitor {
     /// The rule in force, or the last that was.
     pub rule: Rc<Rule>,
     /// Whether the rule is in force.
@@ -97,7 +97,7 @@ pub(super) struct Judged {
     /// State before the remembered readings.
     pub(super) settled: Fold,
     /// State after them; stale while the series is to be revised.
-    pub(super) tail: Fold,
+    pub(super) latest: Fold,
     /// Episodes that may still change, by onset.
     pub(super) records: Vec<Record>,
 }
@@ -105,15 +105,15 @@ pub(super) struct Judged {
 impl Judged {
     /// Whether nothing is pending, stands or may still change.
     pub(super) fn is_empty(&self) -> bool {
-        self.settled.idle() && self.tail.idle() && self.records.is_empty()
+        self.settled.idle() && self.latest.idle() && self.records.is_empty()
     }
 }
 
-impl Watch {
+impl RuleMonitor {
     /// A rule that has not judged anything yet.
     #[must_use]
-    pub fn new(rule: Rc<Rule>) -> Watch {
-        Watch { rule, enabled: true, judged: None }
+    pub fn new(rule: Rc<Rule>) -> RuleMonitor {
+        RuleMonitor { rule, enabled: true, judged: None }
     }
 
     /// Whether an episode stands.
@@ -127,23 +127,23 @@ impl Watch {
     }
 
     /// Takes the reading after all others.
-    pub(super) fn follow(&mut self, at: Millis, value: f64, told: &mut Vec<Told>) {
+    pub(super) fn follow(&mut self, at: Millis, value: f64, told: &mut Vec<Emission>) {
         let rule = Rc::clone(&self.rule);
         let Some(judged) = judging(&mut self.judged, &rule.limits, value) else { return };
-        let steps = rule.judge(&mut judged.tail, at, value);
+        let steps = rule.judge(&mut judged.latest, at, value);
         told.extend(steps.map(|(step, cause)| self.take(&step, cause.unwrap_or(Cause::Data))));
     }
 
     /// Whether heating has stopped by plan under what is pending or stands.
     pub(super) fn pauses(&self, clock: Millis) -> bool {
         let judged = self.judged.as_deref().filter(|_| self.enabled);
-        judged.is_some_and(|judged| self.rule.paused(&judged.tail, clock).is_some())
+        judged.is_some_and(|judged| self.rule.paused(&judged.latest, clock).is_some())
     }
 
     /// Ends what heating has stopped under by plan.
-    pub(super) fn pause(&mut self, clock: Millis, told: &mut Vec<Told>) {
+    pub(super) fn pause(&mut self, clock: Millis, told: &mut Vec<Emission>) {
         let Some(judged) = self.judged.as_deref_mut().filter(|_| self.enabled) else { return };
-        let step = self.rule.pause(&mut judged.tail, clock);
+        let step = self.rule.pause(&mut judged.latest, clock);
         told.extend(step.map(|step| self.take(&step, Cause::Season)));
     }
 
@@ -176,11 +176,11 @@ impl Watch {
         }
     }
 
-    fn tell(&mut self, transition: Transition, at: Millis, episode: Episode, cause: Cause) -> Told {
+    fn tell(&mut self, transition: Transition, at: Millis, episode: Episode, cause: Cause) -> Emission {
         let records = &mut self.judged.get_or_insert_default().records;
         let slot = records.binary_search_by_key(&episode.onset, |r| r.last.episode.onset);
         let last = slot.ok().map(|index| records[index].last);
-        let told = Told {
+        let told = Emission {
             transition,
             at: last.map_or(at, |last| at.max(last.at)),
             sequence: last.map_or(1, |last| last.sequence + 1),
@@ -195,7 +195,7 @@ impl Watch {
     }
 
     /// Ends what stands, from outside the data.
-    pub(crate) fn end(&mut self, at: Millis, cause: Cause, told: &mut Vec<Told>) {
+    pub(crate) fn end(&mut self, at: Millis, cause: Cause, told: &mut Vec<Emission>) {
         let open: Vec<Episode> = self.records().iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
         for episode in open {
             let at = at.max(episode.raised_at);
@@ -203,12 +203,12 @@ impl Watch {
             told.push(self.tell(Transition::Cleared, at, ended, cause));
         }
         if let Some(judged) = &mut self.judged {
-            (judged.settled, judged.tail) = (Fold::default(), Fold::default());
+            (judged.settled, judged.latest) = (Fold::default(), Fold::default());
         }
     }
 
     /// Tells again what stands, because what surrounds it changed.
-    pub(super) fn repeat(&mut self, at: Millis, cause: Cause, told: &mut Vec<Told>) {
+    pub(super) fn repeat(&mut self, at: Millis, cause: Cause, told: &mut Vec<Emission>) {
         let open: Vec<Episode> = self.records().iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
         for episode in open {
             told.push(self.tell(Transition::Updated, at, episode, cause));
@@ -221,18 +221,18 @@ impl Watch {
         points: &Points,
         clock: Millis,
         revision: Revision,
-        told: &mut Vec<Told>,
+        told: &mut Vec<Emission>,
     ) {
         let settled = self.judged.as_ref().map_or_else(Fold::default, |judged| judged.settled.clone());
-        let (tail, found) = refold(settled, &self.rule, points, clock);
-        if self.judged.is_some() || !tail.idle() {
-            self.judged.get_or_insert_default().tail = tail;
+        let (latest, found) = refold(settled, &self.rule, points, clock);
+        if self.judged.is_some() || !latest.idle() {
+            self.judged.get_or_insert_default().latest = latest;
         }
         self.correct(found, revision, told);
     }
 
     /// Tells the difference between what was told and the episodes that were found anew, by onset.
-    pub(crate) fn correct(&mut self, found: Vec<Found>, revision: Revision, told: &mut Vec<Told>) {
+    pub(crate) fn correct(&mut self, found: Vec<Found>, revision: Revision, told: &mut Vec<Emission>) {
         let gone: Vec<Episode> = self
             .records()
             .iter()
@@ -248,7 +248,7 @@ impl Watch {
         }
     }
 
-    fn reconcile(&mut self, found: &Found, revision: Revision, told: &mut Vec<Told>) {
+    fn reconcile(&mut self, found: &Found, revision: Revision, told: &mut Vec<Emission>) {
         let records = self.records();
         let known = records
             .binary_search_by_key(&found.onset, |r| r.last.episode.onset)
@@ -275,7 +275,7 @@ impl Watch {
     }
 
     /// Tells a step of the fold.
-    pub(crate) fn take(&mut self, step: &Step, cause: Cause) -> Told {
+    pub(crate) fn take(&mut self, step: &Step, cause: Cause) -> Emission {
         self.tell(step.transition, step.at(), step.episode, cause)
     }
 

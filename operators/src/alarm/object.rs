@@ -10,13 +10,13 @@ use smallvec::SmallVec;
 
 use super::{
     communication::{self, Contact},
+    monitor::{Cause, Emission},
     position::{self, Place},
     reception::{Brought, Reception},
     rule::Rule,
-    series::{Now, Series, Taken},
+    series::{Now, Taken, WatchedSeries},
     threshold::RuleList,
     transition::{Concern, describe_readings},
-    watch::{Cause, Told},
 };
 use crate::{Change, Checked, CheckedReport, Object, Profile};
 
@@ -48,7 +48,7 @@ impl Subject {
 const EVIDENCE_READINGS: usize = 5;
 
 /// What is told of an object's series, with the index of the series.
-pub type ToldOfSeries = (usize, usize, Told);
+pub type SeriesEmission = (usize, usize, Emission);
 
 /// The state of one object.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub struct ObjectState {
     /// The rules over its arrivals, once its profile is known.
     pub(super) reception: Option<Rc<Reception>>,
     /// The series that were ever seen and watched, by subject; those of arrivals only while there is something wrong.
-    pub(super) series: Vec<(Subject, Series)>,
+    pub(super) series: Vec<(Subject, WatchedSeries)>,
 }
 
 impl ObjectState {
@@ -101,7 +101,7 @@ impl ObjectState {
         rules: &RuleList,
         (place, reception): (Option<Place>, &Rc<Reception>),
         clock: Millis,
-        told: &mut Vec<ToldOfSeries>,
+        told: &mut Vec<SeriesEmission>,
     ) {
         self.rules = Rc::clone(rules);
         self.reception = Some(Rc::clone(reception));
@@ -151,7 +151,7 @@ impl ObjectState {
                 continue;
             };
             if !wanted.is_empty() {
-                let mut series = Series::new(reading.metric.metric().decimals);
+                let mut series = WatchedSeries::new(reading.metric.metric().decimals);
                 series.watch(&wanted, report.observed_at, &mut Vec::new());
                 self.series.reserve_exact(1);
                 self.series.insert(place, (subject, series));
@@ -163,7 +163,7 @@ impl ObjectState {
     }
 
     /// Takes the readings of a report. Returns how many came too late to count.
-    pub fn read(&mut self, report: CheckedReport<'_>, now: Now, told: &mut Vec<ToldOfSeries>) -> u64 {
+    pub fn read(&mut self, report: CheckedReport<'_>, now: Now, told: &mut Vec<SeriesEmission>) -> u64 {
         let mut too_late = 0;
         // Before anything is told, as what is told names the place of its series.
         if report.readings.iter().any(|reading| self.awaited & bit(reading.metric) != 0) {
@@ -193,7 +193,7 @@ impl ObjectState {
         let worst = if latitude.change > longitude.change { latitude } else { longitude };
         let distance = usable.then(|| place.distance(latitude.value, longitude.value));
         if self.series.first().is_none_or(|(subject, _)| *subject != Subject::Distance) {
-            let mut series = Series::new(0);
+            let mut series = WatchedSeries::new(0);
             series.watch(std::slice::from_ref(&place.rule), report.observed_at, &mut Vec::new());
             self.series.reserve_exact(1);
             self.series.insert(0, (Subject::Distance, series));
@@ -208,7 +208,7 @@ impl ObjectState {
         value: Option<f64>,
         cause: Cause,
         now: Now,
-        told: &mut Vec<ToldOfSeries>,
+        told: &mut Vec<SeriesEmission>,
     ) -> Taken {
         let mut own = Vec::new();
         let taken = self.series[index].1.take(at, value, cause, now, &mut own);
@@ -227,7 +227,7 @@ impl ObjectState {
         brought: Brought,
         before: Option<Millis>,
         now: Now,
-        told: &mut Vec<ToldOfSeries>,
+        told: &mut Vec<SeriesEmission>,
     ) {
         debug_assert!(told.is_empty(), "what is told names the place of its series");
         // They stand before those of metrics.
@@ -244,7 +244,7 @@ impl ObjectState {
                 Ok(index) => index,
                 Err(_) if value == 0.0 => continue,
                 Err(index) => {
-                    let mut series = Series::new(0);
+                    let mut series = WatchedSeries::new(0);
                     series.watch(std::slice::from_ref(rule), at, &mut Vec::new());
                     if let Some(before) = before {
                         series.take(before, Some(0.0), Cause::Data, now, &mut Vec::new());
@@ -260,7 +260,7 @@ impl ObjectState {
     }
 
     /// Judges anew what changed in the past.
-    pub fn revise(&mut self, now: Now, told: &mut Vec<ToldOfSeries>) {
+    pub fn revise(&mut self, now: Now, told: &mut Vec<SeriesEmission>) {
         self.dirty = false;
         self.each(told, |series, own| series.revise(now, own));
     }
@@ -272,24 +272,24 @@ impl ObjectState {
     }
 
     /// Ends what heating has stopped under by plan.
-    pub fn pause(&mut self, clock: Millis, told: &mut Vec<ToldOfSeries>) {
+    pub fn pause(&mut self, clock: Millis, told: &mut Vec<SeriesEmission>) {
         self.each(told, |series, own| series.pause(clock, own));
     }
 
     /// Ends everything that stands.
-    pub fn end(&mut self, clock: Millis, told: &mut Vec<ToldOfSeries>) {
+    pub fn end(&mut self, clock: Millis, told: &mut Vec<SeriesEmission>) {
         self.each(told, |series, own| series.end(clock, Cause::Registry, own));
     }
 
     /// Tells again everything that stands, as what surrounds it changed.
-    pub fn repeat(&mut self, clock: Millis, told: &mut Vec<ToldOfSeries>) {
+    pub fn repeat(&mut self, clock: Millis, told: &mut Vec<SeriesEmission>) {
         self.each(told, |series, own| series.repeat(clock, Cause::Registry, own));
     }
 
     fn each(
         &mut self,
-        told: &mut Vec<ToldOfSeries>,
-        mut act: impl FnMut(&mut Series, &mut Vec<(usize, Told)>),
+        told: &mut Vec<SeriesEmission>,
+        mut act: impl FnMut(&mut WatchedSeries, &mut Vec<(usize, Emission)>),
     ) {
         let mut own = Vec::new();
         for (index, (_, series)) in self.series.iter_mut().enumerate() {
@@ -303,7 +303,7 @@ impl ObjectState {
     pub fn describe(
         &self,
         profile: Option<&Profile>,
-        (series, watch, told): &ToldOfSeries,
+        (series, watch, told): &SeriesEmission,
     ) -> AlarmTransition {
         let (subject, series) = &self.series[*series];
         let rule = &series.watches()[*watch].rule;
@@ -324,7 +324,7 @@ impl ObjectState {
 
     /// The transition that tells something of its arrivals.
     #[must_use]
-    pub fn describe_contact(&self, profile: Option<&Profile>, told: &Told) -> AlarmTransition {
+    pub fn describe_contact(&self, profile: Option<&Profile>, told: &Emission) -> AlarmTransition {
         let concern = Concern {
             rule: communication::COMMUNICATION_LOST,
             metric: None,
@@ -349,13 +349,13 @@ fn wanted(rules: &[Rc<Rule>], metric: MetricId) -> SmallVec<[Rc<Rule>; 2]> {
 }
 
 /// Whether a series of arrivals remembers nothing that was wrong.
-fn is_over(subject: Subject, series: &Series) -> bool {
+fn is_over(subject: Subject, series: &WatchedSeries) -> bool {
     matches!(subject, Subject::Values | Subject::Clock)
         && series.watches().iter().all(|watch| watch.judged.as_ref().is_none_or(|judged| judged.is_empty()))
         && series.readings().all(|(_, value)| value == 0.0)
 }
 
-fn describe_values(rule: &Rule, series: &Series) -> Value {
+fn describe_values(rule: &Rule, series: &WatchedSeries) -> Value {
     let last = series.readings().skip(series.len().saturating_sub(EVIDENCE_READINGS));
     json!({
         "rule": rule.describe(),
@@ -366,7 +366,7 @@ fn describe_values(rule: &Rule, series: &Series) -> Value {
 
 /// Since when reports came in vain, and how many of them are remembered. The value of a wrong clock is how far it was
 /// off at last, s.
-fn describe_arrivals(subject: Subject, rule: &Rule, series: &Series, told: &Told) -> Value {
+fn describe_arrivals(subject: Subject, rule: &Rule, series: &WatchedSeries, told: &Emission) -> Value {
     let episode = &told.episode;
     let until = episode.cleared_at.unwrap_or(Millis::MAX);
     let during = |at: &Millis| *at >= episode.onset && *at <= until;

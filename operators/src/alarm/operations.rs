@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{
     episode::Episode,
+    monitor::{Cause, Emission},
     transition::{Concern, sort},
-    watch::{Cause, Told},
 };
 use crate::{
     Object,
@@ -90,7 +90,7 @@ pub struct OperationalFact {
 type Key = (String, OperationalCondition);
 
 /// What was told last, with the detail told.
-type Known = (Told, String);
+type Known = (Emission, String);
 
 /// What was told last of each subject and condition.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ impl Operations {
     }
 }
 
-fn judge(clock: Millis, fact: &OperationalFact, known: Option<&Known>) -> Option<Told> {
+fn judge(clock: Millis, fact: &OperationalFact, known: Option<&Known>) -> Option<Emission> {
     let level = fact.condition.level();
     let standing = known.filter(|(last, _)| last.episode.cleared_at.is_none());
     match (standing, fact.active) {
@@ -170,8 +170,8 @@ fn judge(clock: Millis, fact: &OperationalFact, known: Option<&Known>) -> Option
     }
 }
 
-fn told(transition: Transition, at: Millis, sequence: u32, episode: Episode) -> Told {
-    Told { transition, at, sequence, episode, cause: Cause::Clock }
+fn told(transition: Transition, at: Millis, sequence: u32, episode: Episode) -> Emission {
+    Emission { transition, at, sequence, episode, cause: Cause::Clock }
 }
 
 fn begun(at: Millis, level: u8) -> Episode {
@@ -188,7 +188,7 @@ fn begun(at: Millis, level: u8) -> Episode {
     }
 }
 
-fn describe(fact: &OperationalFact, told: &Told) -> AlarmTransition {
+fn describe(fact: &OperationalFact, told: &Emission) -> AlarmTransition {
     let object = Object { facility: Code::const_new(OURSELVES), device: Code::from(fact.subject.as_str()) };
     let concern = Concern {
         rule: fact.condition.code(),

@@ -16,13 +16,13 @@ use smallvec::SmallVec;
 use super::{
     communication::{Contact, FormerContact},
     episode::Fold,
+    monitor::{Judged, Record, RuleMonitor},
     object::{ObjectState, Subject},
     position::{DEVICE_MOVED, Place},
     reception::Reception,
     rhythm::Patience,
     rule::{Rule, threshold_code},
-    series::Series,
-    watch::{Judged, Record, Watch},
+    series::WatchedSeries,
 };
 use crate::{Object, window::points::Points};
 
@@ -76,7 +76,7 @@ impl SavedObject {
         };
         // One that never took a reading begins with its first.
         let begun = self.series.into_iter().filter(|(_, series)| series.newest() > Millis::MIN);
-        let mut series: Vec<(Subject, Series)> = begun.map(series).collect();
+        let mut series: Vec<(Subject, WatchedSeries)> = begun.map(series).collect();
         // The process that wrote it may have had other numbers for the same metrics.
         series.sort_unstable_by_key(|(subject, _)| *subject);
         let contact = self.contact.resume(patience, level);
@@ -98,7 +98,7 @@ impl Serialize for ObjectState {
 }
 
 /// Series under the names of their metrics.
-struct Listed<'a>(&'a [(Subject, Series)]);
+struct Listed<'a>(&'a [(Subject, WatchedSeries)]);
 
 impl Serialize for Listed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -156,15 +156,15 @@ pub struct SavedSeries {
     points: Points,
     /// Time from the last remembered reading to the newest that came: one may have been taken back.
     ahead: Millis,
-    watches: SmallVec<[SavedWatch; 1]>,
+    watches: SmallVec<[SavedMonitor; 1]>,
 }
 
 /// What a rule told. Rules over one series differ in their side, so the side says which.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct SavedWatch {
+pub struct SavedMonitor {
     marks: u8,
     settled: Fold,
-    tail: Fold,
+    latest: Fold,
     records: Vec<Record>,
 }
 
@@ -179,8 +179,8 @@ impl SavedSeries {
     /// The series again. `rule_of` gives its rule of a side: the one in force, and where none is, one that has the name
     /// of the one that was ([`Rule::out_of_force`]).
     #[must_use]
-    pub fn resume(self, mut rule_of: impl FnMut(Side) -> Rc<Rule>) -> Series {
-        Series {
+    pub fn resume(self, mut rule_of: impl FnMut(Side) -> Rc<Rule>) -> WatchedSeries {
+        WatchedSeries {
             newest: self.newest(),
             points: self.points,
             revision: None,
@@ -189,13 +189,13 @@ impl SavedSeries {
     }
 }
 
-impl SavedWatch {
+impl SavedMonitor {
     /// The rule again with what it told; `rule_of` gives the rule of a side.
     #[must_use]
-    pub fn resume(self, mut rule_of: impl FnMut(Side) -> Rc<Rule>) -> Watch {
-        let SavedWatch { marks, settled, tail, records } = self;
-        let judged = Judged { settled, tail, records };
-        Watch {
+    pub fn resume(self, mut rule_of: impl FnMut(Side) -> Rc<Rule>) -> RuleMonitor {
+        let SavedMonitor { marks, settled, latest, records } = self;
+        let judged = Judged { settled, latest, records };
+        RuleMonitor {
             rule: rule_of(if marks & LOW == 0 { Side::High } else { Side::Low }),
             enabled: marks & IN_FORCE != 0,
             judged: (!judged.is_empty()).then(|| Box::new(judged)),
@@ -205,26 +205,26 @@ impl SavedWatch {
 
 impl SavedSeries {
     /// What the rules over it told, by side, without the readings: where each fold stands, and what was told.
-    pub fn into_watches(self) -> impl Iterator<Item = (Side, Fold, SavedWatch)> {
+    pub fn into_watches(self) -> impl Iterator<Item = (Side, Fold, SavedMonitor)> {
         self.watches.into_iter().map(|watch| {
             let side = if watch.marks & LOW == 0 { Side::High } else { Side::Low };
-            let told = SavedWatch { marks: watch.marks, records: watch.records, ..SavedWatch::new(side) };
-            (side, watch.tail, told)
+            let told = SavedMonitor { marks: watch.marks, records: watch.records, ..SavedMonitor::new(side) };
+            (side, watch.latest, told)
         })
     }
 }
 
-impl SavedWatch {
+impl SavedMonitor {
     /// A rule in force of which nothing was told.
     #[must_use]
-    pub fn new(side: Side) -> SavedWatch {
+    pub fn new(side: Side) -> SavedMonitor {
         let marks = if side == Side::Low { IN_FORCE | LOW } else { IN_FORCE };
-        SavedWatch { marks, settled: Fold::default(), tail: Fold::default(), records: Vec::new() }
+        SavedMonitor { marks, settled: Fold::default(), latest: Fold::default(), records: Vec::new() }
     }
 }
 
 /// Written as [`SavedSeries`] is read.
-impl Serialize for Series {
+impl Serialize for WatchedSeries {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         debug_assert!(self.revision.is_none(), "series are judged anew before their epoch ends");
         let ahead = self.newest.wrapping_sub(last(&self.points));
@@ -232,13 +232,15 @@ impl Serialize for Series {
     }
 }
 
-/// Written as [`SavedWatch`] is read.
-impl Serialize for Watch {
+/// Written as [`SavedMonitor`] is read.
+impl Serialize for RuleMonitor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let low = if self.rule.limits.side == Side::Low { LOW } else { 0 };
         let marks = if self.enabled { low | IN_FORCE } else { low };
         match self.judged.as_deref() {
-            Some(Judged { settled, tail, records }) => (marks, settled, tail, records).serialize(serializer),
+            Some(Judged { settled, latest, records }) => {
+                (marks, settled, latest, records).serialize(serializer)
+            }
             None => (marks, Fold::default(), Fold::default(), [(); 0].as_slice()).serialize(serializer),
         }
     }
@@ -259,8 +261,8 @@ mod tests {
 
     use super::{
         super::{
+            monitor::{Cause, Emission},
             series::Now,
-            watch::{Cause, Told},
         },
         *,
     };
@@ -288,11 +290,11 @@ mod tests {
     }
 
     /// Written and read back; the rules in force are known from elsewhere, others only by name.
-    fn again(series: &Series) -> Series {
+    fn again(series: &WatchedSeries) -> WatchedSeries {
         let bytes = postcard::to_stdvec(series).unwrap();
         let saved: SavedSeries = postcard::from_bytes(&bytes).unwrap();
         let again = saved.resume(|side| {
-            let in_force = |watch: &&Watch| watch.enabled && watch.rule.limits.side == side;
+            let in_force = |watch: &&RuleMonitor| watch.enabled && watch.rule.limits.side == side;
             if let Some(watch) = series.watches().iter().find(in_force) {
                 return Rc::clone(&watch.rule);
             }
@@ -303,7 +305,7 @@ mod tests {
     }
 
     /// One step of a series, and what it tells.
-    fn step(series: &mut Series, number: i64) -> Vec<(usize, Told)> {
+    fn step(series: &mut WatchedSeries, number: i64) -> Vec<(usize, Emission)> {
         let mut told = Vec::new();
         let all = [rule(Side::High, 60.0), rule(Side::Low, 40.0)];
         // A walk through good, bad and unusable, in order and late, with rules that leave and come back.
@@ -321,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_series_read_back_after_every_step_tells_the_same() {
-        let (mut whole, mut torn) = (Series::new(1), Series::new(1));
+        let (mut whole, mut torn) = (WatchedSeries::new(1), WatchedSeries::new(1));
         let (mut told, mut in_force) = (0, [0; 3]);
         for number in 0..2_000 {
             torn = again(&torn);
@@ -348,7 +350,7 @@ mod tests {
 
     #[test]
     fn an_empty_series_and_one_whose_newest_was_taken_back_come_back() {
-        let mut series = Series::new(1);
+        let mut series = WatchedSeries::new(1);
         assert_eq!(again(&series).newest, Millis::MIN);
         for minute in [1, 2] {
             series.take(minute * MINUTE, Some(50.0), Cause::Data, NOW, &mut Vec::new());

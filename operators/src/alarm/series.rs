@@ -1,6 +1,6 @@
 //! One series and the rules that watch it: live steps, and revision of what was told when the past changes.
 //!
-//! Enters: readings in any order of time, rules. Leaves: what is to be told ([`Told`]), per rule.
+//! Enters: readings in any order of time, rules. Leaves: what is to be told ([`Emission`]), per rule.
 //! Guarantees: after all readings are in, what was told last of each episode is what a fold over the readings in the
 //! order of time tells ([`super::episode`]), whatever the order of arrival, as long as no reading came later than the
 //! horizon behind the newest. Usable readings within the horizon are remembered; older ones are settled into the state
@@ -12,8 +12,8 @@ use schemas::Millis;
 use smallvec::SmallVec;
 
 use super::{
+    monitor::{Cause, Emission, Revision, RuleMonitor},
     rule::Rule,
-    watch::{Cause, Revision, Told, Watch},
 };
 use crate::window::points::Points;
 
@@ -31,7 +31,7 @@ pub struct Now {
 pub enum Taken {
     /// Nothing is to be done.
     Settled,
-    /// The past changed: [`Series::revise`] must be called before the epoch ends.
+    /// The past changed: [`WatchedSeries::revise`] must be called before the epoch ends.
     Revises,
     /// It lies behind the horizon and does not count.
     TooLate,
@@ -39,20 +39,20 @@ pub enum Taken {
 
 /// The readings of one series with the rules that watch it.
 #[derive(Debug)]
-pub struct Series {
+pub struct WatchedSeries {
     /// The usable readings that may still be revised.
     pub(super) points: Points,
     pub(super) newest: Millis,
     /// Never at the end of an epoch.
     pub(super) revision: Option<Box<Revision>>,
-    pub(super) watches: SmallVec<[Watch; 1]>,
+    pub(super) watches: SmallVec<[RuleMonitor; 1]>,
 }
 
-impl Series {
+impl WatchedSeries {
     /// A series without readings, whose values mostly have up to `decimals` decimals.
     #[must_use]
-    pub fn new(decimals: u8) -> Series {
-        Series {
+    pub fn new(decimals: u8) -> WatchedSeries {
+        WatchedSeries {
             points: Points::new(decimals),
             newest: Millis::MIN,
             revision: None,
@@ -63,12 +63,12 @@ impl Series {
     /// Bytes that it takes, for memory figures.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Series>() + self.points.heap_bytes()
+        size_of::<WatchedSeries>() + self.points.heap_bytes()
     }
 
     /// The rules, in force or not, by code.
     #[must_use]
-    pub fn watches(&self) -> &[Watch] {
+    pub fn watches(&self) -> &[RuleMonitor] {
         &self.watches
     }
 
@@ -104,7 +104,7 @@ impl Series {
         value: Option<f64>,
         cause: Cause,
         now: Now,
-        told: &mut Vec<(usize, Told)>,
+        told: &mut Vec<(usize, Emission)>,
     ) -> Taken {
         if at > self.newest {
             let Some(value) = value else { return Taken::Settled };
@@ -149,12 +149,12 @@ impl Series {
         }
     }
 
-    /// Puts rules in force, sorted by code; others that were end at `at`. Returns whether [`Series::revise`] must be
+    /// Puts rules in force, sorted by code; others that were end at `at`. Returns whether [`WatchedSeries::revise`] must be
     /// called.
     ///
     /// A changed rule judges the remembered readings anew. A rule that is gone clears what it raised, as the past was
     /// judged by the rule of its time; when it comes back, the remembered readings are judged again.
-    pub fn watch(&mut self, rules: &[Rc<Rule>], at: Millis, told: &mut Vec<(usize, Told)>) -> bool {
+    pub fn watch(&mut self, rules: &[Rc<Rule>], at: Millis, told: &mut Vec<(usize, Emission)>) -> bool {
         let mut changed = false;
         for (index, watch) in self.watches.iter_mut().enumerate() {
             match rules.iter().find(|rule| rule.code == watch.rule.code) {
@@ -179,7 +179,7 @@ impl Series {
         }
         for rule in rules {
             if !self.watches.iter().any(|watch| watch.rule.code == rule.code) {
-                self.watches.push(Watch::new(Rc::clone(rule)));
+                self.watches.push(RuleMonitor::new(Rc::clone(rule)));
                 changed |= !self.points.is_empty();
             }
         }
@@ -190,12 +190,12 @@ impl Series {
     }
 
     /// Ends everything that stands.
-    pub fn end(&mut self, at: Millis, cause: Cause, told: &mut Vec<(usize, Told)>) {
+    pub fn end(&mut self, at: Millis, cause: Cause, told: &mut Vec<(usize, Emission)>) {
         self.each(told, |watch, told| watch.end(at, cause, told));
     }
 
     /// Ends everything that stands and forgets the readings, as they mean nothing any more.
-    pub fn restart(&mut self, at: Millis, cause: Cause, told: &mut Vec<(usize, Told)>) {
+    pub fn restart(&mut self, at: Millis, cause: Cause, told: &mut Vec<(usize, Emission)>) {
         self.end(at, cause, told);
         self.points.forget_before(Millis::MAX);
         for watch in &mut self.watches {
@@ -210,17 +210,17 @@ impl Series {
     }
 
     /// Ends what heating has stopped under by plan.
-    pub fn pause(&mut self, clock: Millis, told: &mut Vec<(usize, Told)>) {
+    pub fn pause(&mut self, clock: Millis, told: &mut Vec<(usize, Emission)>) {
         self.each(told, |watch, told| watch.pause(clock, told));
     }
 
     /// Tells again everything that stands.
-    pub fn repeat(&mut self, at: Millis, cause: Cause, told: &mut Vec<(usize, Told)>) {
+    pub fn repeat(&mut self, at: Millis, cause: Cause, told: &mut Vec<(usize, Emission)>) {
         self.each(told, |watch, told| watch.repeat(at, cause, told));
     }
 
     /// Judges the remembered readings anew after the past changed.
-    pub fn revise(&mut self, now: Now, told: &mut Vec<(usize, Told)>) {
+    pub fn revise(&mut self, now: Now, told: &mut Vec<(usize, Emission)>) {
         let Some(revision) = self.revision.take() else { return };
         for (index, watch) in self.watches.iter_mut().enumerate().filter(|(_, w)| w.enabled) {
             let mut own = Vec::new();
@@ -230,7 +230,11 @@ impl Series {
         self.forget(now.horizon);
     }
 
-    fn each(&mut self, told: &mut Vec<(usize, Told)>, mut act: impl FnMut(&mut Watch, &mut Vec<Told>)) {
+    fn each(
+        &mut self,
+        told: &mut Vec<(usize, Emission)>,
+        mut act: impl FnMut(&mut RuleMonitor, &mut Vec<Emission>),
+    ) {
         for (index, watch) in self.watches.iter_mut().enumerate() {
             let mut own = Vec::new();
             act(watch, &mut own);

@@ -3,7 +3,7 @@
 use schemas::{AlarmState, AlarmTransition, Code, MetricId, Millis, Transition};
 use serde_json::{Value, json};
 
-use super::watch::Told;
+use super::monitor::Emission;
 use crate::{Object, Profile};
 
 /// What an alarm is about.
@@ -26,7 +26,7 @@ pub struct Concern<'a> {
 impl Concern<'_> {
     /// The transition that tells it.
     #[must_use]
-    pub fn transition(&self, told: &Told, evidence: &Value) -> AlarmTransition {
+    pub fn transition(&self, told: &Emission, evidence: &Value) -> AlarmTransition {
         let episode = &told.episode;
         let state = match (told.transition, episode.cleared_at) {
             (Transition::Retracted, _) => AlarmState::Retracted,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::alarm::{
     episode::{Fold, Step},
-    watch::Cause,
+    monitor::Cause,
 };
 
 /// Mean outdoor temperature of 24 h at and above which a station may be off by plan: heating is due where the daily

@@ -13,7 +13,7 @@ use super::{
     saved::{SavedStation, SavedWatched, learnt},
     supply::{OVER, RULES, UNDER},
 };
-use crate::alarm::saved::{SavedSeries, SavedWatch};
+use crate::alarm::saved::{SavedMonitor, SavedSeries};
 
 /// A station with its alarms.
 #[derive(Debug, Deserialize)]
@@ -47,7 +47,7 @@ impl From<FormerWatched> for SavedWatched {
         let (mut settled, hours) = station.taken_over();
         let sides: [Side; RULES] =
             std::array::from_fn(|rule| if rule == UNDER { Side::Low } else { Side::High });
-        let mut watches = sides.map(SavedWatch::new);
+        let mut watches = sides.map(SavedMonitor::new);
         for (side, fold, told) in ratios.into_watches() {
             let rule = if side == Side::Low { UNDER } else { OVER };
             (settled.folds[rule], watches[rule]) = (fold, told);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Supply, course::Course, former::FormerWatched, hours::Hour, learn::Fit, supply::RULES};
 use crate::{
-    alarm::saved::SavedWatch,
+    alarm::saved::SavedMonitor,
     durable::{Durable, RestoreError, Saved, known_form},
 };
 
@@ -37,7 +37,7 @@ impl Durable for Supply {
 #[derive(Debug, Deserialize)]
 pub struct SavedWatched {
     pub(super) station: SavedStation,
-    pub(super) watches: [SavedWatch; RULES],
+    pub(super) watches: [SavedMonitor; RULES],
 }
 
 /// A station, as it was saved.

@@ -19,7 +19,7 @@ use super::{
     saved::SavedStation,
     supply::Rules,
 };
-use crate::{alarm::watch::Cause, season::Spell};
+use crate::{alarm::monitor::Cause, season::Spell};
 
 /// Hours that are remembered before the open ones, at least: what looks back looks at three days.
 const LEAST_REMEMBERED: i32 = 96;

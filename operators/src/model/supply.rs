@@ -31,9 +31,9 @@ use crate::{
     Object, Profile, ProfileChange, Stage,
     alarm::{
         episode::Limits,
+        monitor::{Cause, Emission, Found, Revision, RuleMonitor},
         rule::Rule,
         transition::{Concern, sort},
-        watch::{Cause, Found, Revision, Told, Watch},
     },
     durable::{Keyed, shard},
     season::Seasons,
@@ -66,7 +66,7 @@ pub(super) struct Watched {
     profile: Arc<Profile>,
     station: StationState,
     /// What was told, by rule.
-    watches: [Watch; RULES],
+    watches: [RuleMonitor; RULES],
 }
 
 /// The model of the stations of one worker. A station's state ends when it is no longer registered.
@@ -142,7 +142,7 @@ impl Supply {
             self.stations.insert_restored(facility, Watched { profile, station, watches });
             return;
         }
-        let watches = self.rules.clone().map(Watch::new);
+        let watches = self.rules.clone().map(RuleMonitor::new);
         self.stations.insert(facility, Watched { profile, station: StationState::new(ground), watches });
     }
 
@@ -241,7 +241,7 @@ impl Watched {
         }
     }
 
-    fn describe(&self, rule: usize, told: &Told, outcome: &Outcome) -> AlarmTransition {
+    fn describe(&self, rule: usize, told: &Emission, outcome: &Outcome) -> AlarmTransition {
         let diagnosis = &outcome.diagnosis;
         let smoothing = diagnosis.learnt.map_or(1, |learnt| learnt.smoothing_hours);
         let temps = self.station.outdoor_temps(diagnosis.hour, smoothing);
@@ -259,7 +259,7 @@ impl Watched {
         self.transition(rule, told, &evidence)
     }
 
-    fn transition(&self, rule: usize, told: &Told, evidence: &Value) -> AlarmTransition {
+    fn transition(&self, rule: usize, told: &Emission, evidence: &Value) -> AlarmTransition {
         let rule = &self.watches[rule].rule;
         let object = Object { facility: self.profile.facility.code.clone(), device: Code::default() };
         let concern = Concern {
