@@ -95,7 +95,7 @@ struct Shared<S> {
 }
 
 /// A lot, prepared.
-struct Lot {
+struct StoreBatch {
     epochs: (Epoch, Epoch),
     inserts: Vec<Insert>,
     blocks: u64,
@@ -147,7 +147,7 @@ impl Outbox {
 async fn accept<S: Store>(
     shared: Arc<Shared<S>>,
     mut given: mpsc::UnboundedReceiver<(Arc<Vec<Block>>, Done)>,
-    late: mpsc::UnboundedSender<Lot>,
+    late: mpsc::UnboundedSender<StoreBatch>,
 ) {
     let permits = Arc::new(Semaphore::new(LOTS));
     while let Some((blocks, done)) = given.recv().await {
@@ -155,7 +155,7 @@ async fn accept<S: Store>(
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let (shared, late) = (Arc::clone(&shared), late.clone());
         tokio::spawn(async move {
-            match Lot::prepare(&shared.store, &blocks, done) {
+            match StoreBatch::prepare(&shared.store, &blocks, done) {
                 Ok(lot) => {
                     drop(blocks);
                     shared.carry(lot, &late).await;
@@ -167,14 +167,14 @@ async fn accept<S: Store>(
     }
 }
 
-impl Lot {
-    fn prepare<S: Store>(store: &S, blocks: &[Block], done: Done) -> Result<Lot, Error> {
+impl StoreBatch {
+    fn prepare<S: Store>(store: &S, blocks: &[Block], done: Done) -> Result<StoreBatch, Error> {
         let mut inserts = Vec::new();
         for block in blocks {
             inserts.extend(store.encode(block)?);
         }
         let epochs = blocks.iter().map(|block| block.epoch);
-        Ok(Lot {
+        Ok(StoreBatch {
             epochs: (epochs.clone().min().unwrap_or(0), epochs.max().unwrap_or(0)),
             inserts,
             blocks: blocks.len() as u64,
@@ -191,7 +191,7 @@ impl Lot {
 
 impl<S: Store> Shared<S> {
     /// Brings a lot to the store, or to those who bring it to the spool.
-    async fn carry(self: &Arc<Self>, lot: Lot, late: &mpsc::UnboundedSender<Lot>) {
+    async fn carry(self: &Arc<Self>, lot: StoreBatch, late: &mpsc::UnboundedSender<StoreBatch>) {
         if !self.spooling {
             return self.hold(lot).await;
         }
@@ -208,7 +208,7 @@ impl<S: Store> Shared<S> {
     }
 
     /// Holds a lot until the store has it.
-    async fn hold(self: &Arc<Self>, lot: Lot) {
+    async fn hold(self: &Arc<Self>, lot: StoreBatch) {
         if self.send_until_stored(&lot.inserts).await {
             self.stored(lot);
         }
@@ -245,7 +245,7 @@ impl<S: Store> Shared<S> {
         (self.fail)(error);
     }
 
-    fn stored(&self, lot: Lot) {
+    fn stored(&self, lot: StoreBatch) {
         self.status.succeeded();
         self.status.acknowledged(lot.blocks, lot.rows, lot.began.elapsed());
         (lot.done)();
@@ -256,7 +256,7 @@ impl<S: Store> Shared<S> {
     }
 
     /// Brings lots to the disk; where that takes nothing and nothing is there, to the store after all.
-    fn spool(self: &Arc<Self>, lots: &[Lot], runtime: &Handle) -> bool {
+    fn spool(self: &Arc<Self>, lots: &[StoreBatch], runtime: &Handle) -> bool {
         let inserts: Vec<&Insert> = lots.iter().flat_map(|lot| &lot.inserts).collect();
         let first = lots.iter().map(|lot| lot.epochs.0).min().unwrap_or(0);
         let last = lots.iter().map(|lot| lot.epochs.1).max().unwrap_or(0);
@@ -348,7 +348,7 @@ async fn send_all<S: Store>(shared: &Arc<Shared<S>>, inserts: &[Insert]) -> Resu
 }
 
 /// The thread of the spool: one record, and one wait for the disk, for everything that has come meanwhile.
-fn keep<S: Store>(shared: &Arc<Shared<S>>, mut lots: mpsc::UnboundedReceiver<Lot>, runtime: &Handle) {
+fn keep<S: Store>(shared: &Arc<Shared<S>>, mut lots: mpsc::UnboundedReceiver<StoreBatch>, runtime: &Handle) {
     while let Some(first) = lots.blocking_recv() {
         let mut bytes = first.bytes();
         let mut group = vec![first];
