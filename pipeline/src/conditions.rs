@@ -400,7 +400,7 @@ pub type Sinks = Arc<dyn Fn() -> Vec<(String, Option<String>)> + Send + Sync>;
 pub type Checkpoints = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Looks at the platform for the conditions.
-pub struct Watch {
+pub struct HealthProbe {
     conditions: Conditions,
     sinks: Sinks,
     checkpoints: Checkpoints,
@@ -411,7 +411,7 @@ pub struct Watch {
     lost: Vec<(String, String)>,
 }
 
-impl Watch {
+impl HealthProbe {
     /// A watch over sinks, checkpoints and the disk of a state directory, with a look about once in `beat`.
     #[must_use]
     pub fn new(
@@ -421,8 +421,8 @@ impl Watch {
         sinks: Sinks,
         checkpoints: Checkpoints,
         state: PathBuf,
-    ) -> Watch {
-        Watch {
+    ) -> HealthProbe {
+        HealthProbe {
             conditions: Conditions::new(limits, live),
             sinks,
             checkpoints,

@@ -54,7 +54,7 @@ use crate::{
         tables,
         validate::Validated,
     },
-    outlets::Outlets,
+    sink_tasks::SinkTasks,
     skips::Skips,
 };
 
@@ -76,7 +76,7 @@ pub struct Parts {
     /// How records are read.
     pub codec: Codec,
     /// Where blocks go.
-    pub outlets: Outlets,
+    pub sink_tasks: SinkTasks,
     /// Stop signals.
     pub control: Arc<Control>,
     /// Where states come from and go to.
@@ -96,7 +96,7 @@ pub fn build(
     delivered: &ProbeHandle<Epoch>,
     stored: &ProbeHandle<Epoch>,
 ) -> Result<(), Error> {
-    let Parts { config, codec, outlets, control, recovery, skips } = parts;
+    let Parts { config, codec, sink_tasks, control, recovery, skips } = parts;
     let (kafka, pipeline, rules) = (&config.kafka, &config.pipeline, &config.rules);
     let (group, start) = (pipeline.block_epochs, recovery.epoch());
 
@@ -142,11 +142,12 @@ pub fn build(
     let to_kafka = scope.concatenate(said_blocks).exchange(|_| 0);
     let to_province = scope.concatenate([alarms, kpis, registry]).exchange(|_| 0);
     // Kafka first: it turns away a process that another one has replaced, which then writes nowhere.
-    let said = to_kafka.deliver("deliver to kafka", outlets.kafka_has.max(start), outlets.to_kafka());
-    let has = outlets.clickhouse_has.max(start);
-    let store = to_store.deliver_behind(said.clone(), "deliver to clickhouse", has, outlets.to_clickhouse());
+    let said = to_kafka.deliver("deliver to kafka", sink_tasks.kafka_has.max(start), sink_tasks.to_kafka());
+    let has = sink_tasks.clickhouse_has.max(start);
+    let store =
+        to_store.deliver_behind(said.clone(), "deliver to clickhouse", has, sink_tasks.to_clickhouse());
     let told =
-        to_province.deliver_behind(said.clone(), "deliver to the exchange", start, outlets.to_exchange());
+        to_province.deliver_behind(said.clone(), "deliver to the exchange", start, sink_tasks.to_exchange());
     scope.concatenate([store.probe_with(stored), said, told]).probe_with(delivered);
     Ok(())
 }

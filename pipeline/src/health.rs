@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{control::Control, outlets::Outlets, progress::Progress, telemetry};
+use crate::{control::Control, progress::Progress, sink_tasks::SinkTasks, telemetry};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub fn start(
     limit: Duration,
     progress: Arc<Progress>,
-    outlets: Outlets,
+    sink_tasks: SinkTasks,
     control: Arc<Control>,
 ) -> std::io::Result<()> {
     telemetry::DELIVERING.set(1);
@@ -33,7 +33,7 @@ pub fn start(
             // A look that comes late says that the process itself was not running: that is nobody's fault.
             let suspended = std::mem::replace(&mut looked, Instant::now()).elapsed() > 5 * LOOK;
             if !suspended {
-                tell(&control, held(limit, progress.waiting(), &outlets.conditions()));
+                tell(&control, held(limit, progress.waiting(), &sink_tasks.conditions()));
             }
         }
     })?;

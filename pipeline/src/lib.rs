@@ -16,13 +16,13 @@ mod error;
 pub mod flow;
 pub mod health;
 pub mod kafka;
-mod loss;
-mod outlets;
+mod lost_input;
 mod printable;
 pub mod progress;
+mod sink_tasks;
 pub mod skips;
 pub mod telemetry;
-mod wall;
+mod wall_clock;
 mod watchdog;
 
 pub use error::Error;

@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Where the workers send their deliveries.
 #[derive(Clone)]
-pub struct Outlets {
+pub struct SinkTasks {
     /// To ClickHouse, at once or through the spool.
     pub clickhouse: Outbox,
     /// To Kafka, in the process that writes there.
@@ -59,7 +59,7 @@ pub struct Sinks {
     pub exchange: Option<(exchange::Settings, String)>,
 }
 
-impl Outlets {
+impl SinkTasks {
     /// Sets the sinks to work.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl Outlets {
         runtime: &tokio::runtime::Handle,
         progress: &Arc<Progress>,
         control: &Arc<Control>,
-    ) -> anyhow::Result<Outlets> {
+    ) -> anyhow::Result<SinkTasks> {
         let (stop, stopping) = watch::channel(false);
         let mut statuses = Vec::new();
         let mut status = |name: &'static str| {
@@ -107,13 +107,14 @@ impl Outlets {
         let clickhouse = Outbox::start(clickhouse, settings, runtime)?;
         let (kafka, kafka_has) = match sinks.kafka {
             Some((kafka, last)) => {
-                let said = Said { status: status("kafka"), lease, progress: Arc::clone(progress), last };
+                let said =
+                    KafkaSinkThread { status: status("kafka"), lease, progress: Arc::clone(progress), last };
                 (Some(start_kafka(kafka, said, Arc::clone(control))?), last)
             }
             None => (None, 0),
         };
         let stop = Arc::new(stop);
-        Ok(Outlets { clickhouse, kafka, exchange, clickhouse_has, kafka_has, statuses, stop })
+        Ok(SinkTasks { clickhouse, kafka, exchange, clickhouse_has, kafka_has, statuses, stop })
     }
 
     /// How workers hand blocks to ClickHouse.
@@ -207,7 +208,7 @@ fn start_sink<S: Sink>(
 }
 
 /// What the thread of the Kafka sink keeps up to date.
-struct Said {
+struct KafkaSinkThread {
     status: Status,
     lease: Arc<Lease>,
     progress: Arc<Progress>,
@@ -218,7 +219,7 @@ struct Said {
 /// Kafka's transactions are one after the other and its client blocks, so it has a thread.
 fn start_kafka(
     mut kafka: Kafka,
-    mut said: Said,
+    mut said: KafkaSinkThread,
     control: Arc<Control>,
 ) -> std::io::Result<mpsc::Sender<Delivery>> {
     let (sender, deliveries) = mpsc::channel::<Delivery>();
@@ -244,7 +245,7 @@ fn start_kafka(
     Ok(sender)
 }
 
-impl Said {
+impl KafkaSinkThread {
     /// Writes until it is committed; false when the pipeline ends before.
     fn write(&self, kafka: &mut Kafka, blocks: &[Block], control: &Control) -> bool {
         let positions = self.progress.positions();

@@ -16,7 +16,7 @@ use std::{
 
 use schemas::Epoch;
 
-use crate::{control::Control, kafka::Watermarks, outlets::Outlets, progress::Progress};
+use crate::{control::Control, kafka::Watermarks, progress::Progress, sink_tasks::SinkTasks};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ pub struct Watched {
     /// Workers.
     pub workers: Arc<Workers>,
     /// Sinks.
-    pub outlets: Outlets,
+    pub sink_tasks: SinkTasks,
     /// Input.
     pub watermarks: Watermarks,
     /// Stop signals.
@@ -137,7 +137,7 @@ impl Watched {
     fn held(&self) -> bool {
         self.control.draining()
             || self.watermarks.seen().age >= self.source_silence
-            || self.outlets.conditions().iter().any(|(_, wrong)| wrong.is_some())
+            || self.sink_tasks.conditions().iter().any(|(_, wrong)| wrong.is_some())
     }
 
     /// Where everything stands.
@@ -155,7 +155,7 @@ impl Watched {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "worker {worker}: {steps} steps, the last {ago} ms ago");
         }
-        for (sink, wrong) in self.outlets.conditions() {
+        for (sink, wrong) in self.sink_tasks.conditions() {
             let state = wrong.as_deref().unwrap_or("accepts data");
             let _ = writeln!(text, "sink {sink}: {state}");
         }

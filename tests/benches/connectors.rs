@@ -79,14 +79,14 @@ const SHARES: [(Option<usize>, [&str; 4]); 3] = [
 ];
 
 /// Connectors that have read the registry of a district, and what the district reports.
-struct Doors {
+struct Endpoints {
     site: Site,
     process: Process,
     reports: Vec<Report>,
 }
 
-impl Doors {
-    async fn open(extra: &str) -> Doors {
+impl Endpoints {
+    async fn open(extra: &str) -> Endpoints {
         let site = Site::new("connectors", extra);
         ensure_topics(&site.kafka()).await.unwrap();
         let plan = Plan::of(Size::of_stations(200));
@@ -98,12 +98,12 @@ impl Doors {
         })
         .await;
         let minutes = Simulator::new(&plan, vec![]).unwrap().take(MINUTES);
-        Doors { site, process, reports: minutes.flat_map(|minute| minute.reports).collect() }
+        Endpoints { site, process, reports: minutes.flat_map(|minute| minute.reports).collect() }
     }
 }
 
 pub async fn http() -> Vec<Figure> {
-    let Doors { site, process, reports } = Doors::open("").await;
+    let Endpoints { site, process, reports } = Endpoints::open("").await;
     pin(&process);
     over_http(&site, &process, &reports).await
 }
@@ -111,7 +111,7 @@ pub async fn http() -> Vec<Figure> {
 pub async fn mqtt() -> Vec<Figure> {
     let mosquitto = Mosquitto::start();
     let extra = format!("---\n[mqtt]\nbroker = \"mqtt://127.0.0.1:{}\"\n", mosquitto.port);
-    let Doors { site, process, reports } = Doors::open(&extra).await;
+    let Endpoints { site, process, reports } = Endpoints::open(&extra).await;
     until("the subscription", SOON, async || metric(&site.http, "nuanliu_mqtt_connected").await == Some(1.0))
         .await;
     over_mqtt(&site, &process, &mosquitto, &reports).await

@@ -7,7 +7,7 @@ use connectors::{
     pace::Pace,
     publish::{Limits, codec, ensure_topics},
     replay::{self, Mapping},
-    simulator::{self, Destination, Doors, Fault, FaultKind, Plan, Simulator, Size},
+    simulator::{self, Destination, Endpoints, Fault, FaultKind, Plan, Simulator, Size},
 };
 use schemas::{KafkaSettings, RawValue, RegistryEntry, Reject, Report, Topic, time};
 use serde_json::json;
@@ -84,8 +84,8 @@ async fn a_simulated_district_lies_on_kafka_as_it_was_generated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_simulated_district_comes_through_the_doors_to_the_record() {
-    let (kafka, plan) = (kafka("doors"), plan());
+async fn a_simulated_district_comes_through_the_endpoints_to_the_record() {
+    let (kafka, plan) = (kafka("endpoints"), plan());
     let intake = Intake { publisher: publisher(&kafka).await, known: None };
     let settings = http::Settings {
         listen: ([127, 0, 0, 1], 0).into(),
@@ -93,7 +93,7 @@ async fn a_simulated_district_comes_through_the_doors_to_the_record() {
         ..http::Settings::default()
     };
     let server = http::Server::bind(settings, intake.clone()).await.unwrap();
-    let doors = Doors {
+    let endpoints = Endpoints {
         http: format!("http://{}", server.address()),
         mqtt: Some(service("NUANLIU_MQTT")),
         gateway_share: 0.5,
@@ -121,7 +121,7 @@ async fn a_simulated_district_comes_through_the_doors_to_the_record() {
         fault(&plan, FaultKind::NullsOnly, "CD-000003", Some("DV-000003"), 0.0),
         fault(&plan, FaultKind::RepeatedBlock, "CD-000004", Some("DV-000004"), 10.0),
     ]);
-    let destination = Destination::Doors(doors);
+    let destination = Destination::Endpoints(endpoints);
     let sum = simulator::run(&plan, faults.clone(), destination, Pace::Fastest, false).await.unwrap();
     stop.send(()).unwrap();
     serving.await.unwrap().unwrap();

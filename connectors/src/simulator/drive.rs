@@ -1,6 +1,6 @@
-//! A simulated city onto the platform: to Kafka directly, or through the doors that real senders use.
+//! A simulated city onto the platform: to Kafka directly, or through the endpoints that real senders use.
 //!
-//! Through the doors, stations, sources, weather and rooms go over HTTP and clean devices over MQTT; a minute begins
+//! Through the endpoints, stations, sources, weather and rooms go over HTTP and clean devices over MQTT; a minute begins
 //! only when everything of the minute before is acknowledged and the MQTT connector is at most two minutes behind, so that
 //! time never runs apart between the ways in.
 
@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 
 use super::{
     Fault, Minute, Plan, Simulator,
-    http_way::HttpWay,
-    mqtt_way::{Gateway, MqttWay},
+    http_client::HttpClient,
+    mqtt_backlog::MqttBacklog,
+    mqtt_client::{Gateway, MqttClient},
     registry,
-    taken::Taken,
 };
 use crate::{
     Error, Outgoing, Publisher,
@@ -30,13 +30,13 @@ pub enum Destination {
     /// To the topic, as the connectors would write them, origin `simulator`.
     Kafka(Publisher),
     /// To the connectors.
-    Doors(Doors),
+    Endpoints(Endpoints),
 }
 
-/// The doors that real senders use.
+/// The endpoints that real senders use.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Doors {
+pub struct Endpoints {
     /// Base URL of the HTTP connector. It must be set to accept `received_at` unless time runs at its own pace.
     pub http: String,
     /// `mqtt://host:port` of the broker; without it everything goes over HTTP.
@@ -171,7 +171,7 @@ fn slices(mut reports: Vec<Report>, pace: Pace) -> Vec<Vec<Report>> {
 /// An open way to the platform.
 enum Way {
     Kafka { feed: Feed, batch: Vec<Outgoing>, at_once: bool },
-    Doors { http: HttpWay, mqtt: Option<(MqttWay, Taken)> },
+    Endpoints { http: HttpClient, mqtt: Option<(MqttClient, MqttBacklog)> },
 }
 
 impl Way {
@@ -182,14 +182,16 @@ impl Way {
                 batch: Vec::new(),
                 at_once: pace != Pace::Fastest,
             }),
-            Destination::Doors(doors) => {
-                let share = if pace == Pace::Times(1.0) { doors.gateway_share } else { 0.0 };
-                let gateway = Gateway { share, separator: doors.gateway_separator };
-                let mqtt = match doors.mqtt {
-                    Some(url) => Some((MqttWay::new(&url, gateway)?, Taken::new(&doors.http).await)),
+            Destination::Endpoints(endpoints) => {
+                let share = if pace == Pace::Times(1.0) { endpoints.gateway_share } else { 0.0 };
+                let gateway = Gateway { share, separator: endpoints.gateway_separator };
+                let mqtt = match endpoints.mqtt {
+                    Some(url) => {
+                        Some((MqttClient::new(&url, gateway)?, MqttBacklog::new(&endpoints.http).await))
+                    }
                     None => None,
                 };
-                Ok(Way::Doors { http: HttpWay::new(&doors.http)?, mqtt })
+                Ok(Way::Endpoints { http: HttpClient::new(&endpoints.http)?, mqtt })
             }
         }
     }
@@ -208,7 +210,7 @@ impl Way {
                     feed.send(std::mem::take(batch)).await?;
                 }
             }
-            Way::Doors { http, mqtt } => {
+            Way::Endpoints { http, mqtt } => {
                 let (messages, requests): (Vec<_>, Vec<_>) =
                     reports.into_iter().partition(|r| mqtt.is_some() && r.facility.starts_with("CD-"));
                 sum.http += requests.len() as u64;
@@ -234,7 +236,7 @@ impl Way {
                 feed.send(batch).await?;
                 feed.settle().await
             }
-            Way::Doors { mqtt, .. } => {
+            Way::Endpoints { mqtt, .. } => {
                 if let Some((_mqtt, mut taken)) = mqtt {
                     taken.all().await;
                 }
@@ -305,8 +307,9 @@ mod tests {
     async fn everything_arrives_over_http_though_the_receiver_is_busy() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let http = stand_in(Arc::clone(&seen)).await;
-        let doors = Doors { http, mqtt: None, gateway_share: 0.0, gateway_separator: slash() };
-        let sum = run(&plan(), vec![], Destination::Doors(doors), Pace::Fastest, false).await.expect("run");
+        let endpoints = Endpoints { http, mqtt: None, gateway_share: 0.0, gateway_separator: slash() };
+        let sum =
+            run(&plan(), vec![], Destination::Endpoints(endpoints), Pace::Fastest, false).await.expect("run");
         let seen = seen.lock().expect("lock");
         assert_eq!((sum.reports, sum.http), (seen.len() as u64, seen.len() as u64));
         assert_eq!(sum.http_accepted + sum.http_rejected, sum.http);
@@ -320,13 +323,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_receiver_that_refuses_ends_the_run() {
-        let doors = Doors {
+        let endpoints = Endpoints {
             http: stand_in(Arc::default()).await + "nowhere",
             mqtt: None,
             gateway_share: 0.0,
             gateway_separator: slash(),
         };
-        let result = run(&plan(), vec![], Destination::Doors(doors), Pace::Fastest, false).await;
+        let result = run(&plan(), vec![], Destination::Endpoints(endpoints), Pace::Fastest, false).await;
         let error = result.expect_err("refused").to_string();
         assert!(error.contains("404"), "{error}");
     }
@@ -338,8 +341,10 @@ mod tests {
             return;
         };
         let http = stand_in(Arc::default()).await;
-        let doors = Doors { http, mqtt: Some(broker), gateway_share: 0.0, gateway_separator: slash() };
-        let sum = run(&plan(), vec![], Destination::Doors(doors), Pace::Fastest, false).await.expect("run");
+        let endpoints =
+            Endpoints { http, mqtt: Some(broker), gateway_share: 0.0, gateway_separator: slash() };
+        let sum =
+            run(&plan(), vec![], Destination::Endpoints(endpoints), Pace::Fastest, false).await.expect("run");
         assert!((8 * 59..=8 * 60).contains(&sum.mqtt), "{sum:?}");
         assert_eq!(sum.http + sum.mqtt, sum.reports);
     }
@@ -355,13 +360,13 @@ mod tests {
             end: 1,
             magnitude: 1.0,
         };
-        let doors = Doors {
+        let endpoints = Endpoints {
             http: "http://127.0.0.1:9".to_owned(),
             mqtt: None,
             gateway_share: 0.0,
             gateway_separator: slash(),
         };
-        let result = run(&plan(), vec![fault], Destination::Doors(doors), Pace::Fastest, false).await;
+        let result = run(&plan(), vec![fault], Destination::Endpoints(endpoints), Pace::Fastest, false).await;
         assert!(result.expect_err("unknown").to_string().contains("ST-9999"));
     }
 

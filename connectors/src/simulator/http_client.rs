@@ -18,7 +18,7 @@ const ATTEMPTS: u32 = 60;
 
 /// Sends reports over HTTP.
 #[derive(Clone)]
-pub(super) struct HttpWay {
+pub(super) struct HttpClient {
     client: Client,
     url: String,
 }
@@ -37,14 +37,14 @@ pub(super) struct Answers {
     pub(super) rejected: u64,
 }
 
-impl HttpWay {
+impl HttpClient {
     pub(super) fn new(base: &str) -> Result<Self, Error> {
         let url = format!("{}/api/v1/reports", base.trim_end_matches('/'));
         let client = Client::builder()
             .timeout(Duration::from_secs(60))
             .build()
             .map_err(|error| failed(&url, &error.to_string()))?;
-        Ok(HttpWay { client, url })
+        Ok(HttpClient { client, url })
     }
 
     /// Sends reports and returns once every one is answered.

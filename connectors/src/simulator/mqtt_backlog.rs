@@ -23,7 +23,7 @@ const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Compares what was sent over MQTT with what arrived.
-pub(super) struct Taken {
+pub(super) struct MqttBacklog {
     client: Client,
     url: String,
     /// The count before the first report; `None` when it cannot be seen.
@@ -33,11 +33,12 @@ pub(super) struct Taken {
     marks: VecDeque<u64>,
 }
 
-impl Taken {
+impl MqttBacklog {
     /// Looks at the connector for the first time.
     pub(super) async fn new(base: &str) -> Self {
         let url = format!("{}/metrics", base.trim_end_matches('/'));
-        let mut taken = Taken { client: Client::new(), url, baseline: None, sent: 0, marks: VecDeque::new() };
+        let mut taken =
+            MqttBacklog { client: Client::new(), url, baseline: None, sent: 0, marks: VecDeque::new() };
         let begun = Instant::now();
         loop {
             let Some(metrics) = taken.metrics().await else {
@@ -154,7 +155,7 @@ mod tests {
 
         let reports = Simulator::new(&Plan::default(), vec![]).expect("plan").next().expect("minute").reports;
         let reports = &reports[..50];
-        let mut taken = Taken::new(&base).await;
+        let mut taken = MqttBacklog::new(&base).await;
         taken.minute(reports).await;
         taken.minute(reports).await;
         assert_eq!(count.load(Ordering::SeqCst), 15, "nothing is waited for yet");
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_not_waited_for_again() {
-        let mut taken = Taken {
+        let mut taken = MqttBacklog {
             client: Client::new(),
             url: String::new(),
             baseline: Some(0),

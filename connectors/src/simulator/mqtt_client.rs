@@ -25,14 +25,14 @@ pub(super) struct Gateway {
 }
 
 /// Sends reports over MQTT.
-pub(super) struct MqttWay {
+pub(super) struct MqttClient {
     client: AsyncClient,
     url: String,
     gateway: Gateway,
     connection: JoinHandle<()>,
 }
 
-impl MqttWay {
+impl MqttClient {
     /// Connects to `mqtt://host:port`.
     pub(super) fn new(url: &str, gateway: Gateway) -> Result<Self, Error> {
         let (host, port) = address(url).ok_or_else(|| Error::Setting {
@@ -54,7 +54,7 @@ impl MqttWay {
                 }
             }
         });
-        Ok(MqttWay { client, url: url.to_owned(), gateway, connection })
+        Ok(MqttClient { client, url: url.to_owned(), gateway, connection })
     }
 
     /// Sends reports and returns once the broker has acknowledged every one.
@@ -103,7 +103,7 @@ impl MqttWay {
     }
 }
 
-impl Drop for MqttWay {
+impl Drop for MqttClient {
     fn drop(&mut self) {
         self.connection.abort();
     }

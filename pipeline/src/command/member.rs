@@ -20,8 +20,8 @@ use crate::{
     control::Control,
     dataflow,
     flow::saving::Recovery,
-    outlets::{Outlets, Sinks},
     progress::Progress,
+    sink_tasks::{SinkTasks, Sinks},
     skips::Skips,
 };
 
@@ -48,14 +48,14 @@ pub fn run(
         kafka: None,
         exchange: None,
     };
-    let outlets = Outlets::start(sinks, runtime.handle(), &progress, control)?;
+    let sink_tasks = SinkTasks::start(sinks, runtime.handle(), &progress, control)?;
     tracing::info!(process = cluster.process, workers = pipeline.workers, "a member of a cluster starts");
     let share = Share {
         config: config.clone(),
         identity,
         process: cluster.process,
         codec,
-        outlets: outlets.clone(),
+        sink_tasks: sink_tasks.clone(),
         control: Arc::clone(control),
         recovery: Mutex::new(None),
     };
@@ -66,9 +66,9 @@ pub fn run(
     };
     let worked = workers::run(cluster, config, control, build, |_, _| {});
     if worked.is_ok() && !control.finished() {
-        outlets.settle(Duration::from_secs(pipeline.drain_seconds));
+        sink_tasks.settle(Duration::from_secs(pipeline.drain_seconds));
     }
-    outlets.stop();
+    sink_tasks.stop();
     worked?;
     control.finish();
     Ok(())
@@ -80,7 +80,7 @@ struct Share {
     identity: Identity,
     process: usize,
     codec: Codec,
-    outlets: Outlets,
+    sink_tasks: SinkTasks,
     control: Arc<Control>,
     recovery: Mutex<Option<Recovery>>,
 }
@@ -88,7 +88,7 @@ struct Share {
 impl Share {
     /// What a worker needs; the first that asks reads the checkpoint.
     fn parts(&self) -> Result<dataflow::Parts, Error> {
-        let Share { config, identity, process, codec, outlets, control, recovery } = self;
+        let Share { config, identity, process, codec, sink_tasks, control, recovery } = self;
         let mut recovery = recovery.lock().unwrap_or_else(PoisonError::into_inner);
         let recovery = match &mut *recovery {
             Some(recovery) => recovery.clone(),
@@ -102,7 +102,7 @@ impl Share {
         Ok(dataflow::Parts {
             config: config.clone(),
             codec: codec.clone(),
-            outlets: outlets.clone(),
+            sink_tasks: sink_tasks.clone(),
             control: Arc::clone(control),
             recovery,
             skips: Arc::new(Skips::read(&config.pipeline.state)?),

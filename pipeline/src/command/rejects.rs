@@ -10,9 +10,9 @@ use sinks::clickhouse::ClickHouse;
 
 use crate::config::Config;
 
-mod again;
-mod notes;
 mod redrive;
+mod redrive_log;
+mod reread;
 
 /// What to do with rejects.
 #[derive(Debug, Subcommand)]

@@ -19,7 +19,7 @@ use crate::{
     binding::{Binding, BindingLog},
     checkpoint::{Checkpoints, Identity, Opened, Start},
     cluster::{self, Cluster},
-    conditions::Watch,
+    conditions::HealthProbe,
     config::Config,
     control::Control,
     dataflow,
@@ -30,9 +30,9 @@ use crate::{
     },
     health,
     kafka::Watermarks,
-    loss,
-    outlets::{Outlets, Sinks},
+    lost_input,
     progress::Progress,
+    sink_tasks::{SinkTasks, Sinks},
     skips::Skips,
     watchdog::{self, Watched, Workers},
 };
@@ -156,27 +156,27 @@ fn run_dataflow(
         Checkpoints::open(&config.checkpoint, identity, &pipeline.state, parts.start, control)?;
     let progress = Arc::new(Progress::open(&pipeline.state, Some(log.generation()))?);
     let watermarks = Watermarks::follow(config.kafka.clone(), &pipeline.name, Arc::clone(control))?;
-    let lost = loss::withdraw(&mut recorded, &watermarks.now());
+    let lost = lost_input::withdraw(&mut recorded, &watermarks.now());
     if !lost.is_empty() && !parts.accept_loss {
-        return Err(loss::refused(&lost, &config.kafka).into());
+        return Err(lost_input::refused(&lost, &config.kafka).into());
     }
     let stored = progress.stored().max(restored.as_ref().map_or(0, |restored| restored.epoch));
     let sinks = open_sinks(config, &codec, stored, &watermarks)?;
     let known =
         recorded.last().map(|binding| binding.epoch).or(restored.as_ref().map(|restored| restored.epoch));
     let said = sinks.kafka.as_ref().map_or(0, |(_, epoch)| *epoch);
-    loss::agrees(said, known.unwrap_or(0), &pipeline.name)?;
-    let outlets = Outlets::start(sinks, runtime.handle(), &progress, control)?;
+    lost_input::agrees(said, known.unwrap_or(0), &pipeline.name)?;
+    let sink_tasks = SinkTasks::start(sinks, runtime.handle(), &progress, control)?;
     tracing::info!(
         checkpoint = restored.as_ref().map_or(0, |restored| restored.epoch),
         replayed = recorded.len(),
-        clickhouse = outlets.clickhouse_has,
-        kafka = outlets.kafka_has,
+        clickhouse = sink_tasks.clickhouse_has,
+        kafka = sink_tasks.kafka_has,
         workers = pipeline.workers * parts.cluster.processes(),
         "the dataflow starts"
     );
     let recovery = Recovery { checkpoints: checkpoints.clone(), restored: restored.map(Arc::new) };
-    let mut watch = watch(config, &outlets, &checkpoints);
+    let mut watch = watch(config, &sink_tasks, &checkpoints);
     for gap in &lost {
         watch.lost(gap.place(&config.kafka), gap.gone());
     }
@@ -184,7 +184,7 @@ fn run_dataflow(
     let watched = Watched {
         progress: Arc::clone(&progress),
         workers: Arc::clone(&workers),
-        outlets: outlets.clone(),
+        sink_tasks: sink_tasks.clone(),
         watermarks: watermarks.clone(),
         control: Arc::clone(control),
         source_silence: Duration::from_secs(config.operations.source_seconds),
@@ -198,21 +198,21 @@ fn run_dataflow(
     let share = dataflow::Parts {
         config: config.clone(),
         codec,
-        outlets,
+        sink_tasks,
         control: Arc::clone(control),
         recovery,
         skips,
     };
-    let outlets = share.outlets.clone();
+    let sink_tasks = share.sink_tasks.clone();
     let limit = Duration::from_secs(config.operations.delivery_seconds);
-    health::start(limit, Arc::clone(&progress), outlets.clone(), Arc::clone(control))?;
+    health::start(limit, Arc::clone(&progress), sink_tasks.clone(), Arc::clone(control))?;
     // The other processes do not see the frontiers; a supervisor restarts all of them when this one ends.
     watchdog::start(Duration::from_secs(config.operations.watchdog_seconds), watched)?;
     let worked = work(share, &parts.cluster, minter, &progress, &workers);
     if worked.is_ok() && !control.finished() {
-        outlets.settle(Duration::from_secs(pipeline.drain_seconds));
+        sink_tasks.settle(Duration::from_secs(pipeline.drain_seconds));
     }
-    outlets.stop();
+    sink_tasks.stop();
     worked?;
     checkpoints.finish();
     control.finish();
@@ -241,13 +241,13 @@ fn open_sinks(
 }
 
 /// What the platform's conditions are told from.
-fn watch(config: &Config, outlets: &Outlets, checkpoints: &Checkpoints) -> Watch {
-    let (outlets, checkpoints) = (outlets.clone(), checkpoints.clone());
-    Watch::new(
+fn watch(config: &Config, sink_tasks: &SinkTasks, checkpoints: &Checkpoints) -> HealthProbe {
+    let (sink_tasks, checkpoints) = (sink_tasks.clone(), checkpoints.clone());
+    HealthProbe::new(
         config.operations.clone(),
         config.pipeline.clock == ClockSource::Wall,
         Duration::from_millis(config.pipeline.epoch_ms),
-        Arc::new(move || outlets.conditions()),
+        Arc::new(move || sink_tasks.conditions()),
         Arc::new(move || checkpoints.problem()),
         config.pipeline.state.clone(),
     )
@@ -258,7 +258,7 @@ fn minter(
     (log, recorded): (BindingLog, Vec<Binding>),
     recovery: &Recovery,
     watermarks: Watermarks,
-    watch: Watch,
+    watch: HealthProbe,
     progress: &Arc<Progress>,
     control: &Arc<Control>,
 ) -> Minter {

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use connectors::{
     publish::{Limits, Publisher},
-    simulator::{self, Destination, Doors, Plan, Size},
+    simulator::{self, Destination, Endpoints, Plan, Size},
 };
 
 use crate::config::Config;
@@ -64,7 +64,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
             simulator::write_truth(&faults, file)?;
         }
         let destination = if arguments.through_connectors {
-            Destination::Doors(doors(config)?)
+            Destination::Endpoints(endpoints(config)?)
         } else {
             Destination::Kafka(publisher)
         };
@@ -82,13 +82,13 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
     })
 }
 
-/// The doors of the configured connectors.
+/// The endpoints of the configured connectors.
 ///
 /// # Errors
 /// When there is no HTTP connector.
-pub fn doors(config: &Config) -> anyhow::Result<Doors> {
+pub fn endpoints(config: &Config) -> anyhow::Result<Endpoints> {
     let http = config.http.as_ref().context("the configuration has no [http] section to send through")?;
-    Ok(Doors {
+    Ok(Endpoints {
         http: format!("http://{}", http.listen),
         mqtt: config.mqtt.as_ref().map(|mqtt| mqtt.broker.clone()),
         gateway_share: 0.1,

@@ -17,13 +17,13 @@ use crate::{
     Error,
     binding::{self, Binding, BindingLog, Condition, Range, Watermark, next},
     checkpoint::Checkpoints,
-    conditions::{Limits, Watch},
+    conditions::{HealthProbe, Limits},
     control::Control,
     kafka::Watermarks,
-    loss::{self, Gap},
+    lost_input::{self, Gap},
     progress::Progress,
     telemetry,
-    wall::WallClock,
+    wall_clock::WallClock,
 };
 
 /// A partition that ends before what was read of it may be a broker that has just started, for so long.
@@ -57,7 +57,7 @@ pub struct Minter {
     /// How far the topics reach.
     pub watermarks: Watermarks,
     /// What the platform's conditions are told from.
-    pub watch: Watch,
+    pub watch: HealthProbe,
     /// How the brokers are called, for messages.
     pub kafka: KafkaSettings,
     /// Limits of clocks and brokers.
@@ -278,7 +278,7 @@ impl Running {
 
     /// Looks for records that are gone. False when that may pass: a broker that has just started may not know its end.
     fn step_over_gaps(&mut self, marks: &[Watermark]) -> Result<bool, Error> {
-        let gaps = loss::gaps(self.previous.as_ref(), marks);
+        let gaps = lost_input::gaps(self.previous.as_ref(), marks);
         if gaps.is_empty() {
             self.short = None;
             return Ok(true);
@@ -287,13 +287,13 @@ impl Running {
             return Ok(false);
         }
         if !self.minter.accept_loss {
-            return Err(loss::refused(&gaps, &self.minter.kafka));
+            return Err(lost_input::refused(&gaps, &self.minter.kafka));
         }
         for gap in &gaps {
             self.minter.watch.lost(gap.place(&self.minter.kafka), gap.gone());
         }
         if let Some(previous) = &mut self.previous {
-            loss::step_over(previous, &gaps);
+            lost_input::step_over(previous, &gaps);
         }
         Ok(true)
     }

@@ -75,7 +75,7 @@ impl<'s> Deliver<'s> for StreamVec<'s, Epoch, Block> {
         let scope = self.scope();
         self.unary_frontier::<Builder, _, _, _>(Pipeline, name, move |_, info| {
             let activator = scope.worker().sync_activator_for(info.address.to_vec());
-            let mut counter = Counter::new(delivered, activator, send);
+            let mut counter = EpochHolder::new(delivered, activator, send);
             move |(input, frontier), _output| {
                 input.for_each(|time, blocks| counter.gather(*time.time(), || time.retain(0), blocks));
                 counter.send(|epoch| !frontier.less_equal(epoch));
@@ -94,7 +94,7 @@ impl<'s> Deliver<'s> for StreamVec<'s, Epoch, Block> {
         let scope = self.scope();
         self.binary_frontier::<_, Builder, _, _, _, _>(fence, Pipeline, Pipeline, name, move |_, info| {
             let activator = scope.worker().sync_activator_for(info.address.to_vec());
-            let mut counter = Counter::new(delivered, activator, send);
+            let mut counter = EpochHolder::new(delivered, activator, send);
             move |(input, frontier), (fence, fenced), _output| {
                 fence.for_each(|_, _| {});
                 input.for_each(|time, blocks| counter.gather(*time.time(), || time.retain(0), blocks));
@@ -106,7 +106,7 @@ impl<'s> Deliver<'s> for StreamVec<'s, Epoch, Block> {
 }
 
 /// Where blocks are gathered, handed out, and kept open until they are acknowledged.
-struct Counter<F> {
+struct EpochHolder<F> {
     delivered: Epoch,
     send: F,
     activator: Arc<SyncActivator>,
@@ -117,9 +117,9 @@ struct Counter<F> {
     held: BTreeMap<Epoch, Capability<Epoch>>,
 }
 
-impl<F: Fn(Delivery)> Counter<F> {
-    fn new(delivered: Epoch, activator: SyncActivator, send: F) -> Counter<F> {
-        Counter {
+impl<F: Fn(Delivery)> EpochHolder<F> {
+    fn new(delivered: Epoch, activator: SyncActivator, send: F) -> EpochHolder<F> {
+        EpochHolder {
             delivered,
             send,
             activator: Arc::new(activator),

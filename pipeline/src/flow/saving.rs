@@ -107,7 +107,7 @@ impl Saving {
                 Due::ByAll => self.behind = (self.behind + 1).min(2 + DOUBLINGS),
             }
         }
-        let started = Watch::start();
+        let started = Stopwatch::start();
         state.begin();
         self.rested(started);
         self.under_way = Some(epoch);
@@ -116,7 +116,7 @@ impl Saving {
     /// Saves a slice; answers whether there is more, and the operator is to run again soon.
     pub fn proceed<D: Durable>(&mut self, state: &mut D) -> bool {
         let Some(epoch) = self.under_way else { return false };
-        let started = Watch::start();
+        let started = Stopwatch::start();
         let slice = length(started.at.duration_since(self.rested), self.behind);
         while started.at.elapsed() < slice {
             if self.slice(state, epoch) {
@@ -139,7 +139,7 @@ impl Saving {
         all
     }
 
-    fn rested(&mut self, started: Watch) {
+    fn rested(&mut self, started: Stopwatch) {
         self.rested = Instant::now();
         telemetry::CHECKPOINT_PAUSE.observe(self.rested.duration_since(started.at).as_secs_f64());
         telemetry::CHECKPOINT_WORK.observe((thread_time() - started.worked).as_secs_f64());
@@ -149,14 +149,14 @@ impl Saving {
 /// When something began, by the clock and by the CPU time of the thread: a thread that waits for a core works less than
 /// it takes.
 #[derive(Clone, Copy)]
-struct Watch {
+struct Stopwatch {
     at: Instant,
     worked: Duration,
 }
 
-impl Watch {
-    fn start() -> Watch {
-        Watch { at: Instant::now(), worked: thread_time() }
+impl Stopwatch {
+    fn start() -> Stopwatch {
+        Stopwatch { at: Instant::now(), worked: thread_time() }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use pipeline::{
     checkpoint::{self, Checkpoints, Identity, Opened, Start},
-    conditions::{Limits, Watch},
+    conditions::{HealthProbe, Limits},
     control::Control,
     flow::{
         bind::{Minter, Pace},
@@ -73,7 +73,7 @@ fn wire(
     let problem = Arc::new(move || problems.problem());
     let settings = pipeline::config::PipelineSettings::default();
     let beat = Duration::from_millis(settings.epoch_ms);
-    let watch = Watch::new(limits.clone(), false, beat, Arc::new(Vec::new), problem, state.to_owned());
+    let watch = HealthProbe::new(limits.clone(), false, beat, Arc::new(Vec::new), problem, state.to_owned());
     let minter = Minter {
         previous: restored.as_ref().map(|restored| restored.binding.clone()),
         active: Vec::new(),

@@ -144,10 +144,16 @@ async fn feed(
     faults: Vec<Fault>,
     control: &Control,
 ) -> anyhow::Result<Simulated> {
-    let doors = simulate::doors(config)?;
-    ready(&doors.http, control).await?;
-    let sent = simulator::run(plan, faults, Destination::Doors(doors), connectors::pace::Pace::Fastest, true)
-        .await?;
+    let endpoints = simulate::endpoints(config)?;
+    ready(&endpoints.http, control).await?;
+    let sent = simulator::run(
+        plan,
+        faults,
+        Destination::Endpoints(endpoints),
+        connectors::pace::Pace::Fastest,
+        true,
+    )
+    .await?;
     let bar = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
     bar.enable_steady_tick(Duration::from_millis(100));
     bar.set_message("the last records are on their way");

@@ -22,8 +22,8 @@ use sinks::clickhouse::ClickHouse;
 
 use super::{
     Filter, REDRIVEN,
-    again::{Again, Reader, Rejected, SETTLED},
-    notes::{self, Key, Notes},
+    redrive_log::{self, Key, RedriveLog},
+    reread::{Reader, Rejected, Reread, SETTLED},
 };
 use crate::{config::Config, printable::printable};
 
@@ -81,7 +81,7 @@ pub async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
     let store = ClickHouse::new(&config.clickhouse)?;
     let client = store.client();
     let codec = connectors::publish::codec(&config.kafka).await?;
-    let mut notes = Notes::open(&config.kafka, codec.clone()).await?;
+    let mut notes = RedriveLog::open(&config.kafka, codec.clone()).await?;
     notes.copy_missing(client).await?;
     let (known, _following) = KnownFacilities::follow(&config.kafka, Arc::new(codec.clone()))?;
     let found = arguments.find(client).await.context("asking the store for rejects")?;
@@ -103,7 +103,7 @@ pub async fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
         if !arguments.dry_run && !taken.is_empty() {
             let now = Timestamp::now().as_millisecond();
             notes.write(&taken, now)?;
-            notes::copy(client, taken.iter().map(|(key, _)| (key, now))).await?;
+            redrive_log::copy(client, taken.iter().map(|(key, _)| (key, now))).await?;
         }
         bar.inc(batch.len() as u64);
     }
@@ -206,7 +206,7 @@ impl Found {
     fn again(
         &self,
         reader: &Reader,
-        notes: &Notes,
+        notes: &RedriveLog,
         sent: &mut BTreeSet<String>,
         taken: &mut Vec<(Key, Vec<Outgoing>)>,
         counts: &mut Counts,
@@ -219,21 +219,21 @@ impl Found {
         }
         let again = match self.rejected() {
             Ok(rejected) => reader.read(&rejected),
-            Err(error) => Again::LeftOut(format!("this version does not know it: {error}")),
+            Err(error) => Reread::LeftOut(format!("this version does not know it: {error}")),
         };
         match again {
-            Again::Taken(mut records) => {
+            Reread::Taken(mut records) => {
                 counts.taken += 1;
                 records.retain(|record| sent.insert(format!("{record:?}")));
                 let readings: usize = records.iter().map(readings).sum();
                 taken.push((key, records));
                 format!("taken    {what} ({readings} readings)")
             }
-            Again::Refused(reason, detail) => {
+            Reread::Refused(reason, detail) => {
                 counts.refused += 1;
                 format!("refused  {what}: {}: {detail}", reason.name())
             }
-            Again::LeftOut(why) => {
+            Reread::LeftOut(why) => {
                 counts.left_out += 1;
                 format!("left out {what}: {why}")
             }

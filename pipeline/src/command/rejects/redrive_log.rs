@@ -62,7 +62,7 @@ struct Noted<'a> {
 }
 
 /// The way of redriven rejects onto Kafka.
-pub struct Notes {
+pub struct RedriveLog {
     producer: BaseProducer,
     settings: KafkaSettings,
     codec: Codec,
@@ -70,12 +70,12 @@ pub struct Notes {
     known: BTreeMap<Key, Millis>,
 }
 
-impl Notes {
+impl RedriveLog {
     /// Takes over from any earlier redrive and reads what was redriven.
     ///
     /// # Errors
     /// When the brokers do not answer or forbid it.
-    pub async fn open(settings: &KafkaSettings, codec: Codec) -> anyhow::Result<Notes> {
+    pub async fn open(settings: &KafkaSettings, codec: Codec) -> anyhow::Result<RedriveLog> {
         let topic = format!("{}.redriven", settings.topic(Topic::Rejects));
         create(settings, &topic).await?;
         let mut config = ClientConfig::new();
@@ -91,7 +91,7 @@ impl Notes {
             .context("creating a transactional producer")?;
         producer.init_transactions(ANSWER_WITHIN).context("taking over from an earlier redrive")?;
         let known = read(settings, &topic)?;
-        Ok(Notes { producer, settings: settings.clone(), codec, topic, known })
+        Ok(RedriveLog { producer, settings: settings.clone(), codec, topic, known })
     }
 
     /// Whether a reject was redriven before.

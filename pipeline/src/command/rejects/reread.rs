@@ -34,7 +34,7 @@ pub struct Rejected {
 
 /// What becomes of it now.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Again {
+pub enum Reread {
     /// It is taken; with it go rejects of readings that were never looked at before.
     Taken(Vec<Outgoing>),
     /// It still cannot be used.
@@ -66,12 +66,12 @@ pub struct Reader {
 impl Reader {
     /// Reads a reject.
     #[must_use]
-    pub fn read(&self, reject: &Rejected) -> Again {
+    pub fn read(&self, reject: &Rejected) -> Reread {
         if SETTLED.contains(&reject.reason) {
-            return Again::LeftOut(reject.reason.advice().to_owned());
+            return Reread::LeftOut(reject.reason.advice().to_owned());
         }
         if schemas::reject::is_cut(&reject.detail) {
-            return Again::LeftOut(
+            return Reread::LeftOut(
                 "only a part of its bytes was kept: let the sender send it again".to_owned(),
             );
         }
@@ -84,19 +84,19 @@ impl Reader {
             (Stage::Connector, "http") => self.http(reject, origin),
             (Stage::Connector, "mqtt") => match self.mqtt(reject, origin, place) {
                 Some(batch) => batch,
-                None => return Again::LeftOut("the configuration has no section [mqtt]".to_owned()),
+                None => return Reread::LeftOut("the configuration has no section [mqtt]".to_owned()),
             },
             (Stage::Dataflow, "kafka") => match self.record(reject, origin, place) {
                 Ok(batch) => batch,
-                Err(why) => return Again::LeftOut(why),
+                Err(why) => return Reread::LeftOut(why),
             },
             (Stage::Connector, "replay") => {
-                return Again::LeftOut(
+                return Reread::LeftOut(
                     "it came from a file: correct the mapping and replay the file".to_owned(),
                 );
             }
-            (Stage::Sink, _) => return Again::LeftOut("the delivery ledger sends it again".to_owned()),
-            _ => return Again::LeftOut(format!("nothing reads payloads of {kind} again")),
+            (Stage::Sink, _) => return Reread::LeftOut("the delivery ledger sends it again".to_owned()),
+            _ => return Reread::LeftOut(format!("nothing reads payloads of {kind} again")),
         };
         self.judge(reject, origin, metric, batch)
     }
@@ -163,7 +163,7 @@ impl Reader {
         Ok(batch)
     }
 
-    fn judge(&self, reject: &Rejected, origin: &str, metric: Option<&str>, mut batch: Batch) -> Again {
+    fn judge(&self, reject: &Rejected, origin: &str, metric: Option<&str>, mut batch: Batch) -> Reread {
         batch.admit(&self.known);
         if let Some(metric) = metric {
             only_metric(&mut batch, metric);
@@ -174,8 +174,8 @@ impl Reader {
             let about = |refusal: &&payload::Refusal| refusal.metric.as_deref() == metric;
             let refusal = batch.refused.iter().find(about).or(batch.refused.first());
             return match refusal {
-                Some(refusal) => Again::Refused(refusal.reason, refusal.detail.clone()),
-                None => Again::Refused(reject.reason, reject.detail.clone()),
+                Some(refusal) => Reread::Refused(refusal.reason, refusal.detail.clone()),
+                None => Reread::Refused(reject.reason, reject.detail.clone()),
             };
         }
         let arrival = self.arrival(reject, origin, &TimeZone::UTC);
@@ -186,7 +186,7 @@ impl Reader {
         if looked_at {
             batch.refused.clear();
         }
-        Again::Taken(batch.take_outgoing(&arrival))
+        Reread::Taken(batch.take_outgoing(&arrival))
     }
 }
 

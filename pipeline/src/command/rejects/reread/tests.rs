@@ -25,8 +25,8 @@ fn reject(stage: Stage, origin: &str, reason: Reason, detail: &str, raw: impl In
 }
 
 /// The facility and readings of every report, with its arrival time when that is not the reject's.
-fn taken(again: Again) -> Vec<String> {
-    let Again::Taken(records) = again else { panic!("not taken: {again:?}") };
+fn taken(again: Reread) -> Vec<String> {
+    let Reread::Taken(records) = again else { panic!("not taken: {again:?}") };
     let text = |record: &Outgoing| match record {
         Outgoing::Report(report) => {
             let readings: Vec<_> = report.readings.iter().map(|r| r.metric.to_string()).collect();
@@ -52,7 +52,7 @@ fn an_object_that_is_known_by_now_is_taken_with_the_time_at_which_it_came() {
         "facility ST-1 is not in the registry",
         JSON,
     );
-    assert!(matches!(reader(&[]).read(&unknown), Again::Refused(Reason::UnknownFacility, _)));
+    assert!(matches!(reader(&[]).read(&unknown), Reread::Refused(Reason::UnknownFacility, _)));
     assert_eq!(taken(reader(&["ST-1"]).read(&unknown)), ["ST-1 room_temp,room_humidity 0"]);
     let raw = r#"{"facility":"ST-1","observed_at":1736899990000,"received_at":1736899999000,"readings":[{"metric":"room_temp","value":20.5}]}"#;
     let inner = reject(Stage::Dataflow, "kafka:heating.reports/3/7", Reason::UnknownFacility, "", raw);
@@ -81,7 +81,7 @@ fn payloads_of_topics_go_through_the_profiles() {
     assert_eq!(taken(reader(&["ST-1"]).read(&one)), ["ST-1 room_temp 0"]);
     let mut without = reader(&["ST-1"]);
     without.profiles = None;
-    assert!(matches!(without.read(&one), Again::LeftOut(_)));
+    assert!(matches!(without.read(&one), Reread::LeftOut(_)));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_record_of_a_schema_that_is_known_by_now_is_decoded() {
     let one = reject(Stage::Dataflow, place, Reason::UnknownSchema, "", bytes);
     assert_eq!(taken(reader(&["ST-1"]).read(&one)), ["ST-1 room_temp -1"]);
     let unreadable = reject(Stage::Dataflow, place, Reason::Malformed, "", "no avro");
-    assert!(matches!(reader(&["ST-1"]).read(&unreadable), Again::Refused(Reason::Malformed, _)));
+    assert!(matches!(reader(&["ST-1"]).read(&unreadable), Reread::Refused(Reason::Malformed, _)));
 }
 
 #[rstest::rstest]
@@ -123,5 +123,5 @@ fn what_makes_no_sense_is_left_out(
     #[case] detail: &str,
 ) {
     let one = reject(stage, origin, reason, detail, JSON);
-    assert!(matches!(reader(&["ST-1"]).read(&one), Again::LeftOut(_)));
+    assert!(matches!(reader(&["ST-1"]).read(&one), Reread::LeftOut(_)));
 }
