@@ -325,8 +325,8 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
 fn nearest_key(message: &str) -> Option<String> {
     let mut quoted = message.strip_prefix("unknown ")?.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
-    let (distance, key) = quoted.map(|key| (strsim::damerau_levenshtein(unknown, key), key)).min()?;
-    (distance <= unknown.len().max(3) / 2).then(|| key.to_owned())
+    let slips = unknown.len().max(3) / 2;
+    schemas::nearest::within(slips, unknown, quoted).map(str::to_owned)
 }
 
 #[cfg(test)]

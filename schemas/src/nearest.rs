@@ -21,9 +21,14 @@ pub fn distance(a: &str, b: &str) -> usize {
 
 /// The nearest of `known` within a third of the text's length, ignoring case; the first of several.
 pub fn nearest<'k>(text: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let limit = (text.chars().count() / 3).max(1);
+    within(limit, text, known)
+}
+
+/// The nearest of `known` at no more than `limit` steps, ignoring case; the first of several.
+pub fn within<'k>(limit: usize, text: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let text = text.to_lowercase();
     let length = text.chars().count();
-    let limit = (length / 3).max(1);
     let close = known.into_iter().filter(|name| name.chars().count().abs_diff(length) <= limit);
     let best = close.map(|name| (distance(&text, &name.to_lowercase()), name)).min_by_key(|(far, _)| *far)?;
     (best.0 <= limit).then_some(best.1)

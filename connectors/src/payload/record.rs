@@ -279,32 +279,10 @@ fn unknown_metric(metric: &str) -> String {
     }
 }
 
-/// The code that differs least, when it differs by no more than a slip of the pen.
+/// The code that differs by no more than a slip of the pen.
 fn nearest(metric: &str) -> Option<&'static str> {
-    if metric.len() > 40 {
-        return None;
-    }
-    let far = 1 + metric.len() / 6;
+    let slips = 1 + metric.len() / 6;
     let codes = Catalogue::in_force().iter().map(|(id, _)| id.code());
-    codes
-        .filter(|code| code.len().abs_diff(metric.len()) <= far)
-        .map(|code| (distance(code.as_bytes(), metric.as_bytes()), code))
-        .filter(|(distance, _)| *distance <= far)
-        .min()
-        .map(|(_, code)| code)
-}
-
-/// How many letters have to be changed, added or left out.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    // What is long is no code, and comparing it costs time.
+    (metric.len() <= 40).then(|| schemas::nearest::within(slips, metric, codes)).flatten()
 }
