@@ -40,7 +40,9 @@ async fn rejects_steer_no_terminal_and_a_hangup_stops_cleanly() {
         })
     };
     site.publish(&[reject(Reason::UnknownFacility), reject(Reason::Malformed)]).await;
-    let mut process = site.start(&["run"]);
+    // Whoever runs the tests may be deaf to hangups, and what it starts would be too.
+    let hears = ["env".to_owned(), "--default-signal=HUP".to_owned()];
+    let mut process = site.start_under(&hears, &["run"]);
     let stored = "SELECT count() FROM rejects FINAL WHERE startsWith(origin, 'mqtt:site/')";
     until("the rejects are stored", SOON, async || {
         process.must_run();
