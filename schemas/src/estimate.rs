@@ -26,7 +26,7 @@ pub struct EstimateRow {
     /// Why nothing can be said, or why nothing is expected; empty otherwise.
     pub reason: Code,
     /// How far the expectation can be trusted, 0 to 1.
-    pub confidence: Option<f32>,
+    pub confidence: Option<f64>,
     /// Version of method and settings.
     pub method: u32,
     /// Version of what was learnt of the object; 0 before anything was.

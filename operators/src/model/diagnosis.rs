@@ -234,7 +234,7 @@ impl From<&Diagnosis> for EstimateRow {
         let confidence = diagnosis.learnt.zip(diagnosis.expected_kw).map(|(learnt, expected)| {
             let narrow = if expected > 0.0 { 1.0 - learnt.signature.sigma_kw / expected } else { 0.0 };
             let known = f64::from(learnt.signature.hours) / WEEK_HOURS;
-            ((narrow.clamp(0.0, 1.0) * known.min(1.0) * 100.0).round() / 100.0) as f32
+            (narrow.clamp(0.0, 1.0) * known.min(1.0) * 100.0).round() / 100.0
         });
         let parameters = json!({
             "learnt": diagnosis.learnt,

@@ -130,7 +130,7 @@ fn estimates(rows: &[EstimateRow], epoch: Epoch) -> NativeBlock {
     columns.low_cardinality("unit", rows.iter().map(|r| r.unit.as_str()));
     columns.low_cardinality("state", rows.iter().map(|r| r.state.as_str()));
     columns.low_cardinality("reason", rows.iter().map(|r| r.reason.as_str()));
-    columns.nullable_f64("confidence", rows.iter().map(|r| r.confidence.map(f64::from)));
+    columns.nullable_f64("confidence", rows.iter().map(|r| r.confidence));
     columns.u32("method", rows.iter().map(|r| r.method));
     columns.u32("learnt", rows.iter().map(|r| r.learnt));
     columns.string("parameters", rows.iter().map(|r| &r.parameters));
