@@ -34,7 +34,8 @@ pub struct ReadingColumns {
     received_at: Vec<Millis>,
     values: Vec<f64>,
     flags: Vec<Flag>,
-    failed: Vec<TestSet>,
+    /// Of rows in a row: mostly there is one such run, for nothing has failed.
+    failed: Vec<(TestSet, u32)>,
 }
 
 /// An object, and how many rows it has.
@@ -59,7 +60,7 @@ impl ReadingColumns {
             received_at: Vec::with_capacity(readings),
             values: Vec::with_capacity(readings),
             flags: Vec::with_capacity(readings),
-            failed: Vec::with_capacity(readings),
+            failed: Vec::new(),
         }
     }
 
@@ -75,31 +76,42 @@ impl ReadingColumns {
         self.received_at.extend(readings.iter().map(|reading| reading.received_at));
         self.values.extend(readings.iter().map(|reading| reading.value));
         self.flags.extend(readings.iter().map(|reading| reading.flag));
-        self.failed.extend(readings.iter().map(|reading| reading.failed));
+        readings.iter().for_each(|reading| self.push_failed(reading.failed));
+    }
+
+    fn push_failed(&mut self, failed: TestSet) {
+        match self.failed.last_mut() {
+            Some((last, rows)) if *last == failed => *rows += 1,
+            _ => self.failed.push((failed, 1)),
+        }
     }
 
     /// The readings of both, which have no object in common.
     #[must_use]
     pub fn united(&self, others: &ReadingColumns) -> ReadingColumns {
-        let mut runs: Vec<(&ObjectRun, &ReadingColumns, Range<usize>)> = Vec::new();
-        for columns in [self, others] {
+        let both = [self, others];
+        let mut runs: Vec<(&ObjectRun, usize, Range<usize>)> = Vec::new();
+        for (source, columns) in both.into_iter().enumerate() {
             let mut start = 0;
             for run in &columns.objects {
-                runs.push((run, columns, start..start + run.rows));
+                runs.push((run, source, start..start + run.rows));
                 start += run.rows;
             }
         }
         // Two runs that are in order each.
         runs.sort_by_key(|(run, ..)| (&run.facility, &run.device));
         let mut united = ReadingColumns::with_capacity(runs.len(), self.len() + others.len());
-        for (run, from, rows) in runs {
+        // The runs of each source come in its own order.
+        let mut failed = both.map(ReadingColumns::failed);
+        for (run, source, rows) in runs {
+            let from = both[source];
             united.objects.push(run.clone());
+            failed[source].by_ref().take(run.rows).for_each(|failed| united.push_failed(failed));
             united.metrics.extend_from_slice(&from.metrics[rows.clone()]);
             united.observed_at.extend_from_slice(&from.observed_at[rows.clone()]);
             united.received_at.extend_from_slice(&from.received_at[rows.clone()]);
             united.values.extend_from_slice(&from.values[rows.clone()]);
-            united.flags.extend_from_slice(&from.flags[rows.clone()]);
-            united.failed.extend_from_slice(&from.failed[rows]);
+            united.flags.extend_from_slice(&from.flags[rows]);
         }
         united
     }
@@ -152,16 +164,15 @@ impl ReadingColumns {
         &self.flags
     }
 
-    /// The tests that did not pass.
-    #[must_use]
-    pub fn failed(&self) -> &[TestSet] {
-        &self.failed
+    /// The tests that did not pass, row by row.
+    pub fn failed(&self) -> impl Iterator<Item = TestSet> + Clone + use<'_> {
+        self.failed.iter().flat_map(|(failed, rows)| std::iter::repeat_n(*failed, *rows as usize))
     }
 
     /// The readings one by one, for those who want them so.
     pub fn rows(&self) -> impl Iterator<Item = Reading> + '_ {
         let objects = self.objects.iter().flat_map(|run| std::iter::repeat_n(run, run.rows));
-        objects.enumerate().map(|(row, run)| Reading {
+        objects.zip(self.failed()).enumerate().map(|(row, (run, failed))| Reading {
             facility: run.facility.clone(),
             device: run.device.clone(),
             metric: self.metrics[row],
@@ -169,7 +180,7 @@ impl ReadingColumns {
             received_at: self.received_at[row],
             value: self.values[row],
             flag: self.flags[row],
-            failed: self.failed[row],
+            failed,
         })
     }
 }

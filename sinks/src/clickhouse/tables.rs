@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use schemas::{
-    AlarmTransition, Epoch, EstimateRow, KpiRow, MetricId, RegistryEntry, RegistryKey, Reject, Stage,
+    AlarmTransition, Epoch, EstimateRow, KpiRow, MetricId, RegistryEntry, RegistryKey, Reject, Stage, TestSet,
 };
 
 use super::native::NativeBlock;
@@ -83,7 +83,7 @@ fn readings(rows: &ReadingColumns, epoch: Epoch) -> NativeBlock {
     columns.millis("received_at", rows.received_at().iter().copied());
     columns.f64("value", rows.values().iter().copied());
     columns.u8("flag", rows.flags().iter().map(|flag| flag.number()));
-    columns.low_cardinality_arrays("failed", rows.failed().iter().map(|failed| failed.names()));
+    columns.low_cardinality_arrays("failed", rows.failed().map(TestSet::names));
     epochs(&mut columns, epoch);
     columns
 }
