@@ -132,14 +132,20 @@ impl Mask {
     }
 
     /// The components in the order of their number.
-    pub fn iter(self) -> impl Iterator<Item = Component> {
-        self.0.into_iter().enumerate().flat_map(|(n, mut rest)| {
-            std::iter::from_fn(move || {
-                let number = n * BITS + rest.trailing_zeros() as usize;
-                let component = (rest != 0).then(|| Component::ALL[number]);
-                rest &= rest.wrapping_sub(1);
-                component
-            })
+    #[inline]
+    pub fn iter(mut self) -> impl Iterator<Item = Component> {
+        let mut word = 0;
+        std::iter::from_fn(move || {
+            while word < WORDS {
+                let bits = &mut self.0[word];
+                if *bits != 0 {
+                    let number = word * BITS + bits.trailing_zeros() as usize;
+                    *bits &= *bits - 1;
+                    return Some(Component::ALL[number]);
+                }
+                word += 1;
+            }
+            None
         })
     }
 }
