@@ -6,7 +6,7 @@
 //! a differential collection.
 
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{mask::Mask, sums::Sums, written::Written};
 
@@ -50,7 +50,8 @@ macro_rules! components {
             /// Every component, in the order of its number.
             pub const ALL: &'static [Component] = &[$(Component::$name,)*];
 
-            /// By which it is known in checkpoints, for ever: an id is never given again.
+            /// By which it is known in checkpoints, for ever: an id is never given again, and the next component has a
+            /// greater one.
             #[must_use]
             pub const fn id(self) -> u16 {
                 match self { $(Component::$name => $id,)* }
@@ -204,20 +205,22 @@ components! {
 pub const COUNT: usize = Component::ALL.len();
 
 /// The sums of one window. Only those that are not zero are stored, so equal facts are equal values.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Facts {
     present: Mask,
     values: Sums,
 }
 
 impl Facts {
-    /// The sums of a list, which names every component once.
-    pub(super) fn gathered(mut sums: Vec<(Component, i64)>) -> Facts {
-        sums.sort_unstable_by_key(|(component, _)| *component);
-        let mut present = Mask::EMPTY;
-        sums.iter().for_each(|(component, _)| present.insert(*component));
-        Facts { present, values: Sums::gathered(sums.len(), sums.iter().map(|(_, sum)| *sum)) }
+    /// The sums of some components in their order; there are as many as components, and none is zero.
+    pub(super) fn of(present: Mask, values: Sums) -> Facts {
+        Facts { present, values }
+    }
+
+    /// Which components they hold, and the sums in their order.
+    pub(super) fn parts(&self) -> (Mask, &Sums) {
+        (self.present, &self.values)
     }
 
     /// No facts.

@@ -28,7 +28,7 @@ impl Mask {
     pub const fn of(components: &[Component]) -> Mask {
         let (mut mask, mut n) = (Mask::EMPTY, 0);
         while n < components.len() {
-            mask.0[word(components[n])] |= bit(components[n]);
+            mask.insert(components[n]);
             n += 1;
         }
         mask
@@ -37,25 +37,29 @@ impl Mask {
     /// The components of a group.
     #[must_use]
     pub const fn of_group(group: Group) -> Mask {
-        let (mut mask, mut n) = (Mask::EMPTY, 0);
-        while n < COUNT {
-            let component = Component::ALL[n];
-            if component.group() as u8 == group as u8 {
-                mask.0[word(component)] |= bit(component);
-            }
-            n += 1;
-        }
-        mask
+        Mask::of_kind(Some(group), None)
     }
 
     /// The components that follow in this way from the hours of a longer window.
     #[must_use]
     pub const fn of_across(across: Across) -> Mask {
+        Mask::of_kind(None, Some(across))
+    }
+
+    const fn of_kind(group: Option<Group>, across: Option<Across>) -> Mask {
         let (mut mask, mut n) = (Mask::EMPTY, 0);
         while n < COUNT {
             let component = Component::ALL[n];
-            if component.across() as u8 == across as u8 {
-                mask.0[word(component)] |= bit(component);
+            let of_group = match group {
+                Some(group) => component.group() as u8 == group as u8,
+                None => true,
+            };
+            let follows = match across {
+                Some(across) => component.across() as u8 == across as u8,
+                None => true,
+            };
+            if of_group && follows {
+                mask.insert(component);
             }
             n += 1;
         }
@@ -99,7 +103,7 @@ impl Mask {
 
     /// Puts a component in.
     #[inline]
-    pub fn insert(&mut self, component: Component) {
+    pub const fn insert(&mut self, component: Component) {
         self.0[word(component)] |= bit(component);
     }
 

@@ -1,14 +1,56 @@
-//! Facts as checkpoints hold them: a set of ids and the sums in the order of the ids, whatever the order of the components.
+//! Facts as checkpoints hold them: a set of ids, and the sums in their order.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
-    facts::{Component, Facts},
+    facts::{COUNT, Component, Facts},
+    mask::Mask,
     sums::Sums,
 };
 
-/// Facts as they are written. What is read is not known to be facts before it was looked at.
-#[derive(Debug, Deserialize, Serialize)]
+const BITS: u16 = 64;
+/// Words that the ids take.
+const WORDS: usize = (Component::ALL[COUNT - 1].id() / BITS) as usize + 1;
+
+// So that sums in the order of components are in that of ids.
+const _: () = {
+    let mut n = 1;
+    while n < COUNT {
+        assert!(
+            Component::ALL[n - 1].id() < Component::ALL[n].id(),
+            "components are not in the order of their ids"
+        );
+        n += 1;
+    }
+};
+
+/// The place of an id among the words: which word, and which bit.
+fn place(component: Component) -> (usize, u64) {
+    (usize::from(component.id() / BITS), 1 << (component.id() % BITS))
+}
+
+impl Serialize for Facts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// What [`Written`] reads.
+        #[derive(Serialize)]
+        #[serde(rename = "Facts")]
+        struct Writing<'f> {
+            ids: &'f [u64],
+            values: &'f Sums,
+        }
+        let (present, values) = self.parts();
+        let (mut ids, mut words) = ([0; WORDS], 0);
+        for component in present.iter() {
+            let (word, bit) = place(component);
+            ids[word] |= bit;
+            words = word + 1;
+        }
+        Writing { ids: &ids[..words], values }.serialize(serializer)
+    }
+}
+
+/// Facts as they were written, before it is certain that they are some.
+#[derive(Debug, Deserialize)]
 #[serde(rename = "Facts")]
 pub(super) struct Written {
     /// A bit per id, 64 to a word.
@@ -23,17 +65,6 @@ impl Written {
     }
 }
 
-impl From<Facts> for Written {
-    fn from(facts: Facts) -> Written {
-        let mut sums: Vec<(u16, i64)> = facts.iter().map(|(component, sum)| (component.id(), sum)).collect();
-        sums.sort_unstable();
-        let words = sums.last().map_or(0, |(id, _)| usize::from(id / 64) + 1);
-        let mut ids = vec![0; words];
-        sums.iter().for_each(|(id, _)| ids[usize::from(id / 64)] |= 1 << (id % 64));
-        Written { ids, values: Sums::gathered(sums.len(), sums.iter().map(|(_, sum)| *sum)) }
-    }
-}
-
 impl TryFrom<Written> for Facts {
     type Error = &'static str;
 
@@ -42,17 +73,17 @@ impl TryFrom<Written> for Facts {
         if held != values.len() || values.iter().any(|sum| sum == 0) {
             return Err("facts do not hold the components they name");
         }
-        let mut by_id: Vec<Component> = Component::ALL.to_vec();
-        by_id.sort_unstable_by_key(|component| component.id());
-        let named = |component: &Component| {
-            let id = component.id();
-            ids.get(usize::from(id / 64)).is_some_and(|word| word & (1 << (id % 64)) != 0)
-        };
-        let sums: Vec<(Component, i64)> = by_id.into_iter().filter(named).zip(values.iter()).collect();
-        if sums.len() != held {
+        let mut present = Mask::EMPTY;
+        for component in Component::ALL {
+            let (word, bit) = place(*component);
+            if ids.get(word).is_some_and(|ids| ids & bit != 0) {
+                present.insert(*component);
+            }
+        }
+        if present.len() != held {
             return Err("facts hold a component that this version does not know");
         }
-        Ok(Facts::gathered(sums))
+        Ok(Facts::of(present, values))
     }
 }
 
