@@ -222,12 +222,7 @@ async fn while_kafka_is_away_senders_are_told_to_wait_and_nothing_is_lost() {
     site.nuanliu(&["migrate"]);
     site.publish(&district::registry(STATIONS)).await;
     let mut process = site.supervise(&[], &["all"]);
-    until("the platform is ready", SOON, async || {
-        process.must_run();
-        let answer = reqwest::get(format!("http://{}/readyz", site.http)).await;
-        answer.is_ok_and(|answer| answer.status().is_success())
-    })
-    .await;
+    site.ready(&mut process, SOON).await;
     let (told, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let url = format!("http://{}/api/v1/reports", site.http);
     let start = jiff::Timestamp::now().as_millisecond() - 600_000;

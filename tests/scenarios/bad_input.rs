@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, StatusCode, header::CONTENT_TYPE};
 use rumqttc::{AsyncClient, MqttOptions, PublishOptions, QoS};
 use serde_json::{Value, json};
-use tests::{Process, Site, district, site, until};
+use tests::{Process, Site, district, site};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -22,12 +22,7 @@ async fn platform() -> (Site, Process) {
     site.nuanliu(&["migrate"]);
     site.publish(&district::registry(2)).await;
     let mut process = site.start(&["all"]);
-    until("the platform is ready", SOON, async || {
-        process.must_run();
-        let answer = reqwest::get(format!("http://{}/readyz", site.http)).await;
-        answer.is_ok_and(|answer| answer.status().is_success())
-    })
-    .await;
+    site.ready(&mut process, SOON).await;
     (site, process)
 }
 

@@ -43,12 +43,7 @@ fn write_metrics(site: &Site, rows: &[&str]) {
 
 async fn started(site: &Site) -> Process {
     let mut process = site.start(&["all"]);
-    until("the platform is ready", SOON, async || {
-        process.must_run();
-        let answer = reqwest::get(format!("http://{}/readyz", site.http)).await;
-        answer.is_ok_and(|answer| answer.status().is_success())
-    })
-    .await;
+    site.ready(&mut process, SOON).await;
     process
 }
 

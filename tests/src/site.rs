@@ -15,7 +15,7 @@ use schemas::{Epoch, KafkaSettings};
 use sinks::clickhouse::Settings;
 use tempfile::TempDir;
 
-use crate::{Process, bindings, store::Store};
+use crate::{Process, bindings, store::Store, until};
 
 /// Where the section begins that every configuration gets.
 const OPERATIONS: &str = "[operations]\n";
@@ -172,6 +172,16 @@ impl Site {
     /// Starts a long-running command of the product.
     pub fn start(&self, arguments: &[&str]) -> Process {
         Process::start(self.command(arguments), self.path("log"))
+    }
+
+    /// Waits until the platform that a process runs says that it is ready.
+    pub async fn ready(&self, process: &mut Process, limit: Duration) {
+        until("the platform is ready", limit, async || {
+            process.must_run();
+            let answer = reqwest::get(format!("http://{}/readyz", self.http)).await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
     }
 
     /// Starts a long-running command of the product with an environment variable set.

@@ -92,9 +92,9 @@ impl Durable for KeptRegistry {
 
 #[cfg(test)]
 mod tests {
-    use schemas::{Device, Enterprise, Facility, FacilityKind, Threshold};
+    use schemas::{Device, Enterprise, Facility, FacilityKind};
 
-    use super::*;
+    use super::{super::tests::threshold, *};
     use crate::durable::restarts::with;
 
     fn enterprise(code: &str, name: &str, offset: i64) -> RegistryRecord {
@@ -168,21 +168,8 @@ mod tests {
 
     #[test]
     fn a_threshold_for_a_metric_that_the_catalogue_lacks_is_refused() {
-        let threshold = Threshold {
-            scope: "ST-1".into(),
-            metric: schemas::Catalogue::in_force().id("room_temp").unwrap(),
-            side: schemas::Side::Low,
-            level1: Some(10.0),
-            level2: None,
-            level3: None,
-            deadband: 0.0,
-            on_delay: 0,
-            off_delay: 0,
-            enabled: true,
-            advice: String::new(),
-        };
         let mut kept = KeptRegistry::default();
-        let entry = RegistryEntry::Threshold(threshold);
+        let entry = threshold("ST-1", "room_temp", 10.0);
         kept.apply(vec![(entry.key().0, Some(entry), (1, 2))]);
         let mut back = KeptRegistry::default();
         for (shard, section) in begin_and_save(&mut kept, Vec::new()) {

@@ -246,7 +246,7 @@ fn device(code: &str, facility: &str, kind: &str) -> RegistryEntry {
     })
 }
 
-fn threshold(scope: &str, metric: &str, level: f64) -> RegistryEntry {
+pub(super) fn threshold(scope: &str, metric: &str, level: f64) -> RegistryEntry {
     RegistryEntry::Threshold(Threshold {
         scope: scope.into(),
         metric: schemas::Catalogue::in_force().id(metric).unwrap(),
