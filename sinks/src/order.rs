@@ -22,10 +22,7 @@ pub fn quality(a: &QualityRow, b: &QualityRow) -> Ordering {
 /// By (model, facility, device, hour).
 #[must_use]
 pub fn estimates(a: &EstimateRow, b: &EstimateRow) -> Ordering {
-    let key = |row: &EstimateRow| row.hour;
-    (&a.model, &a.facility, &a.device)
-        .cmp(&(&b.model, &b.facility, &b.device))
-        .then_with(|| key(a).cmp(&key(b)))
+    (&a.model, &a.facility, &a.device, a.hour).cmp(&(&b.model, &b.facility, &b.device, b.hour))
 }
 
 impl Rows {
