@@ -1,7 +1,7 @@
 //! The tables of the provincial exchange (T chapter 3), as data.
 //!
-//! Enters: `catalogue/exchange/*.csv`, and the user's own files. Leaves: tables and fields, and what is wrong with a row. Guarantees: a row that
-//! passes [`Table::check`] has every required field, in its type, length and set of values.
+//! Enters: `catalogue/exchange/*.csv`, and the user's own files. Leaves: tables and fields, and what is wrong with a
+//! row. Guarantees: a row that passes [`Table::check`] has every required field, in its type, length and set of values.
 
 use serde_json::{Map, Value};
 

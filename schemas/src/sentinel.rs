@@ -1,7 +1,7 @@
 //! What devices say instead of a measurement: limits of registers and agreed values that stand for nothing.
 //!
-//! The values are data: `catalogue/sentinels.csv`, and a file of the user's. A genuine value may equal one of them by chance, so that whoever finds
-//! one has to look at its neighbours before it is refused.
+//! The values are data: `catalogue/sentinels.csv`, and a file of the user's. A genuine value may equal one of them by
+//! chance, so that whoever finds one has to look at its neighbours before it is refused.
 
 use crate::{Metric, MetricKind, catalogues};
 

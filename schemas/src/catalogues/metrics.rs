@@ -49,7 +49,7 @@ pub(super) fn read(cells: &mut Cells<'_>) -> Option<Metric> {
         name: cells.string("name"),
         unit: unit(cells),
         kind: kind?,
-        decimals: decimals(cells)?,
+        decimals: cells.required_whole("decimals", DECIMALS)?,
         min: min?,
         max: max?,
         max_rate: cells.positive("max_rate"),
@@ -73,15 +73,6 @@ fn unit(cells: &mut Cells<'_>) -> String {
         cells.wrong(format!("{code}: unknown unit {unit:?}{hint}: the units are {}", symbols.join(", ")));
     }
     unit
-}
-
-fn decimals(cells: &mut Cells<'_>) -> Option<u8> {
-    let text = cells.required_text("decimals")?;
-    let decimals = text.parse().ok().filter(|decimals| *decimals <= DECIMALS);
-    if decimals.is_none() {
-        cells.wrong(format!("decimals {text:?} is no whole number from 0 to {DECIMALS}"));
-    }
-    decimals
 }
 
 /// What no cell says by itself.

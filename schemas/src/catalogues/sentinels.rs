@@ -27,11 +27,7 @@ const SHIFTS: u8 = 9;
 /// Reads one row.
 pub(super) fn read(cells: &mut Cells<'_>) -> Option<Sentinel> {
     let (value, _) = (cells.required_number("value"), cells.required_text("meaning"));
-    let text = cells.required_text("shifts")?;
-    let shifts = text.parse().ok().filter(|shifts| *shifts <= SHIFTS);
-    if shifts.is_none() {
-        cells.wrong(format!("shifts {text:?} is no whole number from 0 to {SHIFTS}"));
-    }
+    let shifts = cells.required_whole("shifts", SHIFTS);
     let (metrics, meaning) = (cells.string("metrics"), cells.string("meaning"));
     Some(Sentinel { value: value?, shifts: shifts?, metrics, meaning })
 }

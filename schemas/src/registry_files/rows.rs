@@ -147,6 +147,16 @@ impl Cells<'_> {
         Some(number)
     }
 
+    /// A whole number from 0 to `most`.
+    pub fn required_whole(&mut self, column: &str, most: u8) -> Option<u8> {
+        let text = self.required_text(column)?;
+        let whole = text.parse().ok().filter(|whole| *whole <= most);
+        if whole.is_none() {
+            self.wrong(format!("{column} {text:?} is no whole number from 0 to {most}"));
+        }
+        whole
+    }
+
     pub fn seconds(&mut self, column: &str) -> Option<u32> {
         let text = self.text(column)?;
         let seconds = text.parse().ok();
