@@ -1,4 +1,4 @@
-//! The `[catalogue]` section: metrics, thresholds, sentinels and exchange tables of the user's own.
+//! The `[catalogue]` section: metrics, thresholds, sentinels, settings of models and exchange tables of the user's own.
 //!
 //! Enters: the section. Leaves: the catalogues in force for this process ([`schemas::catalogues`]). Guarantees: what is
 //! wrong with a file is named with its line, and nothing runs then.
@@ -18,8 +18,8 @@ use crate::config::Invalid;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// A directory with any of `metrics.csv`, `thresholds.csv`, `sentinels.csv`, `exchange/tables.csv` and
-    /// `exchange/fields.csv`, with the columns of those in `schemas/catalogue`. They are merged over the shipped ones at
+    /// A directory with any of `metrics.csv`, `thresholds.csv`, `sentinels.csv`, `models.csv`, `exchange/tables.csv`
+    /// and `exchange/fields.csv`, with the columns of those in `schemas/catalogue`. They are merged over the shipped ones at
     /// start. Processes that read the same topics need the same files. Names that begin with a dot are passed over.
     pub directory: Option<PathBuf>,
 }
@@ -48,14 +48,18 @@ impl Settings {
         let Some(directory) = &self.directory else { return format!("{} shipped", counted(shipped)) };
         let (added, changed) = in_force.sizes_of_user();
         let (shipped, added, directory) = (counted(shipped), counted(added), directory.display());
-        let changed = format!("{} metrics, {} threshold rules", changed.metrics, changed.thresholds);
+        let changed = format!(
+            "{} metrics, {} threshold rules, {} settings of models",
+            changed.metrics, changed.thresholds, changed.models
+        );
         format!("{shipped} shipped; {directory} adds {added}, and changes {changed}")
     }
 }
 
 fn counted(sizes: Sizes) -> String {
-    let Sizes { metrics, sentinels, thresholds, tables } = sizes;
+    let Sizes { metrics, sentinels, thresholds, models, tables } = sizes;
     format!(
-        "{metrics} metrics, {thresholds} threshold rules, {sentinels} sentinels, {tables} exchange tables"
+        "{metrics} metrics, {thresholds} threshold rules, {sentinels} sentinels, {models} settings of models, \
+         {tables} exchange tables"
     )
 }

@@ -10,7 +10,7 @@ use std::{
 
 use jiff::tz::TimeZone;
 use operators::{
-    alarm::alarms::AlarmSettings, model::SupplySettings, season::Seasons, validate::Memory, window::Calendar,
+    alarm::alarms::AlarmSettings, model::Terms, season::Seasons, validate::Memory, window::Calendar,
 };
 use schemas::{KafkaSettings, Millis, season::Season, time};
 use serde::Deserialize;
@@ -184,10 +184,10 @@ impl RuleSettings {
         Seasons::new(zone, self.heating_season.parse().ok())
     }
 
-    /// How supply is judged: by the seasons of the configuration.
+    /// What holds for all models: the seasons of the configuration.
     #[must_use]
-    pub fn supply(&self) -> SupplySettings {
-        SupplySettings { seasons: self.seasons(), ..SupplySettings::default() }
+    pub fn models(&self) -> Terms {
+        Terms { seasons: self.seasons(), ..Terms::default() }
     }
 
     /// How far back alarms are revised, and when low limits hold.
@@ -381,7 +381,7 @@ mod tests {
             households_below: 0,
             area_below: 0.0,
         };
-        for seasons in [rules.supply().seasons, rules.alarms().seasons] {
+        for seasons in [rules.models().seasons, rules.alarms().seasons] {
             assert_eq!(seasons.heating(&station, "", at.as_millisecond()), heating);
         }
     }

@@ -5,8 +5,8 @@
 //!  bind ────────┬──────────────► clock ─────────────┐
 //!               ▼                  ▲ marks          ▼
 //!  Kafka ───► read ───► decode ────┴─reports──► validate ─┬─► window ─┬─► roll up ─► revise ─► kpis, quality
-//!                          └─registry─► join ──profiles──►┘           ├─► energy signature ─┬─► estimates
-//!                                                         ├─► alarms ─┴─────────────────────┴─► alarms
+//!                          └─registry─► join ──profiles──►┘           └─► models ─┬─► estimates
+//!                                                         ├─► alarms ─────────────┴─► alarms
 //!                                                         ├─► readings
 //!                                                         └─► rejects  (with those of decode and join)
 //!  all of them ─► blocks ─► deliver to Kafka, then to ClickHouse and the exchange ─► delivered ─► bind
@@ -20,14 +20,15 @@ use std::sync::Arc;
 use operators::{
     Durable,
     alarm::{Alarms, Operations},
-    model::Supply,
+    model,
     registry::{JoinRegistry, KeptRegistry},
     validate::Validate,
     window::Window,
 };
-use schemas::{Epoch, avro::Codec};
+use schemas::{AlarmTransition, Epoch, EstimateRow, KpiRow, Reject, avro::Codec};
+use sinks::QualityRow;
 use timely::dataflow::{
-    ProbeHandle, Scope,
+    ProbeHandle, Scope, StreamVec,
     operators::{Concat, Concatenate, Exchange, Probe, vec::Broadcast},
 };
 
@@ -39,12 +40,12 @@ use crate::{
         alarms::{AlarmTransitions, Operational},
         bind::{Minter, bind},
         block::Blocks,
-        clock::{Clock, Clocked},
-        decode::Decode,
+        clock::{Clock, Clocked, Tick},
+        decode::{Decode, Decoded, RegistryRecord},
         deliver::{Beats, Deliver},
         estimates::Estimates,
-        hours::Hours,
         lateness::CountLate,
+        models::Modelled,
         read::Read,
         registry::Kept,
         rejects::{Bounded, Rejected, Stamped},
@@ -52,22 +53,26 @@ use crate::{
         saving::Recovery,
         stages::Staged,
         tables,
-        validate::Validated,
+        validate::{SharedEpoch, Validated},
     },
     sink_tasks::SinkTasks,
     skips::Skips,
 };
 
+/// The states that checkpoints hold, beside those of the models.
+const OWN_STATES: [&str; 6] =
+    [KeptRegistry::STATE, Clock::STATE, Validate::STATE, Window::STATE, Alarms::STATE, Operations::STATE];
+
 /// The states that checkpoints hold.
-pub const STATES: &[&str] = &[
-    KeptRegistry::STATE,
-    Clock::STATE,
-    Validate::STATE,
-    Window::STATE,
-    Alarms::STATE,
-    Supply::STATE,
-    Operations::STATE,
-];
+pub const STATES: &[&str] = {
+    const ALL: [&str; OWN_STATES.len() + model::STATES.len()] = {
+        let mut all = [""; OWN_STATES.len() + model::STATES.len()];
+        all.split_at_mut(OWN_STATES.len()).0.copy_from_slice(&OWN_STATES);
+        all.split_at_mut(OWN_STATES.len()).1.copy_from_slice(&model::STATES);
+        all
+    };
+    &ALL
+};
 
 /// What every worker needs to build its share.
 pub struct Parts {
@@ -105,49 +110,92 @@ pub fn build(
     let records = bindings.clone().broadcast().read(kafka, &pipeline.name, Arc::clone(control));
     let decoded = records.decode(codec, kafka, skips, pipeline.clock);
     let clock = Clock::new(pipeline.clock, rules.calendar().longest_step());
-    let ticks = bindings.clocked(decoded.marks, clock, recovery)?;
-    let (profiles, conflicts) = decoded.registry.clone().kept(recovery)?.join_registry();
-
-    // What is computed.
-    let validate = Validate::new(&kafka.topic(schemas::Topic::Reports), rules.memory());
-    let validate = validate.with_backfill(rules.backfill());
-    let checked = decoded.observations.validate(profiles, ticks.clone(), validate, recovery)?;
-    let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery)?.count_late();
-    let alarmed = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?.count_late();
-    let supply = Supply::new(rules.supply());
-    let diagnosed = windowed.clone().hours(checked.clone()).stage(supply, recovery)?.count_late();
-    let revised = windowed.roll_up(group);
-    let alarms = alarmed
-        .transitions()
-        .concat(diagnosed.clone().transitions())
-        .concat(ticks.clone().operations(recovery)?);
+    let ticks = bindings.clocked(decoded.marks.clone(), clock, recovery)?;
+    let computed = compute(decoded, ticks.clone(), config, recovery)?;
     recovery.attached(pipeline.workers);
-    let beats = ticks.clone().beats(group);
-    let rejects = [decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()];
-    let rejects = scope.concatenate(rejects).bounded();
 
     // What goes out: alarms with every epoch, the rest in groups of epochs.
-    let alarms = alarms.exchange(|_| 0).blocks::<tables::Alarms>(1);
-    let rejects = rejects.exchange(|_| 0).blocks::<tables::Rejects>(group);
-    let kpis = revised.kpis.blocks::<tables::Kpis>(group);
-    let registry = decoded.registry.exchange(|_| 0).blocks::<tables::Registry>(group);
-    let readings = checked.blocks::<tables::Readings>(group);
-    let quality = revised.quality.blocks::<tables::Quality>(group);
-    let estimates = diagnosed.estimates().blocks::<tables::Estimates>(group);
+    let beats = ticks.beats(group);
+    let alarms = computed.alarms.exchange(|_| 0).blocks::<tables::Alarms>(1);
+    let rejects = computed.rejects.exchange(|_| 0).blocks::<tables::Rejects>(group);
+    let kpis = computed.kpis.blocks::<tables::Kpis>(group);
+    let registry = computed.registry.exchange(|_| 0).blocks::<tables::Registry>(group);
+    let readings = computed.readings.blocks::<tables::Readings>(group);
+    let quality = computed.quality.blocks::<tables::Quality>(group);
+    let estimates = computed.estimates.blocks::<tables::Estimates>(group);
 
     let stored_blocks = [&alarms, &rejects, &kpis, &registry].map(Clone::clone);
     let to_store = scope.concatenate(stored_blocks).concat(readings).concat(quality).concat(estimates);
     let to_store = to_store.exchange(|block| u64::from(block.bucket));
-    let said_blocks = [alarms.clone(), rejects, kpis.clone(), beats];
-    let to_kafka = scope.concatenate(said_blocks).exchange(|_| 0);
+    let topic_blocks = [alarms.clone(), rejects, kpis.clone(), beats];
+    let to_kafka = scope.concatenate(topic_blocks).exchange(|_| 0);
     let to_province = scope.concatenate([alarms, kpis, registry]).exchange(|_| 0);
     // Kafka first: it turns away a process that another one has replaced, which then writes nowhere.
-    let said = to_kafka.deliver("deliver to kafka", sink_tasks.kafka_has.max(start), sink_tasks.to_kafka());
+    let kafka_acked =
+        to_kafka.deliver("deliver to kafka", sink_tasks.kafka_has.max(start), sink_tasks.to_kafka());
     let has = sink_tasks.clickhouse_has.max(start);
-    let store =
-        to_store.deliver_behind(said.clone(), "deliver to clickhouse", has, sink_tasks.to_clickhouse());
-    let told =
-        to_province.deliver_behind(said.clone(), "deliver to the exchange", start, sink_tasks.to_exchange());
-    scope.concatenate([store.probe_with(stored), said, told]).probe_with(delivered);
+    let store_acked = to_store.deliver_behind(
+        kafka_acked.clone(),
+        "deliver to clickhouse",
+        has,
+        sink_tasks.to_clickhouse(),
+    );
+    let exchange_acked = to_province.deliver_behind(
+        kafka_acked.clone(),
+        "deliver to the exchange",
+        start,
+        sink_tasks.to_exchange(),
+    );
+    scope.concatenate([store_acked.probe_with(stored), kafka_acked, exchange_acked]).probe_with(delivered);
     Ok(())
+}
+
+/// What the flow computes, by table.
+pub struct Computed<'s> {
+    /// Alarm transitions: of rules on readings, of models, and of the platform itself.
+    pub alarms: StreamVec<'s, Epoch, AlarmTransition>,
+    /// What was turned away.
+    pub rejects: StreamVec<'s, Epoch, Reject>,
+    /// KPI states.
+    pub kpis: StreamVec<'s, Epoch, KpiRow>,
+    /// Data-quality figures.
+    pub quality: StreamVec<'s, Epoch, QualityRow>,
+    /// What models expected and found.
+    pub estimates: StreamVec<'s, Epoch, EstimateRow>,
+    /// Readings with their marks.
+    pub readings: StreamVec<'s, Epoch, SharedEpoch>,
+    /// Registry entries.
+    pub registry: StreamVec<'s, Epoch, RegistryRecord>,
+}
+
+/// Computes everything from what was decoded.
+///
+/// # Errors
+/// When the state of the checkpoint cannot be read.
+pub fn compute<'s>(
+    decoded: Decoded<'s>,
+    ticks: StreamVec<'s, Epoch, Tick>,
+    config: &Config,
+    recovery: &Recovery,
+) -> Result<Computed<'s>, Error> {
+    let rules = &config.rules;
+    let (profiles, conflicts) = decoded.registry.clone().kept(recovery)?.join_registry();
+    let validate = Validate::new(&config.kafka.topic(schemas::Topic::Reports), rules.memory());
+    let validate = validate.with_backfill(rules.backfill());
+    let checked = decoded.observations.validate(profiles, ticks.clone(), validate, recovery)?;
+    let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery)?.count_late();
+    let alarmed = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?.count_late();
+    let modelled = windowed.clone().models(&rules.models(), recovery)?.count_late();
+    let revised = windowed.roll_up(config.pipeline.block_epochs);
+    let of_platform = ticks.clone().operations(recovery)?;
+    let rejects = [decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()];
+    Ok(Computed {
+        alarms: alarmed.transitions().concat(modelled.clone().transitions()).concat(of_platform),
+        rejects: checked.scope().concatenate(rejects).bounded(),
+        kpis: revised.kpis,
+        quality: revised.quality,
+        estimates: modelled.estimates(),
+        readings: checked,
+        registry: decoded.registry,
+    })
 }

@@ -11,7 +11,7 @@ pub mod command;
 pub mod conditions;
 pub mod config;
 pub mod control;
-mod dataflow;
+pub mod dataflow;
 mod error;
 pub mod flow;
 pub mod health;

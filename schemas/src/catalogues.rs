@@ -1,5 +1,5 @@
-//! The catalogues in force: the metrics, sentinels, thresholds and exchange tables that ship with the product, and those
-//! that a directory of the user's adds to them.
+//! The catalogues in force: the metrics, sentinels, thresholds, settings of models and exchange tables that ship with the
+//! product, and those that a directory of the user's adds to them.
 //!
 //! Enters: `catalogue/*.csv`, compiled in, and a directory with files of the same names and columns, each optional.
 //! Leaves: one [`Catalogues`] for the process, or every problem of all files as `file:line: what is wrong: what to do`.
@@ -9,7 +9,7 @@
 use std::{path::Path, sync::OnceLock};
 
 use crate::{
-    Catalogue, Error, Sentinel, Threshold,
+    Catalogue, Error, ModelSetting, Sentinel, Threshold,
     exchange::{self, Tables},
     registry_files::{
         rows::Cells,
@@ -19,6 +19,7 @@ use crate::{
 
 mod directory;
 mod metrics;
+mod models;
 mod sentinels;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub struct Catalogues {
     metrics: Catalogue,
     sentinels: Vec<Sentinel>,
     thresholds: Vec<Threshold>,
+    models: Vec<ModelSetting>,
     tables: Tables,
     shipped: Sizes,
     added: Sizes,
@@ -54,6 +56,8 @@ pub struct Sizes {
     pub sentinels: usize,
     /// Threshold rules.
     pub thresholds: usize,
+    /// Settings of models.
+    pub models: usize,
     /// Exchange tables.
     pub tables: usize,
 }
@@ -73,6 +77,7 @@ impl Catalogues {
             metrics: include_str!("../catalogue/metrics.csv").into(),
             sentinels: include_str!("../catalogue/sentinels.csv").into(),
             thresholds: include_str!("../catalogue/thresholds.csv").into(),
+            models: include_str!("../catalogue/models.csv").into(),
             tables: include_str!("../catalogue/exchange/tables.csv").into(),
             fields: include_str!("../catalogue/exchange/fields.csv").into(),
         };
@@ -127,6 +132,12 @@ impl Catalogues {
         &self.thresholds
     }
 
+    /// The settings of models: those that hold for everything, then those of the user's for some.
+    #[must_use]
+    pub fn models(&self) -> &[ModelSetting] {
+        &self.models
+    }
+
     /// The exchange tables.
     #[must_use]
     pub fn tables(&self) -> &Tables {
@@ -166,6 +177,10 @@ impl Catalogues {
         let thresholds = thresholds::merge(&mut self.thresholds, read, kpis.is_some(), &mut problems);
         refuse(directory::THRESHOLDS, std::mem::take(&mut problems));
 
+        let read = rows(&models::FORM, &files.models, &self.metrics, &mut problems, models::read);
+        let models = models::merge(&mut self.models, read, kpis.is_some(), &mut problems);
+        refuse(directory::MODELS, std::mem::take(&mut problems));
+
         let mut of_fields = Problems::new();
         let tables =
             rows(&exchange::read::TABLES, &files.tables, &self.metrics, &mut problems, exchange::read::table);
@@ -184,6 +199,7 @@ impl Catalogues {
             metrics: of(metrics),
             sentinels: of(sentinels),
             thresholds: of(thresholds),
+            models: of(models),
             tables: of(Merged { added, replaced: 0 }),
         };
         self.added = sizes(|merged| merged.added);

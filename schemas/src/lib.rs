@@ -12,6 +12,7 @@ pub mod event;
 pub mod exchange;
 pub mod kpi;
 pub mod metric;
+pub mod model;
 pub mod nearest;
 pub mod number;
 pub mod quality;
@@ -32,6 +33,7 @@ pub use estimate::EstimateRow;
 pub use event::Event;
 pub use kpi::{Cause, KpiRow, Period, Scope, ScopeKind};
 pub use metric::{Catalogue, Low, Metric, MetricId, MetricKind, Zero};
+pub use model::ModelSetting;
 pub use quality::{Dimension, Flag, QualityTest, TestSet};
 pub use reading::Reading;
 pub use registry::{

@@ -14,44 +14,31 @@ use connectors::{
     Outgoing,
     simulator::{Plan, Simulator, Size, registry_records},
 };
-use operators::{
-    Durable,
-    alarm::Alarms,
-    model::{Supply, SupplySettings},
-    registry::{JoinRegistry, RegistryRecord},
-    validate::Validate,
-    window::Window,
-};
+use operators::registry::RegistryRecord;
 use pipeline::{
     checkpoint::{self, Checkpoints, Identity, Opened, Start},
-    config::{PipelineSettings, RuleSettings},
+    config::{Config, PipelineSettings},
     control::Control,
+    dataflow::{STATES, compute},
     flow::{
-        alarms::AlarmTransitions,
         block::Blocks,
         bucket,
         clock::{ClockSource, Tick},
-        decode::Decode,
-        estimates::Estimates,
-        hours::Hours,
+        decode::{Decode, Decoded},
         read::RecordBatch,
-        rejects::{Rejected, Stamped},
-        revise::RollUp,
         saving::Recovery,
-        stages::Staged,
         tables,
-        validate::Validated,
     },
     kafka::Fetched,
 };
-use schemas::{Epoch, KafkaSettings, Millis, Report, Topic, avro::Codec};
+use schemas::{Epoch, Millis, Report, Topic, avro::Codec};
 use sinks::{Block, Rows};
 use timely::{
     container::CapacityContainerBuilder,
     dataflow::{
         ProbeHandle, StreamVec,
         channels::pact::Pipeline,
-        operators::{Concat, Concatenate, Exchange, Input, Operator, Probe},
+        operators::{Concatenate, Exchange, Input, Operator, Probe},
     },
 };
 
@@ -140,11 +127,7 @@ struct Outcome {
 
 fn run(input: &Arc<Records>, workers: usize) -> Outcome {
     let state = tempfile::tempdir().unwrap();
-    let identity = Identity {
-        pipeline: "core".to_owned(),
-        prefix: "core".to_owned(),
-        states: &[Validate::STATE, Window::STATE, Alarms::STATE, Supply::STATE],
-    };
+    let identity = Identity { pipeline: "core".to_owned(), prefix: "core".to_owned(), states: STATES };
     let settings = checkpoint::Settings { every_epochs: u64::MAX, ..Default::default() };
     let control = Arc::new(Control::default());
     let Opened { checkpoints, .. } =
@@ -193,40 +176,29 @@ fn run(input: &Arc<Records>, workers: usize) -> Outcome {
     outcome
 }
 
-/// What the product computes, as its dataflow wires it, without the platform's own alarms.
+/// What the product computes, as its dataflow wires it.
 fn build<'s>(
     batches: StreamVec<'s, Epoch, RecordBatch>,
     ticks: StreamVec<'s, Epoch, Tick>,
     registry: StreamVec<'s, Epoch, RegistryRecord>,
     recovery: &Recovery,
 ) -> StreamVec<'s, Epoch, Block> {
-    let scope = batches.scope();
-    let (kafka, rules) = (settings(), RuleSettings::default());
-    let group = PipelineSettings::default().block_epochs;
-    let decoded = batches.decode(&Codec::single_object(), &kafka, &Arc::default(), ClockSource::Data);
-    let (profiles, conflicts) = registry.join_registry();
-    let validate = Validate::new(&kafka.topic(Topic::Reports), rules.memory());
-    let checked = decoded.observations.validate(profiles, ticks.clone(), validate, recovery).unwrap();
-    let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery).unwrap();
-    let alarmed = checked.clone().stage(Alarms::new(rules.alarms()), recovery).unwrap();
-    let supply = Supply::new(SupplySettings::default());
-    let diagnosed = windowed.clone().hours(checked.clone()).stage(supply, recovery).unwrap();
-    let revised = windowed.roll_up(group);
-    let estimates = diagnosed.clone().estimates();
-    let alarms = alarmed.transitions().concat(diagnosed.transitions());
-    let rejects = scope.concatenate([decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()]);
+    let (scope, config) = (batches.scope(), config());
+    let group = config.pipeline.block_epochs;
+    let decoded = batches.decode(&Codec::single_object(), &config.kafka, &Arc::default(), ClockSource::Data);
+    let computed = compute(Decoded { registry, ..decoded }, ticks, &config, recovery).unwrap();
     scope.concatenate([
-        alarms.exchange(|_| 0).blocks::<tables::Alarms>(1),
-        rejects.exchange(|_| 0).blocks::<tables::Rejects>(group),
-        revised.kpis.blocks::<tables::Kpis>(group),
-        revised.quality.blocks::<tables::Quality>(group),
-        estimates.blocks::<tables::Estimates>(group),
-        checked.blocks::<tables::Readings>(group),
+        computed.alarms.exchange(|_| 0).blocks::<tables::Alarms>(1),
+        computed.rejects.exchange(|_| 0).blocks::<tables::Rejects>(group),
+        computed.kpis.blocks::<tables::Kpis>(group),
+        computed.quality.blocks::<tables::Quality>(group),
+        computed.estimates.blocks::<tables::Estimates>(group),
+        computed.readings.blocks::<tables::Readings>(group),
     ])
 }
 
-fn settings() -> KafkaSettings {
-    serde_json::from_value(serde_json::json!({ "brokers": "none", "prefix": "core" })).unwrap()
+fn config() -> Config {
+    serde_json::from_value(serde_json::json!({ "kafka": { "brokers": "none", "prefix": "core" } })).unwrap()
 }
 
 /// Counts rows.

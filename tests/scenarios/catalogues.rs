@@ -91,7 +91,7 @@ async fn a_metric_of_the_users_works_through_the_whole_path() {
     let fields = ["table,field,name,type,required,source", "own_station,BM,编码,string,M,facility.code"];
     write(&site, "exchange/fields.csv", &fields);
     let output = site.nuanliu(&["check", "--offline"]);
-    let adds = "; catalogue adds 302 metrics, 2 threshold rules, 0 sentinels, 1 exchange tables, and changes 0 metrics";
+    let adds = "; catalogue adds 302 metrics, 2 threshold rules, 0 sentinels, 0 settings of models, 1 exchange tables, and changes 0 metrics";
     assert!(output.contains(adds), "{output}");
 
     site.nuanliu(&["migrate"]);

@@ -1,6 +1,7 @@
-//! What a model expected and found of each hour is in the store, with what the expectation follows from.
+//! What a model expected and found of each hour is in the store, with what the expectation follows from; a setting of
+//! the user's holds for its facility alone.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use connectors::Outgoing;
 use schemas::{
@@ -12,7 +13,9 @@ use tests::{
     district::{self, MIDNIGHT},
 };
 
-const CONFIG: &str = "clock = \"data\"\n";
+const CONFIG: &str = "clock = \"data\"\n---\n[catalogue]\ndirectory = \"catalogue\"\n";
+/// One station is to be known longer before it is judged.
+const SETTINGS: &str = "model,setting,scope,value\nenergy_signature,least_hours,ST-0002,60\n";
 const SOON: Duration = Duration::from_secs(120);
 /// Three days, of which the last six hours get too little heat; and what lets the last hour settle.
 const HOURS: i64 = 72;
@@ -30,7 +33,7 @@ fn demand(hour: i64) -> f64 {
     15.0 * (16.0 - outdoor(hour))
 }
 
-fn minutes() -> Vec<Outgoing> {
+fn minutes(station: usize) -> Vec<Outgoing> {
     let mut total = 1_000.0;
     let report = |minute: i64| {
         let hour = minute / 60;
@@ -38,7 +41,7 @@ fn minutes() -> Vec<Outgoing> {
         total += demand(hour) * share * 60.0 / 1e6;
         let at: Millis = MIDNIGHT + minute * MINUTE;
         let readings = [("outdoor_temp", outdoor(hour)), ("heat_total", (total * 1e4_f64).round() / 1e4)];
-        Outgoing::Report(district::report(1, at, at + SECOND, &readings))
+        Outgoing::Report(district::report(station, at, at + SECOND, &readings))
     };
     (0..END * 60).map(report).collect()
 }
@@ -46,9 +49,13 @@ fn minutes() -> Vec<Outgoing> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_hour_says_what_was_expected_and_what_came_of_it() {
     let site = Site::new("estimates", CONFIG);
+    fs::create_dir(site.path("catalogue")).unwrap();
+    fs::write(site.path("catalogue/models.csv"), SETTINGS).unwrap();
     site.nuanliu(&["migrate"]);
-    site.publish(&district::registry(1)).await;
-    let accepted = site.publish(&minutes()).await;
+    site.publish(&district::registry(2)).await;
+    let reports: Vec<Outgoing> =
+        minutes(1).into_iter().zip(minutes(2)).flat_map(<[Outgoing; 2]>::from).collect();
+    let accepted = site.publish(&reports).await;
     let mut process = site.start(&["run"]);
     site.stored(accepted, &mut process, SOON).await;
     assert_eq!(process.terminate(SOON), 0);
@@ -77,6 +84,13 @@ async fn every_hour_says_what_was_expected_and_what_came_of_it() {
     for hour in SHORT_FROM..HOURS {
         assert_eq!(of_hour(hour)[1], "under", "{:?}", of_hour(hour));
     }
-    let alarms = "SELECT count() FROM alarms FINAL WHERE rule = 'under_supply' AND type = 1";
-    assert_eq!(site.number(alarms).await, 1.0);
+    let alarms =
+        "SELECT facility FROM alarms FINAL WHERE rule = 'under_supply' AND type = 1 ORDER BY facility";
+    assert_eq!(site.query(alarms).await, [["ST-0001"], ["ST-0002"]]);
+    let judged = format!(
+        "SELECT countIf(reason = 'not_learnt') FROM estimates FINAL WHERE facility = 'ST-0002' AND \
+         toUnixTimestamp(hour) < {}",
+        MIDNIGHT / SECOND + 58 * 3600
+    );
+    assert_eq!(site.number(&judged).await, 58.0, "the other station is not judged before");
 }

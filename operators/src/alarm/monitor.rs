@@ -116,6 +116,12 @@ impl RuleMonitor {
         RuleMonitor { rule, enabled: true, judged: None }
     }
 
+    /// Whether nothing is pending, stands or may still change.
+    #[must_use]
+    pub fn calm(&self) -> bool {
+        self.judged.is_none()
+    }
+
     /// Whether an episode stands.
     #[must_use]
     pub fn open(&self) -> bool {

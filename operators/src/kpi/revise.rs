@@ -145,7 +145,7 @@ mod tests {
     use schemas::{Code, ScopeKind};
 
     use super::{super::tests::facts, *};
-    use crate::window::{Component, TooLate, Windowed};
+    use crate::window::{Component, Windowed};
 
     fn key(code: &'static str, start: Millis) -> Key {
         (Scope { kind: ScopeKind::City, code: Code::const_new(code) }, Period::Hour, start)
@@ -196,14 +196,8 @@ mod tests {
         let windowed = |before, after| {
             let (scope, period, window_start) = key("A", 0);
             Rc::new(WindowedEpoch {
-                epoch: 0,
-                clock: 0,
-                horizon: Horizon::NOTHING_CLOSED,
                 facility: vec![Windowed { scope, period, window_start, before, after }],
-                contributions: Vec::new(),
-                hours: Vec::new(),
-                too_late: TooLate::default(),
-                unregistered: 0,
+                ..WindowedEpoch::default()
             })
         };
         revise.push_facilities(windowed(Facts::new(), heat(1)));

@@ -1,4 +1,4 @@
-//! A supply model that is interrupted says what it says without interruption.
+//! A model that is interrupted says what it says without interruption.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use schemas::{FacilityKind, Transition, time::HOUR};
 
 use super::{
-    DiagnosedEpoch, HoursEpoch, StationHour, Supply, SupplySettings,
-    tests::{START, profile},
+    Judge, ModelledEpoch, Settings, Terms,
+    energy_signature::{EnergySignature, MODEL},
+    tests::{START, StationHour, profile},
 };
 use crate::{
     Durable, Profile, ProfileChange, Stage,
@@ -15,15 +16,19 @@ use crate::{
         RestoreError, Saved,
         restarts::{Divided, Event, Told, events, hex, never_show, unhex},
     },
+    window::WindowedEpoch,
 };
 
-impl Divided for HoursEpoch {
-    fn share(&self, holds: &dyn Fn(&str) -> bool) -> HoursEpoch {
-        HoursEpoch {
+type Supply = Judge<EnergySignature>;
+
+impl Divided for WindowedEpoch {
+    fn share(&self, holds: &dyn Fn(&str) -> bool) -> WindowedEpoch {
+        WindowedEpoch {
             epoch: self.epoch,
             clock: self.clock,
             profiles: self.profiles.iter().filter(|change| holds(&change.facility)).cloned().collect(),
             hours: self.hours.iter().filter(|hour| holds(&hour.facility)).cloned().collect(),
+            ..WindowedEpoch::default()
         }
     }
 
@@ -31,23 +36,27 @@ impl Divided for HoursEpoch {
         &self.profiles
     }
 
-    fn again(&self, profiles: Vec<ProfileChange>) -> HoursEpoch {
-        HoursEpoch { epoch: self.epoch, clock: self.clock, profiles, hours: Vec::new() }
+    fn again(&self, profiles: Vec<ProfileChange>) -> WindowedEpoch {
+        WindowedEpoch { epoch: self.epoch, clock: self.clock, profiles, ..WindowedEpoch::default() }
     }
 }
 
-fn told(output: &DiagnosedEpoch) -> Told {
+fn told(output: &ModelledEpoch) -> Told {
     let mut told = Told::new();
-    told.extend(output.diagnoses.iter().map(|d| (d.facility.to_string(), format!("{d:?}"))));
+    told.extend(output.estimates.iter().map(|e| (e.facility.to_string(), format!("{e:?}"))));
     told.extend(output.transitions.iter().map(|t| (t.facility.to_string(), format!("{t:?}"))));
     told.extend((0..output.too_late).map(|_| (String::new(), "too late".to_owned())));
     told
 }
 
+fn with(horizon: i64, values: &[(&str, f64)]) -> Supply {
+    let settings = values.iter().fold(Settings::of(MODEL), |all, (name, value)| all.with(name, *value));
+    Supply::with(Terms { horizon, ..Terms::default() }, settings)
+}
+
 /// Learns soon, so that short histories have alarms.
 fn stage() -> Supply {
-    let settings = SupplySettings::default();
-    Supply::new(SupplySettings { least_hours: 4, most_hours: 30, horizon: 8 * HOUR, ..settings })
+    with(8 * HOUR, &[("least_hours", 4.0), ("most_hours", 30.0)])
 }
 
 /// What the registry says of a station: gone, a kind of its own, or a station of this design.
@@ -76,7 +85,7 @@ fn hour(station: u8, number: i64, tenths: u8) -> StationHour {
 }
 
 /// Epochs of an hour each: some stretches with other shares, corrected hours, changes of the registry.
-fn epochs() -> impl Strategy<Value = Vec<HoursEpoch>> {
+fn epochs() -> impl Strategy<Value = Vec<WindowedEpoch>> {
     let tenths = || prop_oneof![6 => Just(10_u8), 2 => Just(6), 2 => Just(17), 1 => Just(3), 1 => Just(9), 1 => Just(11)];
     let stretch = (1..7_usize, prop::collection::vec(tenths(), 4));
     let late = (0..4_u8, 1..12_i64, tenths());
@@ -99,11 +108,12 @@ fn epochs() -> impl Strategy<Value = Vec<HoursEpoch>> {
                 } else {
                     BTreeMap::new()
                 };
-                HoursEpoch {
+                WindowedEpoch {
                     epoch: number as u64,
                     clock: START + (number + 2) * HOUR,
                     profiles: changes.into_iter().map(|(station, what)| change(station, what)).collect(),
-                    hours: now.chain(late).collect(),
+                    hours: now.chain(late).map(|hour| hour.closed()).collect(),
+                    ..WindowedEpoch::default()
                 }
             })
             .collect()
@@ -121,14 +131,15 @@ proptest! {
 }
 
 /// Six good hours, then too little until hour 14, which good hours end.
-fn an_alarm() -> Vec<HoursEpoch> {
-    let epoch = |number: i64| HoursEpoch {
+fn an_alarm() -> Vec<WindowedEpoch> {
+    let epoch = |number: i64| WindowedEpoch {
         epoch: number as u64,
         clock: START + (number + 2) * HOUR,
         profiles: if number == 0 { (0..4).map(|station| change(station, 2)).collect() } else { Vec::new() },
         hours: (0..4)
-            .map(|station| hour(station, number, if (6..14).contains(&number) { 5 } else { 10 }))
+            .map(|station| hour(station, number, if (6..14).contains(&number) { 5 } else { 10 }).closed())
             .collect(),
+        ..WindowedEpoch::default()
     };
     (0..20).map(epoch).collect()
 }
@@ -136,7 +147,7 @@ fn an_alarm() -> Vec<HoursEpoch> {
 #[test]
 fn an_alarm_that_stands_is_cleared_after_restarts() {
     let mut whole = stage();
-    let names = |output: &DiagnosedEpoch| {
+    let names = |output: &ModelledEpoch| {
         output.transitions.iter().map(|t| t.transition.name()).collect::<std::collections::BTreeSet<_>>()
     };
     let seen: Vec<_> = an_alarm().iter().map(|epoch| names(&whole.apply(epoch))).collect();
@@ -151,12 +162,13 @@ fn an_alarm_that_stands_is_cleared_after_restarts() {
 /// Nights without heat become a habit, by which the hours after a restart are judged.
 #[test]
 fn a_habit_outlives_the_process() {
-    let patient = || Supply::new(SupplySettings::default());
-    let epoch = |number: i64| HoursEpoch {
+    let patient = || Supply::new(Terms::default());
+    let epoch = |number: i64| WindowedEpoch {
         epoch: number as u64,
         clock: START + (number + 2) * HOUR,
         profiles: if number == 0 { vec![change(1, 2)] } else { Vec::new() },
-        hours: vec![hour(1, number, if number % 24 < 6 { 2 } else { 10 })],
+        hours: vec![hour(1, number, if number % 24 < 6 { 2 } else { 10 }).closed()],
+        ..WindowedEpoch::default()
     };
     let epochs: Vec<_> = (0..8 * 24).map(epoch).collect();
     let mut events = vec![Event::Quiet; 7 * 24];
@@ -174,7 +186,7 @@ fn forms_of_other_versions_are_refused() {
 
 /// Remembers few hours, so that its state can be written down.
 fn forgetful() -> Supply {
-    Supply::new(SupplySettings { most_hours: 5, least_hours: 4, ..SupplySettings::default() })
+    with(48 * HOUR, &[("least_hours", 4.0), ("most_hours", 5.0)])
 }
 
 /// Saves everything and gives the sections.
@@ -203,42 +215,83 @@ fn a_station_that_is_gone_is_not_restored() {
 
 #[test]
 fn a_season_of_a_station_takes_few_bytes() {
-    let mut stage = Supply::new(SupplySettings::default());
-    let first = HoursEpoch { profiles: vec![change(1, 2)], ..HoursEpoch::default() };
+    let mut stage = Supply::new(Terms::default());
+    let first = WindowedEpoch { profiles: vec![change(1, 2)], ..WindowedEpoch::default() };
     stage.apply(&first);
     for number in 0..40 * 24 {
-        stage.apply(&HoursEpoch { hours: vec![hour(1, number, 10)], ..HoursEpoch::default() });
+        stage.apply(&WindowedEpoch { hours: vec![hour(1, number, 10).closed()], ..WindowedEpoch::default() });
     }
     let bytes: usize = sections(&mut stage).values().map(Vec::len).sum();
     println!("{bytes} bytes for a station with {} hours", stage.entries());
     assert!(bytes < 13 * stage.entries() + 600, "{bytes} bytes for {} hours", stage.entries());
 }
 
-/// What form 2 looks like, written down: whoever changes the form must read this one as before.
+/// What the form looks like, written down: whoever changes it must read this one as before.
 #[test]
-fn state_of_form_2_is_read() {
-    let epochs: Vec<_> = an_alarm().iter().map(|epoch| epoch.share(&|station| station == "ST-1")).collect();
+fn state_of_form_3_is_read() {
+    let epochs = of_one_station();
     let mut saving = forgetful();
     epochs[..9].iter().for_each(|epoch| drop(saving.apply(epoch)));
     let written: Vec<_> =
         sections(&mut saving).into_iter().map(|(shard, bytes)| (shard, hex(&bytes))).collect();
     assert_eq!(
         written,
-        [(FORM_2.0, FORM_2.1.to_owned())],
+        [(FORM_3.0, FORM_3.1.to_owned())],
         "the form has changed: raise FORM and keep reading this one"
     );
+    goes_on(3, FORM_3, saving);
+}
 
+/// A restart with an earlier form changes nothing.
+#[test]
+fn state_of_form_2_is_read() {
+    let mut saving = forgetful();
+    of_one_station()[..9].iter().for_each(|epoch| drop(saving.apply(epoch)));
+    goes_on(2, FORM_2, saving);
+}
+
+fn of_one_station() -> Vec<WindowedEpoch> {
+    an_alarm().iter().map(|epoch| epoch.share(&|station| station == "ST-1")).collect()
+}
+
+/// What was saved after nine epochs goes on like the model that was not interrupted.
+fn goes_on(form: u16, (shard, section): (u16, &str), mut uninterrupted: Supply) {
+    let epochs = of_one_station();
     let mut restored = forgetful();
-    restored.restore(FORM_2.0, 2, &unhex(FORM_2.1)).unwrap();
+    restored.restore(shard, form, &unhex(section)).unwrap();
     assert_eq!(told(&restored.apply(&epochs[8].again(vec![change(1, 2)]))), []);
     let mut transitions = 0;
     for epoch in &epochs[9..] {
         let output = restored.apply(epoch);
         transitions += output.transitions.len();
-        assert_eq!(told(&output), told(&saving.apply(epoch)));
+        assert_eq!(told(&output), told(&uninterrupted.apply(epoch)));
     }
     assert!(transitions > 0, "the alarm that stood is cleared");
 }
+
+#[test]
+fn a_rule_that_the_model_does_not_have_is_refused() {
+    let hex_of = |code: &str| code.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let section = FORM_3.1.replace(&hex_of("under_supply"), &hex_of("under_suppli"));
+    let error = forgetful().restore(FORM_3.0, 3, &unhex(&section)).unwrap_err().to_string();
+    assert!(error.contains("supply") && error.contains("earlier checkpoint"), "{error}");
+}
+
+const FORM_3: (u16, &str) = (
+    203,
+    concat!(
+        "050000000453542d31bd01000009b0e93900f00745000030c10001b2e9390040ce44000080c00001b4e93900400345000020",
+        "c10001b6e93900e0c444000040c00001b8e9390020fd44000010c10002bae9390080bb440000c07f0001bce93900c0734400",
+        "0000c10002bee93900203244000080bf0002c0e93900606a440000e0c00002e0e839000000803f0000803f0000803f000080",
+        "3f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f00",
+        "00803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000ffffffff0f00000001b6e9390101f8ffff",
+        "ffff1f7c400200000000c0524000000000000028409a999999997941400000000000000000040000803f0000803f0000803f",
+        "0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000",
+        "803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f0000803f00010c756e6465725f737570706c7903",
+        "0000010080facac5a163018086dcbea16380facac5a163000000000000004940000000000000494000000000000049408086",
+        "dcbea163010100",
+    ),
+);
 
 const FORM_2: (u16, &str) = (
     203,
@@ -275,13 +328,13 @@ const FORM_1: (u16, &str) = (
 /// What was learnt and what stands outlives the update: the alarm that form 1 told is cleared once, and not raised again.
 #[test]
 fn state_of_form_1_goes_on() {
-    let epochs: Vec<_> = an_alarm().iter().map(|epoch| epoch.share(&|station| station == "ST-1")).collect();
+    let epochs = of_one_station();
     let mut restored = forgetful();
     restored.restore(FORM_1.0, 1, &unhex(FORM_1.1)).unwrap();
     assert_eq!(told(&restored.apply(&epochs[8].again(vec![change(1, 2)]))), []);
     let outputs: Vec<_> = epochs[9..].iter().map(|epoch| restored.apply(epoch)).collect();
-    let versions = outputs.iter().flat_map(|output| &output.diagnoses).map(|d| d.learnt.map(|l| l.version));
-    assert!(versions.clone().count() > 0 && versions.clone().all(|version| version >= Some(1)));
+    let versions = outputs.iter().flat_map(|output| &output.estimates).map(|e| e.learnt);
+    assert!(versions.clone().count() > 0 && versions.clone().all(|version| version >= 1));
     let transitions: Vec<_> = outputs
         .iter()
         .flat_map(|output| &output.transitions)

@@ -15,6 +15,12 @@ pub struct Horizon {
     pub day: Millis,
 }
 
+impl Default for Horizon {
+    fn default() -> Horizon {
+        Horizon::NOTHING_CLOSED
+    }
+}
+
 impl Horizon {
     /// Before everything.
     pub const NOTHING_CLOSED: Horizon = Horizon { hour: Millis::MIN, day: Millis::MIN };

@@ -60,6 +60,7 @@ use self::{
 use crate::{
     CheckedEpoch, ProfileChange, Stage,
     durable::{Keyed, shard},
+    model,
 };
 
 /// A window of one facility that changed.
@@ -111,7 +112,7 @@ impl TooLate {
 }
 
 /// What an epoch changes in the windows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct WindowedEpoch {
     /// Number of the epoch.
     pub epoch: Epoch,
@@ -123,6 +124,8 @@ pub struct WindowedEpoch {
     pub facility: Vec<Windowed>,
     /// What that adds to the scopes above, sorted, one entry per key.
     pub contributions: Vec<((Scope, Period, Millis), Facts)>,
+    /// The registry changes of the epoch, for the models.
+    pub profiles: Vec<ProfileChange>,
     /// Hours that have settled, and those that changed since, sorted by (facility, hour).
     pub hours: Vec<ClosedHour>,
     /// What came too late.
@@ -135,6 +138,8 @@ pub struct WindowedEpoch {
 pub struct Window {
     calendar: Calendar,
     quantities: Quantities,
+    /// Facts that models look at: an hour in which one of them changes is given again.
+    modelled: Vec<Component>,
     sites: Keyed<Code, Site, RestoredSite>,
     totals: ScopeTotals,
     /// How many series the sites hold: counted along, for going through all of them costs more than an epoch.
@@ -160,6 +165,7 @@ impl Window {
         Window {
             calendar,
             quantities: Quantities::in_force(),
+            modelled: model::FACTS.concat(),
             sites: Keyed::new(|facility: &Code| shard(facility)),
             totals: ScopeTotals::new(),
             series: 0,
@@ -353,7 +359,7 @@ impl Window {
             hour.touched = false;
             let (before, after) = (std::mem::take(&mut touched.before), hour.facts.clone());
             let reopened =
-                moved_setpoint || MODELLED.iter().any(|fact| before.get(*fact) != after.get(*fact));
+                moved_setpoint || self.modelled.iter().any(|fact| before.get(*fact) != after.get(*fact));
             if hour.settled && reopened {
                 hour.settled = false;
                 self.reopened.push(number);
@@ -448,8 +454,17 @@ impl Stage for Window {
         let hours = self.settled(clock);
         self.clock = Some(clock);
         let contributions = self.totals.take();
-        let (epoch, horizon) = (epoch.epoch, self.horizon);
-        WindowedEpoch { epoch, clock, horizon, facility, contributions, hours, too_late, unregistered }
+        WindowedEpoch {
+            epoch: epoch.epoch,
+            clock,
+            horizon: self.horizon,
+            facility,
+            contributions,
+            profiles: epoch.profiles.clone(),
+            hours,
+            too_late,
+            unregistered,
+        }
     }
 
     fn entries(&self) -> usize {
@@ -459,10 +474,6 @@ impl Stage for Window {
 
 /// How much further than usual the windows follow a clock that is far ahead, in one epoch.
 const LONGEST_HASTE: Millis = 2 * DAY;
-
-/// Facts that models look at: an hour in which one of them changes is given again.
-const MODELLED: [Component; 4] =
-    [Component::Heat, Component::HeatTime, Component::Outdoor, Component::OutdoorTime];
 
 /// Counts the hours that have settled by a time, up to a constant.
 fn due_count(calendar: &Calendar, clock: Millis) -> Millis {

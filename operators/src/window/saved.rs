@@ -13,8 +13,7 @@ use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Calendar, Horizon, TooLate, Window, WindowedEpoch, former::FormerSite, scope_totals::Departure,
-    site::Site,
+    Calendar, Horizon, Window, WindowedEpoch, former::FormerSite, scope_totals::Departure, site::Site,
 };
 use crate::{
     CheckedEpoch,
@@ -118,11 +117,9 @@ impl Window {
             epoch: epoch.epoch,
             clock,
             horizon: self.horizon,
-            facility: Vec::new(),
             contributions,
-            hours: Vec::new(),
-            too_late: TooLate::default(),
-            unregistered: 0,
+            profiles: epoch.profiles.clone(),
+            ..WindowedEpoch::default()
         }
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use operators::{
     alarm::{AlarmedEpoch, OperationalFact, Operations},
-    model::DiagnosedEpoch,
+    model::ModelledEpoch,
 };
 use schemas::{AlarmTransition, Epoch};
 use timely::{
@@ -31,7 +31,7 @@ impl<'s> AlarmTransitions<'s> for StreamVec<'s, Epoch, Rc<AlarmedEpoch>> {
     }
 }
 
-impl<'s> AlarmTransitions<'s> for StreamVec<'s, Epoch, Rc<DiagnosedEpoch>> {
+impl<'s> AlarmTransitions<'s> for StreamVec<'s, Epoch, Rc<ModelledEpoch>> {
     fn transitions(self) -> StreamVec<'s, Epoch, AlarmTransition> {
         self.flat_map(|epoch| epoch.transitions.clone())
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use operators::model::DiagnosedEpoch;
+use operators::model::ModelledEpoch;
 use schemas::{Epoch, EstimateRow};
 use timely::dataflow::{StreamVec, operators::vec::Map};
 
@@ -12,8 +12,8 @@ pub trait Estimates<'s> {
     fn estimates(self) -> StreamVec<'s, Epoch, EstimateRow>;
 }
 
-impl<'s> Estimates<'s> for StreamVec<'s, Epoch, Rc<DiagnosedEpoch>> {
+impl<'s> Estimates<'s> for StreamVec<'s, Epoch, Rc<ModelledEpoch>> {
     fn estimates(self) -> StreamVec<'s, Epoch, EstimateRow> {
-        self.flat_map(|epoch| epoch.diagnoses.iter().map(EstimateRow::from).collect::<Vec<_>>())
+        self.flat_map(|epoch| epoch.estimates.clone())
     }
 }

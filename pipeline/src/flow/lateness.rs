@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use operators::{alarm::AlarmedEpoch, model::DiagnosedEpoch, window::WindowedEpoch};
+use operators::{alarm::AlarmedEpoch, model::ModelledEpoch, window::WindowedEpoch};
 use schemas::Epoch;
 use timely::dataflow::{StreamVec, operators::Inspect};
 
@@ -47,7 +47,7 @@ impl Late for AlarmedEpoch {
     }
 }
 
-impl Late for DiagnosedEpoch {
+impl Late for ModelledEpoch {
     const STAGE: &'static str = "model";
     fn too_late(&self) -> u64 {
         self.too_late
@@ -103,7 +103,7 @@ impl Warnings {
 
 #[cfg(test)]
 mod tests {
-    use operators::window::{Horizon, TooLate};
+    use operators::window::TooLate;
     use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
 
     use super::*;
@@ -121,14 +121,8 @@ mod tests {
     #[test]
     fn what_is_too_late_is_counted_by_stage() {
         let windowed = |readings| WindowedEpoch {
-            epoch: 0,
-            clock: 0,
-            horizon: Horizon::NOTHING_CLOSED,
-            facility: Vec::new(),
-            contributions: Vec::new(),
-            hours: Vec::new(),
             too_late: TooLate { readings, facility: None },
-            unregistered: 0,
+            ..WindowedEpoch::default()
         };
         let counted = || telemetry::TOO_LATE.with_label_values(&["window"]).get();
         let before = counted();

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use operators::{CheckedEpoch, Durable, Stage, model::HoursEpoch};
+use operators::{CheckedEpoch, Durable, Stage, window::WindowedEpoch};
 use schemas::Epoch;
 use timely::{
     container::CapacityContainerBuilder,
@@ -24,7 +24,7 @@ impl OfEpoch for CheckedEpoch {
     }
 }
 
-impl OfEpoch for HoursEpoch {
+impl OfEpoch for WindowedEpoch {
     fn epoch(&self) -> Epoch {
         self.epoch
     }

@@ -10,10 +10,11 @@ use crate::nearest::hint;
 pub(super) const METRICS: &str = "metrics.csv";
 pub(super) const SENTINELS: &str = "sentinels.csv";
 pub(super) const THRESHOLDS: &str = "thresholds.csv";
+pub(super) const MODELS: &str = "models.csv";
 pub(super) const TABLES: &str = "exchange/tables.csv";
 pub(super) const FIELDS: &str = "exchange/fields.csv";
 
-const NAMES: [&str; 5] = [METRICS, SENTINELS, THRESHOLDS, TABLES, FIELDS];
+const NAMES: [&str; 6] = [METRICS, SENTINELS, THRESHOLDS, MODELS, TABLES, FIELDS];
 /// The folder of the exchange tables.
 const FOLDER: &str = "exchange";
 
@@ -23,6 +24,7 @@ pub(super) struct Files<'b> {
     pub metrics: Bytes<'b>,
     pub sentinels: Bytes<'b>,
     pub thresholds: Bytes<'b>,
+    pub models: Bytes<'b>,
     pub tables: Bytes<'b>,
     pub fields: Bytes<'b>,
 }
@@ -87,6 +89,7 @@ pub(super) fn read(directory: &Path) -> Result<Files<'static>, Vec<String>> {
         metrics: bytes(METRICS),
         sentinels: bytes(SENTINELS),
         thresholds: bytes(THRESHOLDS),
+        models: bytes(MODELS),
         tables: bytes(TABLES),
         fields: bytes(FIELDS),
     };

@@ -46,6 +46,7 @@ fn everything_that_is_added_is_there_beside_what_is_shipped() {
             &format!("{THRESHOLDS}boiler_house,flue_temp_2,high,300,250,200,5,60,60,true,清灰 / clean\n"),
         ),
         ("sentinels.csv", "value,shifts,metrics,meaning\n555,0,flue_temp_2 supply_temp,broken wire\n"),
+        ("models.csv", "model,setting,scope,value\nenergy_signature,least_hours,ST-1,48\n"),
         ("exchange/tables.csv", &format!("{TABLES}own,boiler_run,锅炉房,kpi:source:day,60,BSM;TJSJ,\n")),
         (
             "exchange/fields.csv",
@@ -66,7 +67,9 @@ fn everything_that_is_added_is_there_beside_what_is_shipped() {
     assert_eq!((rule.scope.as_str(), rule.metric, rule.side), ("boiler_house", id, Side::High));
     assert_eq!(user.sentinels.last().unwrap().codes().collect::<Vec<_>>(), ["flue_temp_2", "supply_temp"]);
     assert_eq!(user.tables.named("boiler_run").unwrap().fields.len(), 3);
-    let sizes = Sizes { metrics: 1, sentinels: 1, thresholds: 1, tables: 1 };
+    let setting = user.models.last().unwrap();
+    assert_eq!((setting.scope.as_str(), setting.value, setting.unit.as_str()), ("ST-1", 48.0, "h"));
+    let sizes = Sizes { metrics: 1, sentinels: 1, thresholds: 1, models: 1, tables: 1 };
     assert_eq!(user.sizes_of_user(), (sizes, Sizes::default()));
     assert_eq!(user.sizes_shipped(), shipped.sizes_shipped());
 }
@@ -350,4 +353,36 @@ fn what_is_in_use_is_not_exchanged() {
     assert!(Catalogues::shipped().install().is_ok(), "the same may come again");
     let other = read(&[("metrics.csv", &format!("{METRICS}{FLUE}"))]);
     assert!(matches!(other.install(), Err(Error::CataloguesInUse)));
+}
+
+#[rstest::rstest]
+#[case::model(
+    "energy_signatur,least_hours,,24",
+    "unknown model energy_signatur (did you mean energy_signature?): the models are energy_signature"
+)]
+#[case::setting(
+    "energy_signature,least_hour,,24",
+    "unknown setting least_hour of energy_signature (did you mean least_hours?): its settings are"
+)]
+#[case::beyond(
+    "energy_signature,least_hours,,1",
+    "energy_signature.least_hours 1 lies outside 2 to 168 h: write a value between them"
+)]
+#[case::no_number("energy_signature,least_hours,,viele", "is no number")]
+#[case::twice(
+    "energy_signature,least_hours,station,12\nenergy_signature,least_hours,station,14",
+    "stands already in line 2: delete one"
+)]
+fn settings_of_models_that_are_none_are_refused(#[case] rows: &str, #[case] want: &str) {
+    let found = problems(&[("models.csv", &format!("model,setting,scope,value\n{rows}\n"))]);
+    let line = 1 + rows.lines().count();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with(&format!("c/models.csv:{line}: ")) && found[0].contains(want), "{found:?}");
+}
+
+#[test]
+fn a_setting_keeps_its_unit_and_bounds() {
+    let rows = "model,setting,scope,value,unit,least\nenergy_signature,least_hours,,24,min,\nenergy_signature,most_hours,,700,h,1\n";
+    let found = problems(&[("models.csv", rows)]);
+    assert!(found.len() == 2 && found.iter().all(|problem| problem.contains("do not change")), "{found:?}");
 }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{catalogue_thresholds, datum};
-use crate::{Facility, FacilityKind, RegistryEntry, RegistryKey, Side, Threshold, nearest::hint};
+use crate::{
+    Facility, FacilityKind, ModelSetting, RegistryEntry, RegistryKey, Side, Threshold, nearest::hint,
+    registry::attribute,
+};
 
 /// How grave a [`Problem`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,6 +141,7 @@ impl<'e> Check<'e> {
                 self.reference(key, "district", "district", facility.district.as_deref());
                 self.area(key, facility);
                 self.position(key, facility);
+                self.models(key, facility);
             }
             RegistryEntry::Device(device) => {
                 self.reference(key, "facility", "facility", Some(&device.facility));
@@ -212,6 +216,31 @@ impl<'e> Check<'e> {
                 Severity::Warning,
                 format!("longitude {longitude}, latitude {latitude} is outside China: correct it unless that is meant"),
             );
+        }
+    }
+
+    /// That the attributes which set models name settings, with values within their bounds.
+    fn models(&mut self, key: &RegistryKey, facility: &Facility) {
+        let settings = ModelSetting::in_force();
+        for (name, value) in &facility.attributes {
+            let Some((model, setting)) = name.split_once('.') else { continue };
+            let of_model = settings.iter().filter(|known| known.model == model);
+            if of_model.clone().next().is_none() {
+                continue;
+            }
+            let Some(known) = of_model.clone().find(|known| known.setting == setting) else {
+                let near = hint(setting, of_model.map(|known| known.setting.as_str()));
+                self.error(key, format!("attribute {name}: {model} has no setting {setting}{near}"));
+                continue;
+            };
+            match attribute::number(&facility.attributes, name) {
+                Some(number) => {
+                    if let Some(what) = known.beyond(number) {
+                        self.error(key, format!("attribute {what}"));
+                    }
+                }
+                None => self.error(key, format!("attribute {name} {value:?} is no number")),
+            }
         }
     }
 

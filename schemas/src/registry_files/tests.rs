@@ -138,6 +138,16 @@ fn bom_crlf_and_column_order_do_not_matter() {
 )]
 #[case(
     "facilities.csv",
+    "code,kind,name,energy_signature.least_hour\nST-1,station,a,12\n",
+    "energy_signature has no setting least_hour (did you mean least_hours?)"
+)]
+#[case(
+    "facilities.csv",
+    "code,kind,name,energy_signature.least_hours\nST-1,station,a,1000\n",
+    "attribute energy_signature.least_hours 1000 lies outside 2 to 168 h"
+)]
+#[case(
+    "facilities.csv",
     "code,kind,name,heated_area\nST-1,station,a,-5\n",
     "facilities.csv:2: heated_area -5 m² is negative"
 )]

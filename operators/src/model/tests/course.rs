@@ -44,15 +44,11 @@ fn station(design: Option<f64>, area: Option<f64>) -> ProfileChange {
     change
 }
 
-fn run_station(station: ProfileChange, hours: Vec<StationHour>) -> Vec<DiagnosedEpoch> {
-    let mut supply = Supply::new(SupplySettings::default());
-    let first = HoursEpoch { profiles: vec![station], ..HoursEpoch::default() };
-    let epochs = hours.into_iter().map(|hour| HoursEpoch {
-        clock: hour.hour + 2 * HOUR,
-        hours: vec![hour],
-        ..HoursEpoch::default()
-    });
-    std::iter::once(first).chain(epochs).map(|epoch| supply.apply(&epoch)).collect()
+fn run_station(station: ProfileChange, hours: &[StationHour]) -> Vec<DiagnosedEpoch> {
+    let mut supply = supply();
+    let first = epoch_of_registry(station);
+    let epochs = hours.iter().map(epoch_of);
+    std::iter::once(first).chain(epochs).map(|epoch| supply.judge(&epoch)).collect()
 }
 
 #[rstest::rstest]
@@ -75,7 +71,7 @@ fn an_idle_season_is_no_signature(
                 if idle == 0.0 { by_degree * (18.0 - weather[hour]) } else { by_degree * noise(hour as u64) };
             *kw = idle + losses;
         }
-        let epochs = run_station(station(design, area), hours(&weather, &given));
+        let epochs = run_station(station(design, area), &hours(&weather, &given));
         assert_eq!(transitions(&epochs), [], "seed {seed}");
         let states = states(&epochs);
         let idle = &states[..10 * HOURS_A_DAY];
@@ -105,7 +101,7 @@ fn a_lasting_change_opens_the_lock(
         let swing = if (hour / HOURS_A_DAY).is_multiple_of(2) { swing } else { -swing };
         if hour < 12 * HOURS_A_DAY { 1.0 } else { factor + swing }
     });
-    let epochs = run(&mut Supply::new(SupplySettings::default()), Some(3000.0), hours(&weather, &given));
+    let epochs = run(&mut supply(), Some(3000.0), &hours(&weather, &given));
     let found: Vec<_> = episodes(&epochs, rule)
         .into_iter()
         .map(|(raised, end)| (day_of(raised), end.map(|(at, cause)| (day_of(at), cause))))
@@ -139,7 +135,7 @@ fn heating_that_stops_in_spring_is_no_fault(#[case] to: f64) {
     for seed in 0..4 {
         let weather = spring(seed, 60, to);
         let given = shared(&weather, seed, |hour| if hour < 36 * HOURS_A_DAY { 1.0 } else { 0.0 });
-        let epochs = run(&mut Supply::new(SupplySettings::default()), Some(3000.0), hours(&weather, &given));
+        let epochs = run(&mut supply(), Some(3000.0), &hours(&weather, &given));
         assert_eq!(transitions(&epochs), [], "seed {seed}");
         assert_eq!(states(&epochs).last(), Some(&SupplyState::Idle));
     }
@@ -150,7 +146,7 @@ fn a_stop_in_the_cold_is_found_and_ends_with_the_weather_that_asks_for_heat() {
     for (to, end) in [(10.0, true), (20.0, true), (-10.0, false)] {
         let weather = spring(1, 60, to);
         let given = shared(&weather, 1, |hour| if hour < 20 * HOURS_A_DAY { 1.0 } else { 0.0 });
-        let epochs = run(&mut Supply::new(SupplySettings::default()), Some(3000.0), hours(&weather, &given));
+        let epochs = run(&mut supply(), Some(3000.0), &hours(&weather, &given));
         let found = episodes(&epochs, "under_supply");
         assert_eq!(found.len(), 1, "to {to}: {found:?}");
         assert_eq!(found[0].0, START + (20 * 24 + 3) * HOUR);
@@ -175,7 +171,7 @@ fn stops_of_many_nights_are_one_intermittent_supply(#[case] from: usize, #[case]
         let nights = from * HOURS_A_DAY..to * HOURS_A_DAY;
         let given =
             shared(&weather, seed, |hour| if nights.contains(&hour) && night(hour) { 0.0 } else { 1.0 });
-        let epochs = run(&mut Supply::new(SupplySettings::default()), Some(3000.0), hours(&weather, &given));
+        let epochs = run(&mut supply(), Some(3000.0), &hours(&weather, &given));
         let found = episodes(&epochs, "intermittent_supply");
         assert_eq!(found.len(), 1, "seed {seed}: {found:?}");
         assert!(day_of(found[0].0) <= from as i64 + 5, "seed {seed}: {found:?}");
@@ -194,7 +190,7 @@ fn stops_of_many_nights_are_one_intermittent_supply(#[case] from: usize, #[case]
 fn less_at_night_is_not_intermittent(#[case] share: f64) {
     let weather = weather(2, 40 * HOURS_A_DAY);
     let given = shared(&weather, 2, |hour| if night(hour) { share } else { 1.0 });
-    let epochs = run(&mut Supply::new(SupplySettings::default()), Some(3000.0), hours(&weather, &given));
+    let epochs = run(&mut supply(), Some(3000.0), &hours(&weather, &given));
     assert_eq!(episodes(&epochs, "intermittent_supply"), []);
     let late = states(&epochs).split_off(20 * HOURS_A_DAY);
     assert!(!late.contains(&SupplyState::Stopped) && !late.contains(&SupplyState::Intermittent));
@@ -239,7 +235,7 @@ fn the_expectation_follows_from_the_evidence_alone(
     };
     let given: Vec<f64> =
         heat(&weather, lag, 3).into_iter().enumerate().map(|(hour, kw)| kw * share(hour)).collect();
-    let epochs = run(&mut Supply::new(SupplySettings::default()), Some(3000.0), hours(&weather, &given));
+    let epochs = run(&mut supply(), Some(3000.0), &hours(&weather, &given));
     let told: Vec<_> = transitions(&epochs).into_iter().filter(|told| told.rule == rule).collect();
     assert!(!told.is_empty());
     for told in told {

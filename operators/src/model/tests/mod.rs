@@ -9,10 +9,60 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemas::{AlarmState, AlarmTransition, Facility, FacilityKind, Millis, time::HOUR};
 
 use super::{
-    DiagnosedEpoch, Diagnosis, HoursEpoch, StationHour, Supply, SupplySettings, SupplyState,
-    supply::{INTERMITTENT_SUPPLY, OVER_SUPPLY, UNDER_SUPPLY},
+    Judge, JudgedEpoch, Terms,
+    energy_signature::{
+        Diagnosis, EnergySignature, INTERMITTENT_SUPPLY, OVER_SUPPLY, SupplyState, UNDER_SUPPLY,
+    },
 };
-use crate::{Profile, ProfileChange, Stage};
+use crate::{
+    Profile, ProfileChange, Stage,
+    window::{ClosedHour, Component, Facts, WindowedEpoch},
+};
+
+type Supply = Judge<EnergySignature>;
+type DiagnosedEpoch = JudgedEpoch<EnergySignature>;
+
+/// The mean values of an hour of a station.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StationHour {
+    pub facility: schemas::Code,
+    pub hour: Millis,
+    pub heat_kw: Option<f64>,
+    /// Share of the hour that was measured.
+    pub coverage: f64,
+    pub outdoor_temp: Option<f64>,
+    pub setpoint: Option<f64>,
+}
+
+impl StationHour {
+    /// The hour as windows give it.
+    pub fn closed(&self) -> ClosedHour {
+        let mut facts = Facts::new();
+        if let Some(kw) = self.heat_kw {
+            let time = (self.coverage * HOUR as f64).round();
+            facts.set(Component::Heat, (kw * time).round() as i64);
+            facts.set(Component::HeatTime, time as i64);
+        }
+        if let Some(temp) = self.outdoor_temp {
+            facts.set(Component::Outdoor, (temp * HOUR as f64).round() as i64);
+            facts.set(Component::OutdoorTime, HOUR);
+        }
+        ClosedHour { facility: self.facility.clone(), hour: self.hour, facts, setpoint: self.setpoint }
+    }
+}
+
+fn supply() -> Supply {
+    Judge::new(Terms::default())
+}
+
+/// An epoch in which one hour is closed.
+pub fn epoch_of(hour: &StationHour) -> WindowedEpoch {
+    WindowedEpoch { clock: hour.hour + 2 * HOUR, hours: vec![hour.closed()], ..WindowedEpoch::default() }
+}
+
+pub fn epoch_of_registry(change: ProfileChange) -> WindowedEpoch {
+    WindowedEpoch { profiles: vec![change], ..WindowedEpoch::default() }
+}
 
 pub const START: Millis = 1_705_276_800_000;
 
@@ -86,14 +136,10 @@ fn hours(weather: &[f64], heat: &[f64]) -> Vec<StationHour> {
         .collect()
 }
 
-fn run(supply: &mut Supply, design: Option<f64>, hours: Vec<StationHour>) -> Vec<DiagnosedEpoch> {
-    let first = HoursEpoch { profiles: vec![profile("ST-1", design)], ..HoursEpoch::default() };
-    let epochs = hours.into_iter().map(|hour| HoursEpoch {
-        clock: hour.hour + 2 * HOUR,
-        hours: vec![hour],
-        ..HoursEpoch::default()
-    });
-    std::iter::once(first).chain(epochs).map(|epoch| supply.apply(&epoch)).collect()
+fn run(supply: &mut Supply, design: Option<f64>, hours: &[StationHour]) -> Vec<DiagnosedEpoch> {
+    let first = epoch_of_registry(profile("ST-1", design));
+    let epochs = hours.iter().map(epoch_of);
+    std::iter::once(first).chain(epochs).map(|epoch| supply.judge(&epoch)).collect()
 }
 
 fn transitions(epochs: &[DiagnosedEpoch]) -> Vec<AlarmTransition> {
@@ -106,11 +152,7 @@ fn no_alarm_over_fault_free_winters() {
         let lag = [1.0, 3.0, 8.0, 20.0][seed as usize % 4];
         let design = [None, Some(2900.0), Some(4500.0), Some(2000.0)][seed as usize / 4 % 4];
         let weather = weather(seed, 40 * 24);
-        let epochs = run(
-            &mut Supply::new(SupplySettings::default()),
-            design,
-            hours(&weather, &heat(&weather, lag, seed)),
-        );
+        let epochs = run(&mut supply(), design, &hours(&weather, &heat(&weather, lag, seed)));
         let told = transitions(&epochs);
         assert!(told.is_empty(), "seed {seed} lag {lag} design {design:?}: {:?}", told[0]);
         let known = epochs.iter().flat_map(|e| &e.diagnoses).filter(|d| d.state == SupplyState::Normal);
@@ -135,7 +177,7 @@ fn a_fault_is_found_within_four_hours(
         let weather = weather(seed, from + 60);
         let mut heat = heat(&weather, 3.0, seed);
         heat[from..from + length].iter_mut().for_each(|kw| *kw *= factor);
-        let epochs = run(&mut Supply::new(SupplySettings::default()), Some(3000.0), hours(&weather, &heat));
+        let epochs = run(&mut supply(), Some(3000.0), &hours(&weather, &heat));
         let told = transitions(&epochs);
         let raised: Vec<_> = told.iter().filter(|t| t.sequence == 1).collect();
         assert_eq!(raised.len(), 1, "seed {seed}: {told:?}");
@@ -157,7 +199,7 @@ fn hours_under_an_alarm_are_not_learnt() {
     let weather = weather(5, 30 * 24);
     let mut heat = heat(&weather, 3.0, 5);
     heat[10 * 24..].iter_mut().for_each(|kw| *kw *= 0.55);
-    let epochs = run(&mut Supply::new(SupplySettings::default()), None, hours(&weather, &heat));
+    let epochs = run(&mut supply(), None, &hours(&weather, &heat));
     let last = transitions(&epochs).last().cloned().unwrap();
     assert_eq!(last.state, AlarmState::Active, "twenty days on, it still is too little: {last:?}");
     let ratio = epochs.last().unwrap().diagnoses[0].ratio.unwrap();
@@ -170,21 +212,22 @@ fn a_corrected_hour_is_judged_again() {
     let truth = heat(&weather, 3.0, 3);
     let mut wrong = truth.clone();
     wrong[200..204].iter_mut().for_each(|kw| *kw *= 0.3);
-    let mut supply = Supply::new(SupplySettings::default());
+    let mut supply = supply();
     let mut sent = hours(&weather, &wrong);
     let tail = sent.split_off(206);
     let corrected = hours(&weather, &truth)[200..204].to_vec();
-    let before = transitions(&run(&mut supply, None, sent));
+    let before = transitions(&run(&mut supply, None, &sent));
     assert_eq!(before.last().map(|t| t.transition.name()), Some("cleared"), "{before:?}");
-    let after = supply.apply(&HoursEpoch { hours: corrected, ..HoursEpoch::default() });
+    let corrected = corrected.iter().map(StationHour::closed).collect();
+    let after = supply.judge(&WindowedEpoch { hours: corrected, ..WindowedEpoch::default() });
     let last = after.transitions.last().unwrap();
     assert_eq!((last.state, last.cause.as_str()), (AlarmState::Retracted, "correction"));
-    let gone = HoursEpoch {
+    let gone = WindowedEpoch {
         profiles: vec![ProfileChange { facility: "ST-1".into(), profile: None }],
-        hours: tail,
-        ..HoursEpoch::default()
+        hours: tail.iter().map(StationHour::closed).collect(),
+        ..WindowedEpoch::default()
     };
-    assert!(supply.apply(&gone).diagnoses.is_empty());
+    assert!(supply.judge(&gone).diagnoses.is_empty());
     assert_eq!(supply.entries(), 0);
 }
 
@@ -196,7 +239,7 @@ fn nothing_is_said_without_measurements(#[case] spoil: fn(&mut StationHour)) {
     let weather = weather(1, 96);
     let mut given = hours(&weather, &heat(&weather, 3.0, 1));
     given[48..].iter_mut().for_each(spoil);
-    let epochs = run(&mut Supply::new(SupplySettings::default()), None, given);
+    let epochs = run(&mut supply(), None, &given);
     assert_eq!(transitions(&epochs), []);
     let states: Vec<_> = epochs.iter().flat_map(|e| &e.diagnoses).map(|d| d.state).collect();
     assert!(states[..24].iter().all(|state| *state == SupplyState::Unknown), "a day is learnt first");
@@ -256,7 +299,7 @@ fn real_stations_show_a_sensible_signature() {
         // One winter: December to March of 2022/23, or what there is of it.
         let (from, to) = (1_669_852_800_000, 1_680_307_200_000);
         let winter: Vec<_> = hours.into_iter().filter(|h| (from..to).contains(&h.hour)).collect();
-        let epochs = run(&mut Supply::new(SupplySettings::default()), None, winter);
+        let epochs = run(&mut supply(), None, &winter);
         let last = epochs.iter().flat_map(|e| &e.diagnoses).last().unwrap();
         let learnt = last.learnt.unwrap();
         let transitions = transitions(&epochs);

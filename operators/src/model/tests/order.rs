@@ -9,7 +9,7 @@ use schemas::{
     time::{DAY, MINUTE},
 };
 
-use super::{super::Diagnosis, *};
+use super::*;
 use crate::{
     Change, Checked, CheckedEpoch, Object,
     flow::whole::CheckedReport,
@@ -86,8 +86,7 @@ struct Final {
 fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
     sent.sort_by_key(|sent| (sent.0, sent.1));
     let mut window = Window::new(Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), LATENESS, 10 * MINUTE));
-    let mut supply =
-        Supply::new(SupplySettings { horizon: LATENESS + 2 * HOUR, ..SupplySettings::default() });
+    let mut supply = Supply::new(Terms { horizon: LATENESS + 2 * HOUR, ..Terms::default() });
     let mut station = profile("ST-1", Some(2900.0));
     let mut changed = Profile::clone(station.profile.as_ref().unwrap());
     changed.facility.attributes.insert("interval".into(), (INTERVAL / 1000).to_string().into());
@@ -109,14 +108,7 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
         };
         let windowed = window.apply(&checked);
         assert_eq!(windowed.too_late.readings, 0);
-        let station_hour = |closed: &crate::window::ClosedHour| StationHour::of_closed(closed, None);
-        let epoch = HoursEpoch {
-            clock: windowed.clock,
-            profiles: checked.profiles,
-            hours: windowed.hours.iter().map(station_hour).collect(),
-            epoch: 0,
-        };
-        let told = supply.apply(&epoch);
+        let told = supply.judge(&windowed);
         assert_eq!(told.too_late, 0);
         diagnoses.extend(told.diagnoses.into_iter().map(|diagnosis| (diagnosis.hour, diagnosis)));
         alarms.extend(told.transitions.into_iter().map(|told| (told.alarm_id.clone(), told)));

@@ -7,14 +7,14 @@ use schemas::{
     time::{DAY, MINUTE},
 };
 
-use super::{super::Diagnosis, *};
+use super::*;
 use crate::{
     Observations, Observed, ObservedEpoch,
     alarm::{Alarms, alarms::AlarmSettings},
     flow::whole::Observation,
     kpi,
     validate::{Memory, Validate},
-    window::{Calendar, Facts, Window},
+    window::{Calendar, Window},
 };
 
 /// Between two reports.
@@ -210,7 +210,7 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
     let horizon = 2 * DAY;
     let mut alarms = Alarms::new(AlarmSettings { horizon, ..AlarmSettings::default() });
     let mut window = Window::new(Calendar::default());
-    let mut supply = Supply::new(SupplySettings::default());
+    let mut supply = supply();
     let mut profiles: Vec<ProfileChange> = STATIONS.map(station).into();
     let (mut last, mut sums) = (Final::default(), BTreeMap::<_, Facts>::new());
     let mut told = BTreeMap::new();
@@ -241,6 +241,7 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
         assert_eq!(alarmed.too_late, 0);
         let windowed = window.apply(&checked);
         assert_eq!(windowed.too_late.readings, 0);
+        let diagnosed = supply.judge(&windowed);
         for changed in windowed.facility {
             last.facts.insert((changed.scope, changed.period, changed.window_start), changed.after);
         }
@@ -251,13 +252,6 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
                 last.facts.insert(key, sum.clone());
             }
         }
-        let station_hour = |closed: &crate::window::ClosedHour| StationHour::of_closed(closed, None);
-        let diagnosed = supply.apply(&HoursEpoch {
-            epoch: 0,
-            clock: windowed.clock,
-            profiles: checked.profiles,
-            hours: windowed.hours.iter().map(station_hour).collect(),
-        });
         assert_eq!(diagnosed.too_late, 0);
         for diagnosis in diagnosed.diagnoses {
             last.diagnoses.insert((diagnosis.facility.to_string(), diagnosis.hour), diagnosis);

@@ -4,12 +4,10 @@
 //! hours and of the registry. Hours without heating are no evidence: neither those of an idle season nor stops, which
 //! are told by what the registry says of the design and by what the station gives on other days.
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    diagnosis::SupplySettings,
-    energy_signature::{Design, Sample, Signature, median},
+    ground::SupplySettings,
     hours::{DAY_HOURS, Hour, Past, Verdict},
+    signature::{Design, Sample, Signature, median},
 };
 
 /// An hour of the day in which the station habitually supplies less than this share is not judged: it is set back by
@@ -39,14 +37,8 @@ const STABLE: f64 = 0.3;
 /// By hour of the day (UTC), what a station habitually supplies by what the signature says.
 pub(super) type Habit = [f32; 24];
 
-/// What was learnt at the end of an hour; nothing where the hours show no heating.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Fit {
-    /// The hour.
-    pub(super) number: i32,
-    /// Smoothing, signature and habit.
-    pub(super) learnt: Option<(u8, Signature, Habit)>,
-}
+/// What was learnt at the end of an hour (smoothing, signature and habit); nothing where the hours show no heating.
+pub(super) type Fit = Option<(u8, Signature, Habit)>;
 
 /// The hours to learn from, up to the last of `past`.
 pub(super) struct Evidence<'a> {
@@ -65,7 +57,7 @@ impl<'a> Evidence<'a> {
         design: &'a Design,
         settings: &'a SupplySettings,
     ) -> Evidence<'a> {
-        let first = since.max(past.last() - settings.most_hours as i32 + 1);
+        let first = since.max(past.last() - settings.most_hours + 1);
         let mut hours: Vec<&Hour> = past
             .since(first)
             .iter()
@@ -84,7 +76,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// What they show by the habit known before; nothing when they show no heating.
-    pub(super) fn fit(&self, habit: &Habit) -> Option<(u8, Signature, Habit)> {
+    pub(super) fn fit(&self, habit: &Habit) -> Fit {
         let smoothing = self.smoothing(habit)?;
         let samples = self.samples(habit, smoothing);
         // A station of which the registry knows no size may idle at any power: heating follows the weather.

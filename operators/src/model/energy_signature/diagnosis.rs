@@ -1,114 +1,21 @@
-//! What enters and leaves the supply model.
+//! What the energy signature says of a station's hour.
 
-use schemas::{AlarmTransition, Code, Epoch, EstimateRow, Millis, time::HOUR};
-use serde_json::json;
+use schemas::{Code, EstimateRow, Millis};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::{course::Learnt, energy_signature::SignatureSettings};
-use crate::{
-    ProfileChange,
-    season::Seasons,
-    window::{ClosedHour, Component},
-};
+use super::{MODEL, hours::Stops, signature::Signature};
 
-/// The model's code.
-pub const MODEL: &str = "energy_signature";
-
-/// Parameters of the judgement. Raise `version` with any change of their meaning.
-#[derive(Clone, Debug)]
-pub struct SupplySettings {
-    /// Version of method and parameters, written with every diagnosis.
+/// What was learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Learnt {
+    /// Number of the fit of this station, from 1.
     pub version: u32,
-    /// The fit.
-    pub signature: SignatureSettings,
-    /// Hours to learn from before anything is judged.
-    pub least_hours: usize,
-    /// Hours remembered to learn from.
-    pub most_hours: usize,
-    /// Least share of an hour that must be measured.
-    pub least_coverage: f64,
-    /// Only hours this far below the balance point are judged, °C.
-    pub least_degrees: f64,
-    /// A deviation counts only when it is this many robust standard deviations.
-    pub significance: f64,
-    /// How far behind the newest hour of a station an hour may change and is judged again, ms. At least as long as hours
-    /// stay open.
-    pub horizon: Millis,
-    /// Hours after which under-supply with a stable relation is taken for the station's own: no shorter than the memory,
-    /// for too little heat is no custom.
-    pub lasting_under_hours: usize,
-    /// The same for over-supply.
-    pub lasting_over_hours: usize,
-    /// When heating is due.
-    pub seasons: Seasons,
-}
-
-impl Default for SupplySettings {
-    fn default() -> SupplySettings {
-        SupplySettings {
-            version: 2,
-            signature: SignatureSettings::default(),
-            least_hours: 24,
-            most_hours: 28 * 24,
-            least_coverage: 0.5,
-            least_degrees: 3.0,
-            significance: 3.0,
-            horizon: 48 * HOUR,
-            lasting_under_hours: 28 * 24,
-            lasting_over_hours: 7 * 24,
-            seasons: Seasons::default(),
-        }
-    }
-}
-
-/// A closed hour of a station. The same hour may come again when it was corrected.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StationHour {
-    /// Facility code.
-    pub facility: Code,
-    /// Start of the hour.
-    pub hour: Millis,
-    /// Mean heat power, kW.
-    pub heat_kw: Option<f64>,
-    /// Share of the hour that was measured.
-    pub coverage: f64,
-    /// Mean outdoor temperature, °C.
-    pub outdoor_temp: Option<f64>,
-    /// Mean set point of the secondary supply temperature, °C.
-    pub setpoint: Option<f64>,
-}
-
-impl StationHour {
-    /// A closed hour of a station; `outdoor_temp` (°C) is used where the station measures none itself.
-    #[must_use]
-    pub fn of_closed(closed: &ClosedHour, outdoor_temp: Option<f64>) -> StationHour {
-        let ClosedHour { facility, hour, facts, setpoint } = closed;
-        // Joules by milliseconds are kW; thousandths of °C·s by milliseconds are °C.
-        let mean = |sum, time| match facts.get(time) {
-            0 => None,
-            time => Some(facts.get(sum) as f64 / time as f64),
-        };
-        StationHour {
-            facility: facility.clone(),
-            hour: *hour,
-            heat_kw: mean(Component::Heat, Component::HeatTime),
-            coverage: facts.get(Component::HeatTime) as f64 / HOUR as f64,
-            outdoor_temp: mean(Component::Outdoor, Component::OutdoorTime).or(outdoor_temp),
-            setpoint: *setpoint,
-        }
-    }
-}
-
-/// One worker's closed hours of an epoch.
-#[derive(Debug, Default)]
-pub struct HoursEpoch {
-    /// Number of the epoch.
-    pub epoch: Epoch,
-    /// The clock of the epoch.
-    pub clock: Millis,
-    /// Registry changes, to apply first.
-    pub profiles: Vec<ProfileChange>,
-    /// Sorted by (facility, hour).
-    pub hours: Vec<StationHour>,
+    /// Hours over which the outdoor temperature is smoothed.
+    pub smoothing_hours: u8,
+    /// The signature.
+    #[serde(flatten)]
+    pub signature: Signature,
 }
 
 /// How a station supplied in an hour.
@@ -215,12 +122,35 @@ pub struct Diagnosis {
     pub method: u32,
     /// What it was judged by, where something was learnt.
     pub learnt: Option<Learnt>,
+    /// Nights without heat, where they were looked at.
+    pub(super) stops: Option<Stops>,
 }
 
 impl Diagnosis {
     pub(super) fn conclude(&mut self, state: SupplyState, reason: Option<Reason>) {
         (self.state, self.reason) = (state, reason);
     }
+
+    /// Everything that the expectation follows from:
+    /// `expected_kw = (base_kw + slope_kw_per_degree · max(0, balance_temp − outdoor_temp)) · habit`.
+    pub(super) fn describe(&self) -> Value {
+        json!({
+            "model": MODEL,
+            "method": self.method,
+            "hour": schemas::time::rfc3339(self.hour),
+            "state": self.state.name(),
+            "reason": self.reason.map(Reason::name),
+            "expected_kw": tenths(self.expected_kw),
+            "actual_kw": tenths(self.actual_kw),
+            "outdoor_temp": self.outdoor_temp,
+            "habit": self.habit,
+            "learnt": self.learnt,
+        })
+    }
+}
+
+fn tenths(value: Option<f64>) -> Option<f64> {
+    value.map(|value| (value * 10.0).round() / 10.0)
 }
 
 /// Hours of a station after which its signature is as good as it gets: a week has every hour of the day and of the week.
@@ -230,7 +160,6 @@ impl From<&Diagnosis> for EstimateRow {
     /// Heat in kW, to a tenth. The expectation is trusted the more, the narrower the station's scatter is against it and the
     /// more of a week was learnt from.
     fn from(diagnosis: &Diagnosis) -> EstimateRow {
-        let tenths = |value: Option<f64>| value.map(|value| (value * 10.0).round() / 10.0);
         let confidence = diagnosis.learnt.zip(diagnosis.expected_kw).map(|(learnt, expected)| {
             let narrow = if expected > 0.0 { 1.0 - learnt.signature.sigma_kw / expected } else { 0.0 };
             let known = f64::from(learnt.signature.hours) / WEEK_HOURS;
@@ -259,25 +188,11 @@ impl From<&Diagnosis> for EstimateRow {
     }
 }
 
-/// One worker's diagnoses and alarm transitions of an epoch.
-#[derive(Debug, Default, PartialEq)]
-pub struct DiagnosedEpoch {
-    /// Number of the epoch.
-    pub epoch: Epoch,
-    /// The clock of the epoch.
-    pub clock: Millis,
-    /// Of the hours given and of those that they changed, by facility and hour. The last word about an hour counts.
-    pub diagnoses: Vec<Diagnosis>,
-    /// Sorted by (at, alarm, sequence).
-    pub transitions: Vec<AlarmTransition>,
-    /// Hours that came later than the horizon and did not count for alarms.
-    pub too_late: u64,
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::energy_signature::Signature, *};
-    use crate::window::Facts;
+    use schemas::time::HOUR;
+
+    use super::*;
 
     #[test]
     fn an_estimate_says_what_it_follows_from() {
@@ -301,6 +216,7 @@ mod tests {
             habit: Some(1.0),
             method: 2,
             learnt: Some(Learnt { version: 3, smoothing_hours: 6, signature }),
+            stops: None,
         };
         let row = EstimateRow::from(&diagnosis);
         assert_eq!((row.model.as_str(), row.facility.as_str(), row.hour), (MODEL, "ST-1", 7 * HOUR));
@@ -308,7 +224,7 @@ mod tests {
         assert_eq!((row.state.as_str(), row.reason.as_str(), row.method, row.learnt), ("under", "", 2, 3));
         // A scatter of a tenth, and half a week of hours.
         assert_eq!(row.confidence, Some(0.45));
-        let parameters: serde_json::Value = serde_json::from_str(&row.parameters).unwrap();
+        let parameters: Value = serde_json::from_str(&row.parameters).unwrap();
         assert_eq!(parameters["learnt"]["slope_kw_per_degree"], 30.0);
         assert_eq!(parameters["outdoor_temp"], -0.5);
 
@@ -317,21 +233,5 @@ mod tests {
         let row = EstimateRow::from(&diagnosis);
         assert_eq!((row.state.as_str(), row.reason.as_str(), row.learnt), ("unknown", "not_learnt", 0));
         assert_eq!((row.expected, row.confidence), (None, None));
-    }
-
-    #[test]
-    fn facts_become_means() {
-        let mut facts = Facts::new();
-        facts.set(Component::Heat, 900_000_000);
-        facts.set(Component::HeatTime, HOUR / 2);
-        let mut closed = ClosedHour { facility: "ST-1".into(), hour: 0, facts, setpoint: Some(45.5) };
-        let hour = StationHour::of_closed(&closed, Some(-3.0));
-        assert_eq!(hour.setpoint, Some(45.5));
-        assert_eq!((hour.heat_kw, hour.coverage, hour.outdoor_temp), (Some(500.0), 0.5, Some(-3.0)));
-        // −7.5 °C for an hour, in thousandths times seconds.
-        closed.facts.set(Component::Outdoor, -7_500 * 3_600);
-        closed.facts.set(Component::OutdoorTime, HOUR);
-        let hour = StationHour::of_closed(&closed, Some(-3.0));
-        assert_eq!(hour.outdoor_temp, Some(-7.5));
     }
 }

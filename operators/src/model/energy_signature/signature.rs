@@ -24,12 +24,6 @@ pub struct SignatureSettings {
     pub design_hours: usize,
 }
 
-impl Default for SignatureSettings {
-    fn default() -> SignatureSettings {
-        SignatureSettings { balance: (12.0, 24.0), prior_hours: 12.0, design_hours: 4 }
-    }
-}
-
 /// What the registry says of a station's design.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Design {
@@ -221,6 +215,10 @@ mod tests {
 
     use super::*;
 
+    fn settings() -> SignatureSettings {
+        super::super::ground::tests::shipped().signature
+    }
+
     fn design(load_kw: Option<f64>) -> Design {
         Design {
             facility: "ST-1".into(),
@@ -248,8 +246,7 @@ mod tests {
 
     #[test]
     fn finds_the_line_from_clean_hours() {
-        let fitted =
-            Signature::fit(&SignatureSettings::default(), &design(None), &hours(winter(600))).unwrap();
+        let fitted = Signature::fit(&settings(), &design(None), &hours(winter(600))).unwrap();
         for temp in [-20.0, -10.0, 0.0, 8.0] {
             let truth = 100.0 + 80.0 * (16.0 - temp);
             let off = fitted.expected_kw(temp) / truth - 1.0;
@@ -261,14 +258,14 @@ mod tests {
     fn shows_no_signature_where_nothing_is_heated() {
         let idle: Vec<Sample> =
             winter(100).map(|outdoor_temp| Sample { outdoor_temp, heat_kw: 0.0 }).collect();
-        assert_eq!(Signature::fit(&SignatureSettings::default(), &design(None), &idle), None);
-        assert_eq!(Signature::fit(&SignatureSettings::default(), &design(None), &[]), None);
+        assert_eq!(Signature::fit(&settings(), &design(None), &idle), None);
+        assert_eq!(Signature::fit(&settings(), &design(None), &[]), None);
     }
 
     #[test]
     fn a_day_without_spread_still_gives_a_physical_slope() {
         let day = hours((0..24).map(|n| -8.0 + f64::from(n % 5) * 0.2));
-        let fitted = Signature::fit(&SignatureSettings::default(), &design(Some(3000.0)), &day).unwrap();
+        let fitted = Signature::fit(&settings(), &design(Some(3000.0)), &day).unwrap();
         for temp in [-16.0, -8.0, 0.0] {
             let truth = 100.0 + 80.0 * (16.0 - temp);
             let off = fitted.expected_kw(temp) / truth - 1.0;
@@ -286,7 +283,7 @@ mod tests {
             for (index, factor) in wrong {
                 samples[index].heat_kw *= factor;
             }
-            let fitted = Signature::fit(&SignatureSettings::default(), &design(None), &samples).unwrap();
+            let fitted = Signature::fit(&settings(), &design(None), &samples).unwrap();
             for temp in [-20.0, -10.0, 0.0] {
                 let off = fitted.expected_kw(temp) / (100.0 + 80.0 * (16.0 - temp)) - 1.0;
                 prop_assert!(off.abs() < 0.08, "{off} at {temp}: {fitted:?}");

@@ -6,7 +6,10 @@
 use schemas::{Millis, time::HOUR};
 use serde::{Deserialize, Serialize};
 
-use super::diagnosis::{StationHour, SupplySettings};
+use crate::{
+    model::{Remembered, number},
+    window::{ClosedHour, Component},
+};
 
 /// Hours of a day.
 pub(super) const DAY_HOURS: i32 = 24;
@@ -19,7 +22,7 @@ const LOWERED: u16 = 40;
 
 /// What an hour was judged to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// No heat was measured.
     #[default]
     Unmeasured,
@@ -38,8 +41,8 @@ pub(super) enum Verdict {
 }
 
 /// One remembered hour, 20 bytes. Absent values are NaN.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Hour {
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Hour {
     /// Hours since 1970.
     pub(super) number: i32,
     pub(super) heat_kw: f32,
@@ -50,23 +53,24 @@ pub(super) struct Hour {
 }
 
 impl Hour {
-    /// The hour as far as it was measured.
-    pub(super) fn of(hour: &StationHour, settings: &SupplySettings) -> Hour {
-        let measured = hour.heat_kw.filter(|_| hour.coverage >= settings.least_coverage);
+    /// The hour as far as it was measured: its heat where at least this share of it was.
+    pub(super) fn of(closed: &ClosedHour, least_coverage: f64) -> Hour {
+        let ClosedHour { hour, facts, setpoint, .. } = closed;
+        // Joules by milliseconds are kW; thousandths of °C·s by milliseconds are °C.
+        let mean = |sum, time| match facts.get(time) {
+            0 => None,
+            time => Some(facts.get(sum) as f64 / time as f64),
+        };
+        let coverage = facts.get(Component::HeatTime) as f64 / HOUR as f64;
+        let heat = mean(Component::Heat, Component::HeatTime).filter(|_| coverage >= least_coverage);
+        let outdoor = mean(Component::Outdoor, Component::OutdoorTime);
         Hour {
-            number: number(hour.hour),
-            heat_kw: measured.map_or(f32::NAN, |kw| kw as f32),
-            outdoor_temp: hour.outdoor_temp.map_or(f32::NAN, |temp| temp as f32),
-            setpoint: hour.setpoint.map_or(0, |temp| (temp * 10.0).round() as u16),
+            number: number(*hour),
+            heat_kw: heat.map_or(f32::NAN, |kw| kw as f32),
+            outdoor_temp: outdoor.map_or(f32::NAN, |temp| temp as f32),
+            setpoint: setpoint.map_or(0, |temp| (temp * 10.0).round() as u16),
             verdict: Verdict::Unmeasured,
         }
-    }
-
-    /// Whether it says the same as another.
-    pub(super) fn same(&self, other: &Hour) -> bool {
-        let bits =
-            |hour: &Hour| (hour.number, hour.heat_kw.to_bits(), hour.outdoor_temp.to_bits(), hour.setpoint);
-        bits(self) == bits(other)
     }
 
     /// Start of the hour.
@@ -79,9 +83,24 @@ impl Hour {
     }
 }
 
-/// The number of the hour that holds a time.
-pub(super) fn number(at: Millis) -> i32 {
-    at.div_euclid(HOUR) as i32
+impl Remembered for Hour {
+    fn number(&self) -> i32 {
+        self.number
+    }
+
+    fn same(&self, other: &Hour) -> bool {
+        let bits =
+            |hour: &Hour| (hour.number, hour.heat_kw.to_bits(), hour.outdoor_temp.to_bits(), hour.setpoint);
+        bits(self) == bits(other)
+    }
+}
+
+/// The outdoor temperatures that the mean of an hour was made of, oldest first; absent ones are NaN.
+pub(super) fn outdoor_temps(hours: &[Hour], hour: Millis, smoothing: u8) -> Vec<(i32, f32)> {
+    let window = Past(hours).window(number(hour), smoothing);
+    let mut temps: Vec<_> = window.map(|hour| (hour.number, hour.outdoor_temp)).collect();
+    temps.reverse();
+    temps
 }
 
 /// The hours up to one, by number; the last is the one that is judged.
@@ -142,7 +161,7 @@ impl<'a> Past<'a> {
 
 /// Hours of the last days, today first, in which the heat was off, supplied and measured at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Stops {
+pub struct Stops {
     pub(super) off: [u8; RECURRENT.0],
     supplied: [u8; RECURRENT.0],
     measured: [u8; RECURRENT.0],
