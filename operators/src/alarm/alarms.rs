@@ -11,11 +11,11 @@ use schemas::{AlarmTransition, Code, Millis, SortedMap, time::HOUR};
 
 use super::{
     AlarmedEpoch,
+    arrival::Brought,
     communication::{self, Contact, Deadlines},
+    kind::{KindRules, KindsOfObject},
     monitor::{Cause, Emission},
     object::{ObjectState, SeriesEmission},
-    position::{Place, Places},
-    reception::{Brought, Reception, Receptions},
     rhythm::Patience,
     saved::{FormerObject, SavedObject},
     series::Now,
@@ -52,7 +52,7 @@ struct FacilityState {
     objects: SortedMap<Code, u32>,
 }
 
-/// Threshold, communication, reception and position alarms of the facilities of one worker.
+/// Threshold alarms, those of kinds and those of silence, of the facilities of one worker.
 ///
 /// An object's state begins with its first report and ends when its facility is no longer registered, which clears
 /// its alarms with cause `registry`. Objects of facilities that are not registered are not watched.
@@ -60,8 +60,7 @@ struct FacilityState {
 pub struct Alarms {
     settings: AlarmSettings,
     rules: Rules,
-    places: Places,
-    receptions: Receptions,
+    kinds: KindRules,
     facilities: FxHashMap<Code, FacilityState>,
     objects: Keyed<Rc<Object>, ObjectState, SavedObject>,
     deadlines: Deadlines,
@@ -179,8 +178,7 @@ impl Alarms {
         Alarms {
             rules: Rules::new(settings.seasons.clone()),
             settings,
-            places: Places::default(),
-            receptions: Receptions::default(),
+            kinds: KindRules::default(),
             facilities: FxHashMap::default(),
             objects: Keyed::new(|object| durable::shard(&object.facility)),
             deadlines: Deadlines::default(),
@@ -232,12 +230,10 @@ impl Alarms {
         for (object, saved) in restored {
             let device = object.device.clone();
             let rules = self.rules.resolve(profile, &device);
-            let place = self.places.of(profile, &device);
+            let kinds = self.kinds.of(profile, &device);
             let contact = (Patience::of(profile, &device), communication::level(profile, &device));
-            let reception = self.receptions.of(profile, &device);
-            let known = (place.clone(), reception.as_ref());
-            let mut state = saved.resume(Rc::clone(&object), &rules, known, contact);
-            let (judged_by, now) = ((&rules, place, &reception), self.now(clock));
+            let mut state = saved.resume(Rc::clone(&object), &rules, &kinds, contact);
+            let (judged_by, now) = ((&rules, kinds), self.now(clock));
             let changed = enforce(&mut state, judged_by, profile, now, &mut self.told, &mut self.silence);
             let number = match changed {
                 true => self.objects.insert(object, state),
@@ -261,8 +257,7 @@ impl Alarms {
             object.contact.repeat(clock, &mut self.silence);
         }
         let rules = self.rules.resolve(profile, &object.object.device);
-        let reception = self.receptions.of(profile, &object.object.device);
-        let judged_by = (&rules, self.places.of(profile, &object.object.device), &reception);
+        let judged_by = (&rules, self.kinds.of(profile, &object.object.device));
         enforce(object, judged_by, profile, now, &mut self.told, &mut self.silence);
         self.await_arrival(number);
     }
@@ -398,18 +393,18 @@ impl Alarms {
     }
 }
 
-/// Puts rules, place, limit and level of a profile in force for an object; answers whether they judge it otherwise than
+/// Puts rules, kinds, limit and level of a profile in force for an object; answers whether they judge it otherwise than
 /// those before.
 fn enforce(
     object: &mut ObjectState,
-    (rules, place, reception): (&RuleList, Option<Place>, &Rc<Reception>),
+    (rules, kinds): (&RuleList, KindsOfObject),
     profile: &Profile,
     now: Now,
     told: &mut Vec<SeriesEmission>,
     silence: &mut Vec<Emission>,
 ) -> bool {
     let device = object.object.device.clone();
-    object.watch(rules, (place, reception), now.clock, told);
+    object.watch(rules, kinds, now.clock, told);
     let judged_anew = object.dirty;
     if judged_anew {
         object.revise(now, told);

@@ -6,22 +6,22 @@
 //!
 //! ```text
 //! readings --> [`threshold`] rules --\
-//! positions -> [`position`] ----------> [`series`] -> [`monitor`] folds by [`episode`] -> [`transition`]
-//! arrivals --> [`reception`] rules ----> [`series`]
+//! reports ---> [`kind`]s of reports ---> [`series`] -> [`monitor`] folds by [`episode`] -> [`transition`]
+//! arrivals --> [`kind`]s of arrivals --/
 //! arrivals --> [`communication`] ------------------------------------------------------> [`transition`]
 //! ```
 
 pub mod alarms;
+pub mod arrival;
 pub mod communication;
 pub mod episode;
 pub mod heating;
+pub mod kind;
 pub mod monitor;
 pub mod object;
 pub mod operations;
 #[cfg(test)]
 mod oracle;
-pub mod position;
-pub mod reception;
 #[cfg(test)]
 mod resume;
 pub mod rhythm;

@@ -4,31 +4,27 @@
 
 use std::rc::Rc;
 
-use schemas::{AlarmTransition, MetricId, Millis, time::SECOND};
-use serde_json::{Value, json};
+use schemas::{AlarmTransition, MetricId, Millis};
+use serde_json::json;
 use smallvec::SmallVec;
 
 use super::{
+    arrival::Brought,
     communication::{self, Contact},
+    kind::{self, ArrivalRules, KindsOfObject, ReportWatch, Seen, Signal},
     monitor::{Cause, Emission},
-    position::{self, Place},
-    reception::{Brought, Reception},
     rule::Rule,
     series::{Now, Taken, WatchedSeries},
     threshold::RuleList,
-    transition::{Concern, describe_readings},
+    transition::{Concern, describe_values},
 };
 use crate::{Change, Checked, CheckedReport, Object, Profile};
 
 /// What a series is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
-    /// How far it is from where it is registered, m.
-    Distance,
-    /// Whether its arrivals bring no usable value.
-    Values,
-    /// How wrong the times of its arrivals are, s.
-    Clock,
+    /// The signal of a kind, by its place in [`kind::ALL`].
+    Kind(u8),
     /// What it measures.
     Metric(MetricId),
 }
@@ -38,14 +34,15 @@ impl Subject {
     #[must_use]
     pub fn metric(self) -> Option<MetricId> {
         match self {
+            Subject::Kind(_) => None,
             Subject::Metric(metric) => Some(metric),
-            _ => None,
         }
     }
-}
 
-/// How many of the last readings an alarm shows as evidence.
-const EVIDENCE_READINGS: usize = 5;
+    fn is_of_arrivals(self) -> bool {
+        matches!(self, Subject::Kind(kind) if kind::is_of_arrivals(kind))
+    }
+}
 
 /// What is told of an object's series, with the index of the series.
 pub type SeriesEmission = (usize, usize, Emission);
@@ -63,11 +60,12 @@ pub struct ObjectState {
     pub(super) watched: u128,
     /// The same for metrics that have rules and no series.
     pub(super) awaited: u128,
-    /// The rules in force, without that of its place.
+    /// The rules in force over its readings.
     pub(super) rules: RuleList,
-    pub(super) place: Option<Box<Place>>,
+    /// The kinds that watch its reports, where there are any.
+    pub(super) reports: Option<Box<SmallVec<[ReportWatch; 1]>>>,
     /// The rules over its arrivals, once its profile is known.
-    pub(super) reception: Option<Rc<Reception>>,
+    pub(super) arrivals: Option<Rc<ArrivalRules>>,
     /// The series that were ever seen and watched, by subject; those of arrivals only while there is something wrong.
     pub(super) series: Vec<(Subject, WatchedSeries)>,
 }
@@ -83,8 +81,8 @@ impl ObjectState {
             watched: 0,
             awaited: 0,
             rules: RuleList::default(),
-            place: None,
-            reception: None,
+            reports: None,
+            arrivals: None,
             series: Vec::new(),
         }
     }
@@ -99,31 +97,28 @@ impl ObjectState {
     pub fn watch(
         &mut self,
         rules: &RuleList,
-        (place, reception): (Option<Place>, &Rc<Reception>),
+        kinds: KindsOfObject,
         clock: Millis,
         told: &mut Vec<SeriesEmission>,
     ) {
         self.rules = Rc::clone(rules);
-        self.reception = Some(Rc::clone(reception));
-        let moved = self.place.as_deref() != place.as_ref();
+        let known = self.reports.as_deref().map_or(&[][..], SmallVec::as_slice);
+        let watch = |list: &[ReportWatch], kind| list.iter().find(|watch| watch.kind == kind).cloned();
         let mut own = Vec::new();
         for (index, (subject, series)) in self.series.iter_mut().enumerate() {
             let wanted = match *subject {
-                Subject::Distance => place.iter().map(|place| Rc::clone(&place.rule)).collect(),
-                Subject::Values => SmallVec::from_iter([Rc::clone(&reception.values)]),
-                Subject::Clock => SmallVec::from_iter([Rc::clone(&reception.clock)]),
+                Subject::Kind(kind) => kinds.rule(kind).cloned().into_iter().collect(),
                 Subject::Metric(metric) => wanted(rules, metric),
             };
-            if *subject == Subject::Distance && moved {
+            if matches!(*subject, Subject::Kind(kind) if watch(known, kind) != watch(&kinds.reports, kind)) {
                 series.restart(clock, Cause::Registry, &mut own);
             }
             self.dirty |= series.watch(&wanted, clock, &mut own);
             told.extend(own.drain(..).map(|(watch, t)| (index, watch, t)));
         }
         self.mark();
-        if moved {
-            self.place = place.map(Box::new);
-        }
+        let KindsOfObject { reports, arrivals } = kinds;
+        (self.reports, self.arrivals) = ((!reports.is_empty()).then(|| Box::new(reports)), Some(arrivals));
     }
 
     /// Says which metrics have series and which only rules.
@@ -169,9 +164,8 @@ impl ObjectState {
         if report.readings.iter().any(|reading| self.awaited & bit(reading.metric) != 0) {
             self.begin(report);
         }
-        if let Some((distance, cause)) = self.distance(report) {
-            let taken = self.take(0, report.observed_at, distance, cause, now, told);
-            too_late += u64::from(taken == Taken::TooLate);
+        if self.reports.is_some() {
+            too_late += self.read_kinds(report, now, told);
         }
         for reading in report.readings {
             if self.watched & bit(reading.metric) == 0 {
@@ -185,20 +179,27 @@ impl ObjectState {
         too_late
     }
 
-    /// The distance that the report shows (`None` inside when its position is not usable), where it shows one.
-    fn distance(&mut self, report: CheckedReport<'_>) -> Option<(Option<f64>, Cause)> {
-        let place = self.place.as_ref()?;
-        let (latitude, longitude) = position::find(report.readings)?;
-        let usable = latitude.flag.usable() && longitude.flag.usable();
-        let worst = if latitude.change > longitude.change { latitude } else { longitude };
-        let distance = usable.then(|| place.distance(latitude.value, longitude.value));
-        if self.series.first().is_none_or(|(subject, _)| *subject != Subject::Distance) {
-            let mut series = WatchedSeries::new(0);
-            series.watch(std::slice::from_ref(&place.rule), report.observed_at, &mut Vec::new());
-            self.series.reserve_exact(1);
-            self.series.insert(0, (Subject::Distance, series));
+    /// Takes what the report shows of the signals of kinds.
+    fn read_kinds(&mut self, report: CheckedReport<'_>, now: Now, told: &mut Vec<SeriesEmission>) -> u64 {
+        let watches = self.reports.iter().flat_map(|watches| watches.iter());
+        let seen: SmallVec<[(u8, Rc<Rule>, Seen); 1]> = watches
+            .filter_map(|watch| Some((watch.kind, Rc::clone(&watch.rule), watch.seen(report.readings)?)))
+            .collect();
+        for (kind, rule, _) in &seen {
+            if let Err(place) = self.find(Subject::Kind(*kind)) {
+                let mut series = WatchedSeries::new(0);
+                series.watch(std::slice::from_ref(rule), report.observed_at, &mut Vec::new());
+                self.series.reserve_exact(1);
+                self.series.insert(place, (Subject::Kind(*kind), series));
+            }
         }
-        Some((distance, cause(worst)))
+        let mut too_late = 0;
+        for (kind, _, Seen { value, cause }) in seen {
+            let Ok(index) = self.find(Subject::Kind(kind)) else { continue };
+            let taken = self.take(index, report.observed_at, value, cause, now, told);
+            too_late += u64::from(taken == Taken::TooLate);
+        }
+        too_late
     }
 
     fn take(
@@ -231,15 +232,16 @@ impl ObjectState {
     ) {
         debug_assert!(told.is_empty(), "what is told names the place of its series");
         // They stand before those of metrics.
-        let mut without_metric = self.series.iter().take_while(|(subject, _)| subject.metric().is_none());
-        if brought.is_of_use() && !without_metric.any(|(subject, _)| *subject != Subject::Distance) {
+        let mut of_kinds = self.series.iter().take_while(|(subject, _)| subject.metric().is_none());
+        if brought.is_of_use() && !of_kinds.any(|(subject, _)| subject.is_of_arrivals()) {
             return;
         }
-        self.series.retain(|(subject, series)| subject.metric().is_some() || !is_over(*subject, series));
-        let Some(reception) = self.reception.clone() else { return };
-        let values = brought.missing().map(|missing| (Subject::Values, missing, &reception.values));
-        let clock = (Subject::Clock, brought.wrong(), &reception.clock);
-        for (subject, value, rule) in values.into_iter().chain([clock]) {
+        self.series.retain(|(subject, series)| !subject.is_of_arrivals() || !is_over(series));
+        let Some(rules) = self.arrivals.clone() else { return };
+        for (kind, rule) in rules.iter() {
+            let Signal::Arrival(signal) = &kind::ALL[usize::from(*kind)].signal else { continue };
+            let Some(value) = signal(brought) else { continue };
+            let subject = Subject::Kind(*kind);
             let index = match self.find(subject) {
                 Ok(index) => index,
                 Err(_) if value == 0.0 => continue,
@@ -316,8 +318,8 @@ impl ObjectState {
             advice: &rule.advice,
         };
         let evidence = match subject {
-            Subject::Values | Subject::Clock => describe_arrivals(*subject, rule, series, told),
-            Subject::Distance | Subject::Metric(_) => describe_values(rule, series),
+            Subject::Kind(kind) => (kind::ALL[usize::from(*kind)].evidence)(rule, series, told),
+            Subject::Metric(_) => describe_values(rule, series),
         };
         concern.transition(told, &evidence)
     }
@@ -349,43 +351,17 @@ fn wanted(rules: &[Rc<Rule>], metric: MetricId) -> SmallVec<[Rc<Rule>; 2]> {
 }
 
 /// Whether a series of arrivals remembers nothing that was wrong.
-fn is_over(subject: Subject, series: &WatchedSeries) -> bool {
-    matches!(subject, Subject::Values | Subject::Clock)
-        && series.watches().iter().all(|watch| watch.judged.as_ref().is_none_or(|judged| judged.is_empty()))
+fn is_over(series: &WatchedSeries) -> bool {
+    series.watches().iter().all(|watch| watch.judged.as_ref().is_none_or(|judged| judged.is_empty()))
         && series.readings().all(|(_, value)| value == 0.0)
-}
-
-fn describe_values(rule: &Rule, series: &WatchedSeries) -> Value {
-    let last = series.readings().skip(series.len().saturating_sub(EVIDENCE_READINGS));
-    json!({
-        "rule": rule.describe(),
-        "readings": describe_readings(last),
-        "quality": "usable (flag 1 or 2)",
-    })
-}
-
-/// Since when reports came in vain, and how many of them are remembered. The value of a wrong clock is how far it was
-/// off at last, s.
-fn describe_arrivals(subject: Subject, rule: &Rule, series: &WatchedSeries, told: &Emission) -> Value {
-    let episode = &told.episode;
-    let until = episode.cleared_at.unwrap_or(Millis::MAX);
-    let during = |at: &Millis| *at >= episode.onset && *at <= until;
-    let in_vain = series.readings().filter(|(at, value)| during(at) && *value > 0.0);
-    let (reports, last) = in_vain.fold((0, None), |(n, _), (_, value)| (n + 1, Some(value)));
-    json!({
-        "rule": { "code": rule.code.as_str(), "in_vain_for_s": rule.limits.on_delay / SECOND },
-        "since": schemas::time::rfc3339(episode.onset),
-        "reports": reports,
-        "last_offset_s": last.filter(|_| subject == Subject::Clock),
-        "usable_again": episode.cleared_at.map(schemas::time::rfc3339),
-    })
 }
 
 fn bit(metric: MetricId) -> u128 {
     1 << (metric.0 % 128)
 }
 
-fn cause(reading: &Checked) -> Cause {
+/// Why a reading may change the past.
+pub(super) fn cause(reading: &Checked) -> Cause {
     match reading.change {
         Change::New | Change::Unverified => Cause::LateData,
         Change::Remarked | Change::Corrected => Cause::Correction,

@@ -9,17 +9,16 @@
 use std::{rc::Rc, sync::OnceLock};
 
 use rustc_hash::FxHashMap;
-use schemas::{Catalogue, Code, MetricId, Millis, Side, metric};
+use schemas::{Catalogue, Millis, Side, metric};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::{
     communication::{Contact, FormerContact},
     episode::Fold,
+    kind::{self, KindsOfObject},
     monitor::{Judged, Record, RuleMonitor},
     object::{ObjectState, Subject},
-    position::{DEVICE_MOVED, Place},
-    reception::Reception,
     rhythm::Patience,
     rule::{Rule, threshold_code},
     series::WatchedSeries,
@@ -56,21 +55,19 @@ impl SavedObject {
         self,
         object: Rc<Object>,
         rules: &[Rc<Rule>],
-        (place, reception): (Option<Place>, &Reception),
+        kinds: &KindsOfObject,
         (patience, level): (Patience, u8),
     ) -> ObjectState {
         let series = |(SavedSubject(subject), series): (SavedSubject, SavedSeries)| {
             let rule_of = |side| {
                 let rule = match subject {
-                    Subject::Distance => place.as_ref().map(|place| &place.rule),
-                    Subject::Values => Some(&reception.values),
-                    Subject::Clock => Some(&reception.clock),
+                    Subject::Kind(kind) => kinds.rule(kind),
                     Subject::Metric(metric) => {
                         let of = |rule: &&Rc<Rule>| rule.metric == Some(metric) && rule.limits.side == side;
                         rules.iter().find(of)
                     }
                 };
-                rule.map_or_else(|| Rc::new(out_of_force(subject.metric(), side)), Rc::clone)
+                rule.map_or_else(|| Rc::new(out_of_force(subject, side)), Rc::clone)
             };
             (subject, series.resume(rule_of))
         };
@@ -80,13 +77,16 @@ impl SavedObject {
         // The process that wrote it may have had other numbers for the same metrics.
         series.sort_unstable_by_key(|(subject, _)| *subject);
         let contact = self.contact.resume(patience, level);
-        ObjectState { series, place: place.map(Box::new), ..ObjectState::new(object, contact) }
+        let reports = (!kinds.reports.is_empty()).then(|| Box::new(kinds.reports.clone()));
+        ObjectState { series, reports, ..ObjectState::new(object, contact) }
     }
 }
 
-fn out_of_force(metric: Option<MetricId>, side: Side) -> Rule {
-    let code = metric.map_or(Code::const_new(DEVICE_MOVED), |metric| threshold_code(metric, side));
-    Rule::out_of_force(code, metric, side)
+fn out_of_force(subject: Subject, side: Side) -> Rule {
+    match subject {
+        Subject::Kind(kind) => kind::out_of_force(kind, side),
+        Subject::Metric(metric) => Rule::out_of_force(threshold_code(metric, side), Some(metric), side),
+    }
 }
 
 /// Written as [`SavedObject`] is read.
@@ -107,19 +107,15 @@ impl Serialize for Listed<'_> {
 }
 
 /// What a series is of in four bytes: for a metric a hash of its code, as numbers in the catalogue may shift from version
-/// to version; small numbers stand for what has no metric.
+/// to version; for the signal of a kind its id.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct SavedSubject(Subject);
-
-const WITHOUT_METRIC: [Subject; 3] = [Subject::Distance, Subject::Values, Subject::Clock];
 
 impl SavedSubject {
     /// A catalogue refuses metrics that would have the same.
     fn name(self) -> [u8; 4] {
         let name: u32 = match self.0 {
-            Subject::Distance => 0,
-            Subject::Values => 1,
-            Subject::Clock => 2,
+            Subject::Kind(kind) => kind::ALL[usize::from(kind)].id,
             Subject::Metric(metric) => metric::hash(metric.code()),
         };
         name.to_le_bytes()
@@ -134,20 +130,22 @@ impl Serialize for SavedSubject {
 
 impl<'de> Deserialize<'de> for SavedSubject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SavedSubject, D::Error> {
-        static METRICS: OnceLock<FxHashMap<[u8; 4], SavedSubject>> = OnceLock::new();
-        let metrics = METRICS.get_or_init(|| {
-            let metrics = Catalogue::in_force().iter().map(|(metric, _)| Subject::Metric(metric));
-            metrics
-                .chain(WITHOUT_METRIC)
-                .map(|metric| (SavedSubject(metric).name(), SavedSubject(metric)))
-                .collect()
+        static SUBJECTS: OnceLock<FxHashMap<[u8; 4], SavedSubject>> = OnceLock::new();
+        let subjects = SUBJECTS.get_or_init(|| {
+            subjects().map(|subject| (SavedSubject(subject).name(), SavedSubject(subject))).collect()
         });
         let name = <[u8; 4]>::deserialize(deserializer)?;
-        metrics.get(&name).copied().ok_or_else(|| {
+        subjects.get(&name).copied().ok_or_else(|| {
             let hash = u32::from_le_bytes(name);
             metric::unknown(format_args!("with the hash {hash:08x} (its code is not written here)"))
         })
     }
+}
+
+/// Everything that a series may be of.
+fn subjects() -> impl Iterator<Item = Subject> {
+    let metrics = Catalogue::in_force().iter().map(|(metric, _)| Subject::Metric(metric));
+    (0..kind::ALL.len() as u8).map(Subject::Kind).chain(metrics)
 }
 
 /// A series as it was written, without its rules.
@@ -298,7 +296,7 @@ mod tests {
             if let Some(watch) = series.watches().iter().find(in_force) {
                 return Rc::clone(&watch.rule);
             }
-            Rc::new(out_of_force(rule(side, 0.0).metric, side))
+            Rc::new(out_of_force(Subject::Metric(rule(side, 0.0).metric.unwrap()), side))
         });
         assert_eq!(postcard::to_stdvec(&again).unwrap(), bytes, "the same is written again");
         again
@@ -337,10 +335,9 @@ mod tests {
 
     #[test]
     fn metrics_differ_in_their_written_names() {
-        let metrics =
-            Catalogue::in_force().iter().map(|(metric, _)| Subject::Metric(metric)).chain(WITHOUT_METRIC);
-        let names: BTreeMap<_, _> = metrics.map(|metric| (SavedSubject(metric).name(), metric)).collect();
-        assert_eq!(names.len(), Catalogue::in_force().iter().count() + 3);
+        let names: BTreeMap<_, _> =
+            subjects().map(|subject| (SavedSubject(subject).name(), subject)).collect();
+        assert_eq!(names.len(), subjects().count());
         for metric in names.into_values() {
             let bytes = postcard::to_stdvec(&SavedSubject(metric)).unwrap();
             assert_eq!((bytes.len(), postcard::from_bytes(&bytes)), (4, Ok(SavedSubject(metric))));

@@ -3,7 +3,7 @@
 use schemas::{AlarmState, AlarmTransition, Code, MetricId, Millis, Transition};
 use serde_json::{Value, json};
 
-use super::monitor::Emission;
+use super::{monitor::Emission, rule::Rule, series::WatchedSeries};
 use crate::{Object, Profile};
 
 /// What an alarm is about.
@@ -84,9 +84,22 @@ pub fn alarm_id(rule: &str, object: &Object, metric: Option<MetricId>, onset: Mi
 }
 
 /// Readings for the evidence: `[[time, value], …]`.
-#[must_use]
-pub fn describe_readings(readings: impl Iterator<Item = (Millis, f64)>) -> Value {
+fn describe_readings(readings: impl Iterator<Item = (Millis, f64)>) -> Value {
     readings.map(|(at, value)| json!([schemas::time::rfc3339(at), value])).collect()
+}
+
+/// How many of the last readings an alarm shows as evidence.
+const EVIDENCE_READINGS: usize = 5;
+
+/// The rule and the last values that it judged.
+#[must_use]
+pub fn describe_values(rule: &Rule, series: &WatchedSeries) -> Value {
+    let last = series.readings().skip(series.len().saturating_sub(EVIDENCE_READINGS));
+    json!({
+        "rule": rule.describe(),
+        "readings": describe_readings(last),
+        "quality": "usable (flag 1 or 2)",
+    })
 }
 
 /// The order in which transitions leave an epoch.

@@ -1,0 +1,24 @@
+//! In contact and of no use: reports come, and their time cannot be true.
+
+use schemas::time::SECOND;
+
+use super::{Kind, Signal};
+use crate::alarm::arrival::{Brought, describe, limits};
+
+/// See the module.
+pub const KIND: Kind = Kind {
+    id: 2,
+    code: "clock_wrong",
+    advice: "设备在线但时钟错误：校准设备时钟，检查对时服务与时区设置",
+    signal: Signal::Arrival(wrong),
+    limits,
+    evidence: |rule, series, told| describe(rule, series, told, true),
+};
+
+/// How wrong the clock is, s; 0 when its time can be true.
+fn wrong(brought: Brought) -> Option<f64> {
+    Some(match brought {
+        Brought::WrongTime(offset) => (offset.abs() / SECOND).max(1) as f64,
+        Brought::Value | Brought::Nothing | Brought::Known => 0.0,
+    })
+}
