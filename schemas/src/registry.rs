@@ -148,8 +148,8 @@ named! {
     }
 }
 
-/// A threshold rule: three levels for one metric of one scope. Level 1 is the gravest; the most specific scope wins:
-/// device, then facility, then device type, then facility kind.
+/// A threshold rule: three levels for one metric of one scope. Level 1 is the gravest; of rules with the same name the
+/// most specific scope wins: device, then facility, then device type, then facility kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
     /// A device code, facility code, device type or facility kind.
@@ -174,6 +174,8 @@ pub struct Threshold {
     pub enabled: bool,
     /// Suggested action.
     pub advice: String,
+    /// Tells several rules of one scope, metric and side apart; empty for the first.
+    pub rule: Code,
 }
 
 /// One entry of the registry: the value on `heating.registry`.
@@ -191,7 +193,8 @@ pub enum RegistryEntry {
     Threshold(Threshold),
 }
 
-/// The key of an entry: `kind/code`. For thresholds the code is `scope/metric/side`.
+/// The key of an entry: `kind/code`. For thresholds the code is `scope/metric/side`, for further
+/// ones of the same side `scope/metric/side:rule`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RegistryKey(pub Code);
 
@@ -205,7 +208,8 @@ impl RegistryEntry {
             RegistryEntry::Facility(f) => format!("facility/{}", f.code),
             RegistryEntry::Device(d) => format!("device/{}", d.code),
             RegistryEntry::Threshold(t) => {
-                format!("threshold/{}/{}/{}", t.scope, t.metric.code(), t.side.name())
+                let colon = if t.rule.is_empty() { "" } else { ":" };
+                format!("threshold/{}/{}/{}{colon}{}", t.scope, t.metric.code(), t.side.name(), t.rule)
             }
         }))
     }

@@ -97,6 +97,7 @@ fn thresholds(count: usize) -> Vec<Outgoing> {
             off_delay: 60,
             enabled: true,
             advice: String::new(),
+            rule: "".into(),
         })
     };
     let entry = |entry: RegistryEntry| Outgoing::RegistryEntry(entry.key(), Some(Box::new(entry)));

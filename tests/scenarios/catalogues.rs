@@ -15,9 +15,12 @@ const METRICS: &str = "code,name,unit,kind,decimals,min,max,max_rate,spike,flat_
 const FURTHER: usize = 300;
 const FLUE: &str = "flue_temp_2,二号烟道温度,°C,gauge,1,-20,600,,50,,,,,,";
 const FAN: &str = "fan_speed_2,二号风机转速,Hz,gauge,1,0,60,,,,,,,,";
-const THRESHOLDS: &str = "scope,metric,side,level1,level2,level3,deadband,on_delay,off_delay,enabled,advice";
-const FLUE_RULE: &str = "station,flue_temp_2,high,300,250,200,5,0,0,true,清灰 / clean the flue";
-const FAN_RULE: &str = "station,fan_speed_2,low,5,10,20,1,0,0,true,查风机 / look at the fan";
+const THRESHOLDS: &str =
+    "scope,metric,side,level1,level2,level3,deadband,on_delay,off_delay,enabled,advice,rule";
+const FLUE_RULE: &str = "station,flue_temp_2,high,300,250,200,5,0,0,true,清灰 / clean the flue,";
+/// Another rule over the same side.
+const FLUE_ALARM: &str = "station,flue_temp_2,high,255,,,1,0,0,true,停炉 / stop the boiler,stop";
+const FAN_RULE: &str = "station,fan_speed_2,low,5,10,20,1,0,0,true,查风机 / look at the fan,";
 
 /// A site with a catalogue directory in which nothing is yet.
 fn site(exchange: &str) -> Site {
@@ -65,8 +68,8 @@ async fn send(site: &Site, first: i64, readings: &[(f64, f64)]) {
 async fn alarms_are(site: &Site, process: &mut Process, wanted: &str) {
     until("the alarms are told", SOON, async || {
         process.must_run();
-        let alarms = [site.alarms("flue_temp_2_high").await, site.alarms("fan_speed_2_low").await];
-        alarms == [[wanted], [wanted]]
+        let flue = [site.alarms("flue_temp_2_high").await, site.alarms("flue_temp_2_high_stop").await];
+        flue == [[wanted], [wanted]] && site.alarms("fan_speed_2_low").await == [wanted]
     })
     .await;
 }
@@ -82,7 +85,7 @@ fn newest(site: &Site) -> Option<std::ffi::OsString> {
 async fn a_metric_of_the_users_works_through_the_whole_path() {
     let site = site(&province::exchange(&["own_station"]));
     write_metrics(&site, &[FLUE, FAN]);
-    write(&site, "thresholds.csv", &[THRESHOLDS, FLUE_RULE, FAN_RULE]);
+    write(&site, "thresholds.csv", &[THRESHOLDS, FLUE_RULE, FLUE_ALARM, FAN_RULE]);
     write(
         &site,
         "exchange/tables.csv",
@@ -91,7 +94,7 @@ async fn a_metric_of_the_users_works_through_the_whole_path() {
     let fields = ["table,field,name,type,required,source", "own_station,BM,编码,string,M,facility.code"];
     write(&site, "exchange/fields.csv", &fields);
     let output = site.nuanliu(&["check", "--offline"]);
-    let adds = "; catalogue adds 302 metrics, 2 threshold rules, 0 sentinels, 0 settings of models, 1 exchange tables, and changes 0 metrics";
+    let adds = "; catalogue adds 302 metrics, 3 threshold rules, 0 sentinels, 0 settings of models, 1 exchange tables, and changes 0 metrics";
     assert!(output.contains(adds), "{output}");
 
     site.nuanliu(&["migrate"]);
@@ -138,11 +141,11 @@ async fn a_metric_of_the_users_works_through_the_whole_path() {
 
     // Put back, under other numbers, it goes on: what stood is cleared, and nothing is told twice.
     write_metrics(&site, &[FAN, FLUE]);
-    write(&site, "thresholds.csv", &[THRESHOLDS, FLUE_RULE, FAN_RULE]);
+    write(&site, "thresholds.csv", &[THRESHOLDS, FLUE_RULE, FLUE_ALARM, FAN_RULE]);
     let mut process = started(&site).await;
     send(&site, first + 15 * MINUTE, &[(100.0, 50.0); 8]).await;
     alarms_are(&site, &mut process, "cleared").await;
-    assert_eq!(site.number("SELECT count() FROM alarm_events FINAL").await, 4.0);
+    assert_eq!(site.number("SELECT count() FROM alarm_events FINAL").await, 6.0);
     assert_eq!(process.terminate(SOON), 0);
 }
 

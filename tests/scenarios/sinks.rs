@@ -187,6 +187,7 @@ fn registry() -> Vec<RegistryEntry> {
             off_delay: 120,
             enabled: true,
             advice: String::new(),
+            rule: "".into(),
         }),
     ]
 }

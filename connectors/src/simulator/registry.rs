@@ -300,6 +300,7 @@ fn thresholds() -> Vec<Threshold> {
                 off_delay: delay,
                 enabled: true,
                 advice: advice.to_owned(),
+                rule: "".into(),
             })
         })
         .collect()

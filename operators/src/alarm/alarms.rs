@@ -146,7 +146,7 @@ impl<'a> Others<'a> {
 /// The state is that of the objects; facilities, rules and deadlines follow from it and from the registry.
 impl Durable for Alarms {
     const STATE: &'static str = "alarm";
-    const FORM: u16 = 3;
+    const FORM: u16 = 4;
 
     fn begin(&mut self) {
         self.objects.begin();

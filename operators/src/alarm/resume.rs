@@ -106,6 +106,7 @@ fn threshold(scope: &str, metric: &str, side: Side, levels: [Option<f64>; 3]) ->
         off_delay: 120,
         enabled: true,
         advice: String::new(),
+        rule: "".into(),
     })
 }
 
@@ -118,11 +119,13 @@ fn profile(facility: u8, variant: u8) -> Profile {
     let cold = threshold("station", temperature, Side::Low, [Some(25.0), None, Some(40.0)]);
     let fault = threshold("station", "circulation_pump_fault", Side::High, [None, Some(1.0), None]);
     let off = Arc::new(Threshold { enabled: false, ..(*hot(&own, 60.0)).clone() });
-    let thresholds = match variant % 5 {
+    let slow = Arc::new(Threshold { on_delay: 600, rule: "slow".into(), ..(*hot("station", 55.0)).clone() });
+    let thresholds = match variant % 6 {
         0 => vec![hot("station", 60.0), fault],
         1 => vec![hot(&own, 65.0), hot("station", 60.0), cold],
         2 => vec![hot("station", 60.0), off, cold, fault],
         3 => vec![],
+        5 => vec![hot("station", 60.0), slow, cold],
         _ => vec![hot("meter", 55.0), cold, hot("station", 60.0), fault],
     };
     let silent = ["600", "1200", "5400"][usize::from(variant % 3)];
@@ -477,6 +480,7 @@ const FORM_3: &str = "\
 #[case(1, FORM_1)]
 #[case(2, FORM_2)]
 #[case(3, FORM_3)]
+#[case::which_differs_from_3_in_named_rules_alone(4, FORM_3)]
 fn a_section_of_each_form_goes_on(#[case] form: u16, #[case] written: &str) {
     let run = example();
     let clocks: Vec<Millis> = run

@@ -16,6 +16,8 @@ use super::{
 pub struct Rule {
     /// Rule or model code, such as `secondary_supply_pressure_high` or `circulation_pump_fault`.
     pub code: Code,
+    /// Tells several rules over one side of a series apart; empty for the first.
+    pub name: Code,
     /// The scope in the registry that it comes from; empty for built-in rules and models.
     pub scope: Code,
     /// The metric it is about, where it is about one.
@@ -31,7 +33,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The rule of a threshold. Its code is `{metric}_{side}`, for states just `{metric}`.
+    /// The rule of a threshold. Its code is `{metric}_{side}`, for states just `{metric}`; a named one has `_{name}` behind
+    /// that.
     ///
     /// A new extreme is told when it is worse than the last one told by more than the deadband, 2 % of the mildest
     /// limit and one unit of the last decimal, whichever is greatest: so a drift tells a few updates, not a flood. Its delays
@@ -48,7 +51,8 @@ impl Rule {
         let advice =
             if threshold.advice.is_empty() { default_advice(threshold) } else { threshold.advice.clone() };
         Rule {
-            code: threshold_code(threshold.metric, threshold.side),
+            code: threshold_code(threshold.metric, threshold.side, &threshold.rule),
+            name: threshold.rule.clone(),
             scope: threshold.scope.clone(),
             metric: Some(threshold.metric),
             limits: Limits {
@@ -107,7 +111,7 @@ impl Rule {
 
     /// Stands for a rule that was in force and is not any more: it has the name and judges nothing.
     #[must_use]
-    pub fn out_of_force(code: Code, metric: Option<MetricId>, side: Side) -> Rule {
+    pub fn out_of_force(code: Code, name: Code, metric: Option<MetricId>, side: Side) -> Rule {
         let limits = Limits {
             side,
             levels: [None; 3],
@@ -120,6 +124,7 @@ impl Rule {
         };
         Rule {
             code,
+            name,
             scope: Code::default(),
             metric,
             limits,
@@ -150,14 +155,20 @@ impl Rule {
     }
 }
 
-/// The code of the rule over this side of a metric.
+/// The code of a rule over this side of a metric.
 #[must_use]
-pub fn threshold_code(metric: MetricId, side: Side) -> Code {
+pub fn threshold_code(metric: MetricId, side: Side, name: &str) -> Code {
     let metric = metric.metric();
-    match (metric.kind, side) {
-        (MetricKind::State, Side::High) => Code::from(metric.code.as_str()),
-        (_, side) => Code::from(format!("{}_{}", metric.code, side.name())),
+    let mut code = metric.code.clone();
+    if (metric.kind, side) != (MetricKind::State, Side::High) {
+        code.push('_');
+        code.push_str(side.name());
     }
+    if !name.is_empty() {
+        code.push('_');
+        code.push_str(name);
+    }
+    Code::from(code)
 }
 
 fn default_advice(threshold: &Threshold) -> String {

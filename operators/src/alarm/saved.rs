@@ -6,11 +6,14 @@
 //! Guarantees: an object that comes back goes on exactly as the one that was written. A quiet series of one rule takes
 //! some 45 bytes beside its packed readings.
 
-use std::{rc::Rc, sync::OnceLock};
+use std::{fmt, rc::Rc, sync::OnceLock};
 
 use rustc_hash::FxHashMap;
-use schemas::{Catalogue, Millis, Side, metric};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use schemas::{Catalogue, Code, Millis, Side, metric};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{SeqAccess, Visitor},
+};
 use smallvec::SmallVec;
 
 use super::{
@@ -59,15 +62,17 @@ impl SavedObject {
         (patience, level): (Patience, u8),
     ) -> ObjectState {
         let series = |(SavedSubject(subject), series): (SavedSubject, SavedSeries)| {
-            let rule_of = |side| {
+            let rule_of = |side, name: &Code| {
                 let rule = match subject {
                     Subject::Kind(kind) => kinds.rule(kind),
                     Subject::Metric(metric) => {
-                        let of = |rule: &&Rc<Rule>| rule.metric == Some(metric) && rule.limits.side == side;
+                        let of = |rule: &&Rc<Rule>| {
+                            rule.metric == Some(metric) && rule.limits.side == side && rule.name == *name
+                        };
                         rules.iter().find(of)
                     }
                 };
-                rule.map_or_else(|| Rc::new(out_of_force(subject, side)), Rc::clone)
+                rule.map_or_else(|| Rc::new(out_of_force(subject, side, name)), Rc::clone)
             };
             (subject, series.resume(rule_of))
         };
@@ -82,10 +87,13 @@ impl SavedObject {
     }
 }
 
-fn out_of_force(subject: Subject, side: Side) -> Rule {
+fn out_of_force(subject: Subject, side: Side, name: &Code) -> Rule {
     match subject {
         Subject::Kind(kind) => kind::out_of_force(kind, side),
-        Subject::Metric(metric) => Rule::out_of_force(threshold_code(metric, side), Some(metric), side),
+        Subject::Metric(metric) => {
+            let code = threshold_code(metric, side, name);
+            Rule::out_of_force(code, name.clone(), Some(metric), side)
+        }
     }
 }
 
@@ -157,27 +165,56 @@ pub struct SavedSeries {
     watches: SmallVec<[SavedMonitor; 1]>,
 }
 
-/// What a rule told. Rules over one series differ in their side, so the side says which.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+/// What a rule told. Rules over one series differ in their side and their name, so these say which.
+#[derive(Clone, Debug, PartialEq)]
 pub struct SavedMonitor {
     marks: u8,
     settled: Fold,
     latest: Fold,
     records: Vec<Record>,
+    /// Written only when it is not empty, as for most rules: then the marks say so.
+    name: Code,
 }
 
 const IN_FORCE: u8 = 1;
 const LOW: u8 = 2;
+const NAMED: u8 = 4;
+
+impl<'de> Deserialize<'de> for SavedMonitor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SavedMonitor, D::Error> {
+        struct Parts;
+
+        impl<'de> Visitor<'de> for Parts {
+            type Value = SavedMonitor;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("marks, two folds, records and, where the marks say so, a name")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<SavedMonitor, A::Error> {
+                fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(parts: &mut A) -> Result<T, A::Error> {
+                    parts.next_element()?.ok_or_else(|| serde::de::Error::custom("a monitor is cut off"))
+                }
+                let marks: u8 = next(&mut parts)?;
+                let (settled, latest, records) = (next(&mut parts)?, next(&mut parts)?, next(&mut parts)?);
+                let name = if marks & NAMED == 0 { Code::default() } else { next(&mut parts)? };
+                Ok(SavedMonitor { marks, settled, latest, records, name })
+            }
+        }
+
+        deserializer.deserialize_tuple(5, Parts)
+    }
+}
 
 impl SavedSeries {
     fn newest(&self) -> Millis {
         last(&self.points).wrapping_add(self.ahead)
     }
 
-    /// The series again. `rule_of` gives its rule of a side: the one in force, and where none is, one that has the name
+    /// The series again. `rule_of` gives its rule of a side and name: the one in force, and where none is, one that has the name
     /// of the one that was ([`Rule::out_of_force`]).
     #[must_use]
-    pub fn resume(self, mut rule_of: impl FnMut(Side) -> Rc<Rule>) -> WatchedSeries {
+    pub fn resume(self, mut rule_of: impl FnMut(Side, &Code) -> Rc<Rule>) -> WatchedSeries {
         WatchedSeries {
             newest: self.newest(),
             points: self.points,
@@ -188,13 +225,13 @@ impl SavedSeries {
 }
 
 impl SavedMonitor {
-    /// The rule again with what it told; `rule_of` gives the rule of a side.
+    /// The rule again with what it told; `rule_of` gives the rule of a side and name.
     #[must_use]
-    pub fn resume(self, mut rule_of: impl FnMut(Side) -> Rc<Rule>) -> RuleMonitor {
-        let SavedMonitor { marks, settled, latest, records } = self;
+    pub fn resume(self, mut rule_of: impl FnMut(Side, &Code) -> Rc<Rule>) -> RuleMonitor {
+        let SavedMonitor { marks, settled, latest, records, name } = self;
         let judged = Judged { settled, latest, records };
         RuleMonitor {
-            rule: rule_of(if marks & LOW == 0 { Side::High } else { Side::Low }),
+            rule: rule_of(if marks & LOW == 0 { Side::High } else { Side::Low }, &name),
             enabled: marks & IN_FORCE != 0,
             judged: (!judged.is_empty()).then(|| Box::new(judged)),
         }
@@ -217,7 +254,8 @@ impl SavedMonitor {
     #[must_use]
     pub fn new(side: Side) -> SavedMonitor {
         let marks = if side == Side::Low { IN_FORCE | LOW } else { IN_FORCE };
-        SavedMonitor { marks, settled: Fold::default(), latest: Fold::default(), records: Vec::new() }
+        let (settled, latest) = (Fold::default(), Fold::default());
+        SavedMonitor { marks, settled, latest, records: Vec::new(), name: Code::default() }
     }
 }
 
@@ -233,13 +271,15 @@ impl Serialize for WatchedSeries {
 /// Written as [`SavedMonitor`] is read.
 impl Serialize for RuleMonitor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let low = if self.rule.limits.side == Side::Low { LOW } else { 0 };
-        let marks = if self.enabled { low | IN_FORCE } else { low };
-        match self.judged.as_deref() {
-            Some(Judged { settled, latest, records }) => {
-                (marks, settled, latest, records).serialize(serializer)
-            }
-            None => (marks, Fold::default(), Fold::default(), [(); 0].as_slice()).serialize(serializer),
+        let mark = |holds: bool, mark: u8| if holds { mark } else { 0 };
+        let name = &self.rule.name;
+        let low = mark(self.rule.limits.side == Side::Low, LOW);
+        let marks = low | mark(self.enabled, IN_FORCE) | mark(!name.is_empty(), NAMED);
+        let calm = Judged::default();
+        let Judged { settled, latest, records } = self.judged.as_deref().unwrap_or(&calm);
+        match name.is_empty() {
+            true => (marks, settled, latest, records).serialize(serializer),
+            false => (marks, settled, latest, records, name).serialize(serializer),
         }
     }
 }
@@ -267,7 +307,7 @@ mod tests {
 
     const NOW: Now = Now { clock: 0, horizon: 2 * HOUR };
 
-    fn rule(side: Side, level: f64) -> Rc<Rule> {
+    fn rule(side: Side, level: f64, name: &str) -> Rc<Rule> {
         Rc::new(Rule::of_threshold(
             &Threshold {
                 scope: "station".into(),
@@ -281,6 +321,7 @@ mod tests {
                 off_delay: 60,
                 enabled: true,
                 advice: String::new(),
+                rule: name.into(),
             },
             10 * MINUTE,
             None,
@@ -291,12 +332,14 @@ mod tests {
     fn again(series: &WatchedSeries) -> WatchedSeries {
         let bytes = postcard::to_stdvec(series).unwrap();
         let saved: SavedSeries = postcard::from_bytes(&bytes).unwrap();
-        let again = saved.resume(|side| {
-            let in_force = |watch: &&RuleMonitor| watch.enabled && watch.rule.limits.side == side;
+        let again = saved.resume(|side, name| {
+            let in_force = |watch: &&RuleMonitor| {
+                watch.enabled && watch.rule.limits.side == side && watch.rule.name == *name
+            };
             if let Some(watch) = series.watches().iter().find(in_force) {
                 return Rc::clone(&watch.rule);
             }
-            Rc::new(out_of_force(Subject::Metric(rule(side, 0.0).metric.unwrap()), side))
+            Rc::new(out_of_force(Subject::Metric(rule(side, 0.0, "").metric.unwrap()), side, name))
         });
         assert_eq!(postcard::to_stdvec(&again).unwrap(), bytes, "the same is written again");
         again
@@ -305,14 +348,14 @@ mod tests {
     /// One step of a series, and what it tells.
     fn step(series: &mut WatchedSeries, number: i64) -> Vec<(usize, Emission)> {
         let mut told = Vec::new();
-        let all = [rule(Side::High, 60.0), rule(Side::Low, 40.0)];
+        let all = [rule(Side::High, 60.0, ""), rule(Side::High, 65.0, "grave"), rule(Side::Low, 40.0, "")];
         // A walk through good, bad and unusable, in order and late, with rules that leave and come back.
         let late = if number % 5 == 3 { (number * 13 % 140) * MINUTE } else { 0 };
         let value = [50.0, 61.0, 62.5, 70.0, 39.0, 50.0, 30.0][(number / 4 * 3 % 7) as usize];
         let usable = (number % 11 != 7).then_some(value);
         series.take(number * MINUTE - late, usable, Cause::LateData, NOW, &mut told);
         if number % 17 == 0 {
-            let rules = [&all[..], &all[..1], &[], &all[1..]][(number / 17 % 4) as usize];
+            let rules = [&all[..], &all[..1], &[], &all[1..2], &all[2..]][(number / 17 % 5) as usize];
             series.watch(rules, number * MINUTE, &mut told);
         }
         series.revise(NOW, &mut told);
@@ -322,7 +365,7 @@ mod tests {
     #[test]
     fn a_series_read_back_after_every_step_tells_the_same() {
         let (mut whole, mut torn) = (WatchedSeries::new(1), WatchedSeries::new(1));
-        let (mut told, mut in_force) = (0, [0; 3]);
+        let (mut told, mut in_force) = (0, [0; 4]);
         for number in 0..2_000 {
             torn = again(&torn);
             let seen = step(&mut whole, number);
@@ -330,7 +373,7 @@ mod tests {
             told += seen.len();
             in_force[whole.watches().iter().filter(|watch| watch.enabled).count()] += 1;
         }
-        assert!(told > 200 && in_force.iter().all(|n| *n > 200), "{told} told, {in_force:?}");
+        assert!(told > 200 && [0, 1, 3].iter().all(|n| in_force[*n] > 200), "{told} told, {in_force:?}");
     }
 
     #[test]

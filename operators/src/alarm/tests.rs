@@ -44,6 +44,7 @@ fn threshold(scope: &str, code: &str, side: Side, levels: [Option<f64>; 3]) -> T
         off_delay: 180,
         enabled: true,
         advice: String::new(),
+        rule: "".into(),
     }
 }
 
@@ -288,6 +289,32 @@ fn registry_changes_revise() {
     assert_eq!(brief(&seen), want);
     assert_eq!(seen[3].affected_households, 900);
     assert_eq!(alarms.entries(), 0, "a facility that is gone leaves no state");
+}
+
+/// Two rules over one side, each with its own limits and delays; the specific one of a name replaces that of its name.
+#[test]
+fn several_rules_watch_one_side() {
+    let slow = Threshold {
+        on_delay: 600,
+        level1: None,
+        level2: None,
+        level3: Some(57.0),
+        rule: "slow".into(),
+        ..hot()
+    };
+    let own = Threshold { scope: "ST-1".into(), level3: Some(56.0), ..slow.clone() };
+    for (rules, level) in [(vec![hot(), slow.clone()], 57.0), (vec![slow, own, hot()], 56.0)] {
+        let mut alarms = Alarms::default();
+        let values: Vec<_> =
+            (0..14).map(|minute| good(minute, if minute < 4 { 61.0 } else { 58.0 })).collect();
+        let seen = run(&mut alarms, vec![(vec![change(patient(&rules))], values)]);
+        let told: Vec<(&str, &str)> = seen.iter().map(|t| (t.rule.as_str(), t.transition.name())).collect();
+        let (fast, slow) = ("secondary_supply_temp_high", "secondary_supply_temp_high_slow");
+        assert_eq!(told, [(fast, "raised"), (fast, "cleared"), (slow, "raised")]);
+        let evidence: serde_json::Value = serde_json::from_str(&seen[2].evidence).unwrap();
+        assert_eq!(evidence["rule"]["level3"], level);
+        assert_ne!(seen[0].alarm_id, seen[2].alarm_id);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Threshold rules: which of the registry's limits apply to an object (three levels per device or type).
 //!
 //! Enters: a profile. Leaves: the rules for one of its objects.
-//! Guarantees: the most specific threshold of each (metric, side) wins, whatever their order. A delay passes only while the
+//! Guarantees: the most specific threshold of each (metric, side, rule) wins, whatever their order. A delay passes only while the
 //! object reports: three intervals without a reading, and it begins again. A low limit of what heating alone keeps up
 //! holds while heating is due.
 
@@ -44,7 +44,7 @@ struct Held {
     rule: Rc<Rule>,
 }
 
-/// The rules that apply to an object, sorted by (metric, side); the same list for all objects to which they apply.
+/// The rules that apply to an object, sorted by (metric, side, name); the same list for all objects to which they apply.
 pub type RuleList = Rc<[Rc<Rule>]>;
 
 /// What a rule takes from its object: the longest gap between readings, ms, and the season by which it judges.
@@ -54,7 +54,7 @@ type Taken = (Millis, Option<Season>);
 #[derive(Debug, Default)]
 pub struct Rules {
     /// The newest rule of each threshold and what it takes from its objects; replaced when the threshold changes, so it is bounded by the registry.
-    known: FxHashMap<(Code, MetricId, Side, Taken), Held>,
+    known: FxHashMap<(Code, MetricId, Side, Code, Taken), Held>,
     seasons: Seasons,
     /// By season; bounded by the seasons that the registry names.
     heating: BTreeMap<Season, Rc<HeatingTimes>>,
@@ -101,7 +101,7 @@ impl Rules {
         self.heating.values().filter(|heating| heating.stopped(clock)).count() > 0
     }
 
-    /// The rules that apply to a device of the facility (or the facility itself), sorted by (metric, side).
+    /// The rules that apply to a device of the facility (or the facility itself), sorted by (metric, side, name).
     ///
     /// The most specific threshold wins (device, facility, device type, facility kind); when that one is disabled or
     /// has no level, there is no rule.
@@ -109,7 +109,8 @@ impl Rules {
         let mut winners: Vec<(u8, &Arc<Threshold>)> = Vec::new();
         for threshold in profile.thresholds.iter() {
             let Some(rank) = profile.threshold_rank(threshold, device) else { continue };
-            let same = |other: &Threshold| other.metric == threshold.metric && other.side == threshold.side;
+            let of = |threshold: &Threshold| (threshold.metric, threshold.side, threshold.rule.clone());
+            let same = |other: &Threshold| of(other) == of(threshold);
             match winners.iter_mut().find(|(_, other)| same(other)) {
                 Some(winner) if rank < winner.0 => *winner = (rank, threshold),
                 Some(_) => {}
@@ -117,7 +118,7 @@ impl Rules {
             }
         }
         winners.retain(|(_, t)| t.enabled && [t.level1, t.level2, t.level3].iter().any(Option::is_some));
-        winners.sort_by_key(|(_, t)| (t.metric, t.side));
+        winners.sort_by_key(|(_, t)| (t.metric, t.side, t.rule.clone()));
         let gap = longest_gap(profile, device);
         let season = self.seasons.of(profile, device);
         let hold = |(_, threshold): (u8, &Arc<Threshold>)| {
@@ -142,7 +143,8 @@ impl Rules {
     }
 
     fn hold(&mut self, threshold: &Arc<Threshold>, taken: Taken) -> Rc<Rule> {
-        let key = (threshold.scope.clone(), threshold.metric, threshold.side, taken);
+        let Threshold { scope, metric, side, rule, .. } = threshold.as_ref();
+        let key = (scope.clone(), *metric, *side, rule.clone(), taken);
         match self.known.get(&key) {
             Some(held) if held.threshold == *threshold => Rc::clone(&held.rule),
             _ => {

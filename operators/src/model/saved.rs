@@ -111,7 +111,7 @@ impl<M: Model> SavedWatched<M> {
         }
         for (code, monitor) in told {
             if let Some(rule) = rules.iter().position(|rule| rule.code == code) {
-                monitors[rule] = monitor.resume(|_| Rc::clone(&rules[rule]));
+                monitors[rule] = monitor.resume(|_, _| Rc::clone(&rules[rule]));
             }
         }
         object.repeat(terms, rules);

@@ -75,7 +75,14 @@ struct Held {
 }
 
 /// The thresholds of one scope.
-type Rules = BTreeMap<(MetricId, Side), Arc<Threshold>>;
+type Rules = BTreeMap<RuleKey, Arc<Threshold>>;
+
+/// What tells the thresholds of a scope apart: metric, side and name.
+type RuleKey = (MetricId, Side, Code);
+
+fn rule_key(threshold: &Threshold) -> RuleKey {
+    (threshold.metric, threshold.side, threshold.rule.clone())
+}
 
 #[derive(Default)]
 struct Profiles {
@@ -84,8 +91,8 @@ struct Profiles {
     orphans: BTreeMap<Code, SortedMap<Code, Device>>,
     /// By scope; the registry's where it has one under a key, else the catalogues'.
     rules: BTreeMap<Code, Rules>,
-    /// Metric, side and scope of the registry's thresholds, to find them by key when they are removed.
-    keys: BTreeMap<Code, (Code, MetricId, Side)>,
+    /// Scope, metric, side and name of the registry's thresholds, to find them by key when they are removed.
+    keys: BTreeMap<Code, (Code, RuleKey)>,
     paths: Paths,
     /// The thresholds of several scopes as one list, by those scopes; gone when any threshold changes.
     lists: FxHashMap<Vec<Code>, Arc<[Arc<Threshold>]>>,
@@ -119,7 +126,7 @@ impl Profiles {
         let mut profiles = Profiles::default();
         for threshold in catalogue_thresholds() {
             let rules = profiles.rules.entry(threshold.scope.clone()).or_default();
-            rules.insert((threshold.metric, threshold.side), Arc::new(threshold.clone()));
+            rules.insert(rule_key(threshold), Arc::new(threshold.clone()));
         }
         profiles
     }
@@ -271,20 +278,18 @@ impl Profiles {
         self.lists.clear();
         match threshold {
             Some(threshold) => {
-                let (scope, rule) = (threshold.scope.clone(), (threshold.metric, threshold.side));
+                let (scope, rule) = (threshold.scope.clone(), rule_key(&threshold));
                 scopes.insert(scope.clone());
-                self.keys.insert(key, (scope.clone(), rule.0, rule.1));
+                self.keys.insert(key, (scope.clone(), rule.clone()));
                 self.rules.entry(scope).or_default().insert(rule, Arc::new(*threshold));
             }
             None => {
-                let Some((scope, metric, side)) = self.keys.remove(&key) else { return };
-                let beneath = catalogue_thresholds()
-                    .iter()
-                    .find(|t| t.scope == scope && t.metric == metric && t.side == side);
+                let Some((scope, rule)) = self.keys.remove(&key) else { return };
+                let beneath = catalogue_thresholds().iter().find(|t| t.scope == scope && rule_key(t) == rule);
                 let rules = self.rules.entry(scope.clone()).or_default();
                 match beneath {
-                    Some(rule) => drop(rules.insert((metric, side), Arc::new(rule.clone()))),
-                    None => drop(rules.remove(&(metric, side))),
+                    Some(beneath) => drop(rules.insert(rule, Arc::new(beneath.clone()))),
+                    None => drop(rules.remove(&rule)),
                 }
                 if rules.is_empty() {
                     self.rules.remove(&scope);
@@ -315,7 +320,7 @@ fn scopes_of(profile: &Profile) -> impl Iterator<Item = &str> {
     [profile.facility.code.as_str(), profile.facility.kind.name()].into_iter().chain(devices)
 }
 
-/// The thresholds that concern a facility or its devices, sorted by (metric, side, scope).
+/// The thresholds that concern a facility or its devices, sorted by (metric, side, rule, scope).
 fn thresholds(
     rules: &BTreeMap<Code, Rules>,
     lists: &mut FxHashMap<Vec<Code>, Arc<[Arc<Threshold>]>>,
@@ -328,7 +333,7 @@ fn thresholds(
         return Arc::clone(known);
     }
     let mut found: Vec<&Arc<Threshold>> = named.iter().flat_map(|scope| rules[scope].values()).collect();
-    found.sort_by_key(|threshold| (threshold.metric, threshold.side, threshold.scope.clone()));
+    found.sort_by(|a, b| (rule_key(a), &a.scope).cmp(&(rule_key(b), &b.scope)));
     let list: Arc<[Arc<Threshold>]> = found.into_iter().cloned().collect();
     lists.insert(named, Arc::clone(&list));
     list

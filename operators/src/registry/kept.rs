@@ -21,6 +21,19 @@ struct Kept {
     entry: Box<[u8]>,
 }
 
+impl Kept {
+    /// Form 1 knew no names of thresholds, which stand last: an empty one is a zero.
+    fn of_form_1(mut self) -> Kept {
+        const THRESHOLD: u8 = 4;
+        if self.entry.first() == Some(&THRESHOLD) {
+            let mut entry = self.entry.into_vec();
+            entry.push(0);
+            self.entry = entry.into_boxed_slice();
+        }
+        self
+    }
+}
+
 /// The last record of every key, in the checkpoints alone: nobody asks for one until the process starts again, and then
 /// for all. In memory are those that the next checkpoint still has to take; a key leaves with its tombstone.
 #[derive(Debug, Default)]
@@ -67,7 +80,7 @@ impl KeptRegistry {
 
 impl Durable for KeptRegistry {
     const STATE: &'static str = "registry";
-    const FORM: u16 = 1;
+    const FORM: u16 = 2;
 
     fn begin(&mut self) {
         self.saving.append(&mut self.changed);
@@ -83,7 +96,8 @@ impl Durable for KeptRegistry {
 
     fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
         known_form(Self::STATE, form, Self::FORM)?;
-        read_section(Self::STATE, section, |key, kept| match kept {
+        let upgrade = if form == 1 { Kept::of_form_1 } else { |kept| kept };
+        read_section(Self::STATE, section, |key, kept: Option<Kept>| match kept.map(upgrade) {
             Some(kept) => drop(self.restored.insert(key, kept)),
             None => drop(self.restored.remove(&key)),
         })
@@ -95,6 +109,7 @@ mod tests {
     use schemas::{Device, Enterprise, Facility, FacilityKind};
 
     use super::{super::tests::threshold, *};
+    use crate::durable::restarts::unhex;
     use crate::durable::restarts::with;
 
     fn enterprise(code: &str, name: &str, offset: i64) -> RegistryRecord {
@@ -158,12 +173,27 @@ mod tests {
 
     fn restored(chain: &[(u16, Vec<u8>)]) -> Vec<RegistryRecord> {
         let mut back = KeptRegistry::default();
-        chain.iter().for_each(|(shard, section)| back.restore(*shard, 1, section).unwrap());
+        chain.iter().for_each(|(shard, section)| back.restore(*shard, KeptRegistry::FORM, section).unwrap());
         let records = back.restored().unwrap();
         let mut empty = Saved::default();
         back.begin();
         assert!(back.save(9, &mut empty) && empty.bytes() == 0, "what was restored has not changed");
         records
+    }
+
+    /// As form 1 wrote a threshold, which had no name.
+    const FORM_1: &str = concat!(
+        "1e0000001d7468726573686f6c642f53542d312f726f6f6d5f74656d702f686967682c00000002042804045354",
+        "2d3109726f6f6d5f74656d70000100000000000024400000000000000000000000000100",
+    );
+
+    #[test]
+    fn entries_of_form_1_are_read() {
+        let entry = threshold("ST-1", "room_temp", 10.0);
+        let key = entry.key().0;
+        let mut back = KeptRegistry::default();
+        back.restore(shard(&key), 1, &unhex(FORM_1)).unwrap();
+        assert_eq!(back.restored().unwrap(), [(key, Some(entry), (1, 2))]);
     }
 
     #[test]
@@ -175,7 +205,7 @@ mod tests {
         for (shard, section) in begin_and_save(&mut kept, Vec::new()) {
             // First it stands in the key.
             let section = with(&section, b"room_temp", b"room_tamp");
-            back.restore(shard, 1, &with(&section, b"room_temp", b"room_tamp")).unwrap();
+            back.restore(shard, KeptRegistry::FORM, &with(&section, b"room_temp", b"room_tamp")).unwrap();
         }
         let refused = back.restored().unwrap_err();
         assert_eq!(

@@ -90,15 +90,16 @@ fn oracle(entries: &BTreeMap<Code, RegistryEntry>) -> BTreeMap<Code, Profile> {
     let mut facilities: BTreeMap<Code, Facility> = BTreeMap::new();
     let mut districts: BTreeMap<Code, Option<Code>> = BTreeMap::new();
     let (mut enterprises, mut devices) = (BTreeSet::new(), Vec::new());
-    let mut rules: BTreeMap<(Code, MetricId, Side), Threshold> =
-        catalogue_thresholds().iter().map(|t| ((t.scope.clone(), t.metric, t.side), t.clone())).collect();
+    let named = |t: &Threshold| (t.scope.clone(), t.metric, t.side, t.rule.clone());
+    let mut rules: BTreeMap<(Code, MetricId, Side, Code), Threshold> =
+        catalogue_thresholds().iter().map(|t| (named(t), t.clone())).collect();
     for entry in entries.values() {
         match entry.clone() {
             RegistryEntry::Facility(f) => drop(facilities.insert(f.code.clone(), f)),
             RegistryEntry::District(d) => drop(districts.insert(d.code, d.parent)),
             RegistryEntry::Enterprise(e) => drop(enterprises.insert(e.code)),
             RegistryEntry::Device(d) => devices.push(d),
-            RegistryEntry::Threshold(t) => drop(rules.insert((t.scope.clone(), t.metric, t.side), t)),
+            RegistryEntry::Threshold(t) => drop(rules.insert(named(&t), t)),
         }
     }
     let up =
@@ -150,7 +151,7 @@ fn oracle(entries: &BTreeMap<Code, RegistryEntry>) -> BTreeMap<Code, Profile> {
             .cloned()
             .map(Arc::new)
             .collect();
-        thresholds.sort_by(|a, b| (a.metric, a.side, &a.scope).cmp(&(b.metric, b.side, &b.scope)));
+        thresholds.sort_by_key(|t| (t.metric, t.side, t.rule.clone(), t.scope.clone()));
         let (households, area) = sums.get(code).copied().unwrap_or_default();
         Profile {
             facility: facility.clone(),
@@ -259,6 +260,7 @@ pub(super) fn threshold(scope: &str, metric: &str, level: f64) -> RegistryEntry 
         off_delay: 0,
         enabled: true,
         advice: String::new(),
+        rule: "".into(),
     })
 }
 

@@ -19,6 +19,7 @@ macro_rules! schema {
 pub(super) const OLDER: &[(Topic, &str)] = &[
     (Topic::Reports, schema!("old/reports.1.avsc")),
     (Topic::Registry, schema!("old/registry.1.avsc")),
+    (Topic::Registry, schema!("old/registry.2.avsc")),
     (Topic::Alarms, schema!("old/alarms.1.avsc")),
 ];
 

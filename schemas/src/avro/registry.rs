@@ -127,6 +127,7 @@ fn put_threshold(threshold: &Threshold, metric: &str, out: &mut Vec<u8>) {
     out.put_long(threshold.off_delay.into());
     out.put_boolean(threshold.enabled);
     out.put_str(&threshold.advice);
+    out.put_str(&threshold.rule);
 }
 
 fn threshold(cursor: &mut Cursor<'_>) -> Result<Threshold, Error> {
@@ -142,5 +143,6 @@ fn threshold(cursor: &mut Cursor<'_>) -> Result<Threshold, Error> {
         off_delay: cursor.number("off_delay")?,
         enabled: cursor.boolean("enabled")?,
         advice: cursor.string("advice")?,
+        rule: cursor.code("rule")?,
     })
 }

@@ -91,6 +91,7 @@ fn entries() -> Vec<RegistryEntry> {
         off_delay: 60,
         enabled: true,
         advice: "check".into(),
+        rule: "".into(),
     };
     let device = Device {
         code: "D1".into(),

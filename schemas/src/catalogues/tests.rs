@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::{MetricKind, Side, metric};
+use crate::{Code, MetricKind, Side, metric};
 
 const METRICS: &str = "code,name,unit,kind,decimals,min,max,max_rate,spike,flat_tolerance,flat_suspect,flat_fail,flat_above,zero,low\n";
 const FLUE: &str = "flue_temp_2,二号烟道温度,°C,gauge,1,-20,600,30,50,0.1,3600,7200,50,never,heating\n";
@@ -190,9 +190,15 @@ fn a_code_given_twice_is_refused_with_both_lines() {
     assert_eq!(
         said,
         [
-            "c/thresholds.csv:3: the high threshold of station for this metric stands already in line 2: delete one"
+            "c/thresholds.csv:3: the high threshold of station for this metric stands already in line 2: delete one, \
+             or name it in the column rule"
         ]
     );
+    let rules =
+        "scope,metric,side,level1,rule\nstation,supply_temp,high,9,\nstation,supply_temp,high,8,slow\n";
+    let names: Vec<Code> =
+        read(&[("thresholds.csv", rules)]).thresholds.iter().map(|t| t.rule.clone()).collect();
+    assert_eq!(names.iter().filter(|name| *name == "slow").count(), 1, "several rules have names");
 }
 
 #[rstest::rstest]
@@ -308,8 +314,7 @@ fn a_kpi_that_does_not_exist_is_no_source() {
 
 #[test]
 fn a_file_that_is_none_of_them_is_refused_by_name() {
-    let known =
-        "the files are metrics.csv, sentinels.csv, thresholds.csv, exchange/tables.csv, exchange/fields.csv";
+    let known = "the files are metrics.csv, sentinels.csv, thresholds.csv, models.csv, exchange/tables.csv, exchange/fields.csv";
     let files =
         [("metric.csv", ""), ("exchange/feilds.csv", ""), ("notes.txt", ""), (".metrics.csv.swp", "")];
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Rows of `thresholds.csv` to rules, and how they are merged.
 //!
-//! Enters: rows, and the rules that are there. Leaves: the rules with them. Guarantees: one rule per scope, metric and
-//! side; a user's rule replaces the shipped one as a whole; its scope is a facility kind or a device type that can be
+//! Enters: rows, and the rules that are there. Leaves: the rules with them. Guarantees: one rule per scope, metric,
+//! side and name; a user's rule replaces the shipped one as a whole; its scope is a facility kind or a device type that can be
 //! known without a registry.
 
 use std::collections::BTreeSet;
@@ -16,10 +16,10 @@ use crate::{
     registry_files::{check::levels, table::Problems},
 };
 
-type Key = (Code, MetricId, Side);
+type Key = (Code, MetricId, Side, Code);
 
 fn key(threshold: &Threshold) -> Key {
-    (threshold.scope.clone(), threshold.metric, threshold.side)
+    (threshold.scope.clone(), threshold.metric, threshold.side, threshold.rule.clone())
 }
 
 /// Puts rows among the rules; the scopes of the user's are those of the shipped ones and the facility kinds.
@@ -44,7 +44,8 @@ pub(super) fn merge(
         if let Some(first) = lines.get(&key) {
             let (scope, side) = (&threshold.scope, threshold.side.name());
             let what = format!(
-                "the {side} threshold of {scope} for this metric stands already in line {first}: delete one"
+                "the {side} threshold of {scope} for this metric stands already in line {first}: delete one, or \
+                 name it in the column rule"
             );
             problems.push((line, what));
             continue;

@@ -61,7 +61,17 @@ pub(crate) const FORMS: &[(Form, ReadRow)] = &[
 pub(crate) const THRESHOLDS: Form = Form {
     file: "thresholds.csv",
     required: &["scope", "metric", "side"],
-    optional: &["level1", "level2", "level3", "deadband", "on_delay", "off_delay", "enabled", "advice"],
+    optional: &[
+        "level1",
+        "level2",
+        "level3",
+        "deadband",
+        "on_delay",
+        "off_delay",
+        "enabled",
+        "advice",
+        "rule",
+    ],
     attributes: false,
     comments: true,
 };
@@ -296,6 +306,7 @@ pub(crate) fn read_threshold(cells: &mut Cells<'_>) -> Option<Threshold> {
     let deadband = cells.number("deadband").unwrap_or(0.0);
     let [on_delay, off_delay] = ["on_delay", "off_delay"].map(|column| cells.seconds(column).unwrap_or(0));
     let enabled = cells.boolean("enabled", true);
+    let rule = cells.code("rule").unwrap_or_default();
     Some(Threshold {
         scope: scope?,
         metric: metric?,
@@ -308,5 +319,6 @@ pub(crate) fn read_threshold(cells: &mut Cells<'_>) -> Option<Threshold> {
         off_delay,
         enabled,
         advice: cells.string("advice"),
+        rule,
     })
 }

@@ -31,6 +31,7 @@ pub fn write(directory: &Path, registry: &Registry) -> io::Result<()> {
                 t.off_delay.to_string(),
                 t.enabled.to_string(),
                 t.advice.clone(),
+                t.rule.to_string(),
             ]),
             RegistryEntry::Facility(_) | RegistryEntry::Device(_) => {}
         }

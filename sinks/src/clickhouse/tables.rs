@@ -303,17 +303,19 @@ fn devices(columns: &mut NativeBlock, entries: &[Entry<'_>]) {
 
 fn thresholds(columns: &mut NativeBlock, entries: &[Entry<'_>]) {
     let rows = variant!(entries, Threshold);
-    // The code is `scope/metric/side`; a scope may itself hold a slash.
+    // The code is `scope/metric/side`, with `:rule` behind it where there is a name; a scope may itself hold a slash.
     let split = || {
         entries.iter().map(|(code, _)| {
             let mut parts = code.rsplitn(3, '/');
             let (side, metric) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-            (parts.next().unwrap_or(""), metric, side)
+            let (side, rule) = side.split_once(':').unwrap_or((side, ""));
+            (parts.next().unwrap_or(""), metric, side, rule)
         })
     };
-    columns.string("scope", split().map(|(scope, _, _)| scope));
-    columns.low_cardinality("metric", split().map(|(_, metric, _)| metric));
-    columns.low_cardinality("side", split().map(|(_, _, side)| side));
+    columns.string("scope", split().map(|(scope, ..)| scope));
+    columns.low_cardinality("metric", split().map(|(_, metric, ..)| metric));
+    columns.low_cardinality("side", split().map(|(_, _, side, _)| side));
+    columns.low_cardinality("rule", split().map(|(.., rule)| rule));
     columns.nullable_f64("level1", rows().map(|t| t.and_then(|t| t.level1)));
     columns.nullable_f64("level2", rows().map(|t| t.and_then(|t| t.level2)));
     columns.nullable_f64("level3", rows().map(|t| t.and_then(|t| t.level3)));

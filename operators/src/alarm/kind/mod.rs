@@ -167,6 +167,7 @@ impl KindRules {
 fn rule(kind: &Kind, limits: Limits) -> Rule {
     Rule {
         code: Code::const_new(kind.code),
+        name: Code::const_new(""),
         scope: Code::const_new(""),
         metric: None,
         limits,
@@ -178,7 +179,7 @@ fn rule(kind: &Kind, limits: Limits) -> Rule {
 
 /// Stands for the rule of a kind that was in force and is not any more.
 pub(super) fn out_of_force(kind: u8, side: Side) -> Rule {
-    Rule::out_of_force(Code::const_new(ALL[usize::from(kind)].code), None, side)
+    Rule::out_of_force(Code::const_new(ALL[usize::from(kind)].code), Code::const_new(""), None, side)
 }
 
 fn bits(limits: &Limits) -> LimitBits {

@@ -152,6 +152,7 @@ fn plain(value: f32) -> Option<f64> {
 fn rules() -> Vec<Rule> {
     let rule = |code, side, levels: [f64; 3], advice: &str| Rule {
         code: Code::const_new(code),
+        name: Code::const_new(""),
         scope: Code::const_new(""),
         metric: None,
         limits: Limits {
@@ -183,6 +184,7 @@ fn rules() -> Vec<Rule> {
         ),
         Rule {
             code: Code::const_new(INTERMITTENT_SUPPLY),
+            name: Code::const_new(""),
             scope: Code::const_new(""),
             metric: None,
             limits: Limits {

@@ -128,6 +128,7 @@ fn station(code: &str) -> ProfileChange {
                 off_delay: 1_200,
                 enabled: true,
                 advice: String::new(),
+                rule: "".into(),
             })
         })
         .into();
