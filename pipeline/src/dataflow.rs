@@ -25,8 +25,7 @@ use operators::{
     validate::Validate,
     window::Window,
 };
-use schemas::{AlarmTransition, Epoch, EstimateRow, KpiRow, Reject, avro::Codec};
-use sinks::QualityRow;
+use schemas::{AlarmTransition, Epoch, EstimateRow, KpiRow, QualityRow, Reject, avro::Codec};
 use timely::dataflow::{
     ProbeHandle, Scope, StreamVec,
     operators::{Concat, Concatenate, Exchange, Probe, vec::Broadcast},

@@ -1,4 +1,4 @@
-//! A KPI of one scope in one window.
+//! A KPI of one scope in one window, and the quality of its data there.
 
 use serde::{Deserialize, Serialize};
 
@@ -104,4 +104,28 @@ pub struct KpiRow {
     pub coverage: f32,
     /// Why it has this value.
     pub cause: Cause,
+}
+
+/// The quality of one scope's data in one window (C 1.4): shares from 0 to 1. A revision is a row with the same key and a
+/// higher epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QualityRow {
+    /// Whose data.
+    pub scope: Scope,
+    /// Length of the window.
+    pub period: Period,
+    /// Start of the window.
+    pub window_start: Millis,
+    /// (expected − missing − invalid) / expected.
+    pub completeness: f32,
+    /// Readings that came within the time allowed, of those received.
+    pub timeliness: f32,
+    /// Readings that may be used, of those received.
+    pub validity: f32,
+    /// Readings in normal form whose clock, counter and earlier copies do not contradict them, of those received.
+    pub consistency: f32,
+    /// Readings received once, of all copies received.
+    pub uniqueness: f32,
+    /// Weighted mean of the five.
+    pub score: f32,
 }

@@ -31,7 +31,7 @@ pub mod units;
 pub use alarm::{AlarmState, AlarmTransition, Transition};
 pub use estimate::EstimateRow;
 pub use event::Event;
-pub use kpi::{Cause, KpiRow, Period, Scope, ScopeKind};
+pub use kpi::{Cause, KpiRow, Period, QualityRow, Scope, ScopeKind};
 pub use metric::{Catalogue, Low, Metric, MetricId, MetricKind, Zero};
 pub use model::ModelSetting;
 pub use quality::{Dimension, Flag, QualityTest, TestSet};

@@ -20,6 +20,7 @@ pub mod spool;
 use std::{fmt, future::Future, sync::Arc};
 
 pub use readings::{Measured, ObjectRun, ReadingColumns};
+pub use schemas::QualityRow;
 use schemas::{AlarmTransition, Epoch, EstimateRow, KpiRow, RegistryEntry, Reject};
 
 /// What can go wrong in a sink, by what must be done about it.
@@ -68,29 +69,6 @@ pub enum Rows {
     Estimates(Vec<EstimateRow>),
     /// Registry entries by key; `None` when removed.
     Registry(Vec<(schemas::RegistryKey, Option<RegistryEntry>)>),
-}
-
-/// Data quality of one scope in one window (C 1.4): shares from 0 to 1, `score` their weighted mean.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct QualityRow {
-    /// What it is about.
-    pub scope: schemas::Scope,
-    /// Length of the window.
-    pub period: schemas::Period,
-    /// Start of the window.
-    pub window_start: schemas::Millis,
-    /// (expected − missing − invalid) / expected.
-    pub completeness: f32,
-    /// Share that arrived in time.
-    pub timeliness: f32,
-    /// Share within its ranges.
-    pub validity: f32,
-    /// Share that agrees with its neighbours in time.
-    pub consistency: f32,
-    /// Share that came once.
-    pub uniqueness: f32,
-    /// Weighted mean of the five.
-    pub score: f32,
 }
 
 /// One block: the unit of writing and of deduplication.

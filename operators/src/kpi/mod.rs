@@ -25,10 +25,7 @@ pub mod water_temp_mean;
 
 use schemas::{Cause, Code, KpiRow, Millis, Period, Scope, ScopeKind};
 
-pub use self::{
-    quality::QualityRow,
-    revise::{Revise, Revised},
-};
+pub use self::revise::{Revise, Revised};
 use crate::window::{Component, Facts};
 
 /// One KPI.

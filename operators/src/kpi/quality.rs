@@ -3,38 +3,15 @@
 //!
 //! Enters: facts. Leaves: shares from 0 to 1. Guarantees: nothing received gives 0 throughout: silence earns no credit.
 
-use schemas::{Millis, Period, Scope};
+use schemas::{Millis, Period, QualityRow, Scope};
 
 use crate::window::{Component, Facts};
-
-/// The quality of one scope's data in one window; shares from 0 to 1, rounded to four decimals.
-#[derive(Clone, Debug, PartialEq)]
-pub struct QualityRow {
-    /// Whose data.
-    pub scope: Scope,
-    /// Length of the window.
-    pub period: Period,
-    /// Start of the window.
-    pub window_start: Millis,
-    /// (expected − missing − invalid) / expected.
-    pub completeness: f32,
-    /// Readings that came within the time allowed, of those received.
-    pub timeliness: f32,
-    /// Readings that may be used, of those received.
-    pub validity: f32,
-    /// Readings in normal form whose clock, counter and earlier copies do not contradict them, of those received.
-    pub consistency: f32,
-    /// Readings received once, of all copies received.
-    pub uniqueness: f32,
-    /// The weighted sum by [`WEIGHTS`].
-    pub score: f32,
-}
 
 /// Weights of completeness, timeliness, validity, consistency and uniqueness in the score; their sum is 1. What is
 /// missing or wrong harms supervision most, then what comes late; form and repetition are repaired on the way.
 pub const WEIGHTS: [f32; 5] = [0.35, 0.2, 0.25, 0.1, 0.1];
 
-/// The figures of a window in which reports were expected or received.
+/// The figures of a window in which reports were expected or received, rounded to four decimals.
 #[must_use]
 pub fn row(scope: &Scope, period: Period, window_start: Millis, facts: &Facts) -> Option<QualityRow> {
     let received = facts.get(Component::Readings);

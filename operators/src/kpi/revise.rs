@@ -7,9 +7,9 @@
 
 use std::rc::Rc;
 
-use schemas::{Epoch, KpiRow, Millis, Period, Scope};
+use schemas::{Epoch, KpiRow, Millis, Period, QualityRow, Scope};
 
-use super::{quality, quality::QualityRow, rows};
+use super::{quality, rows};
 use crate::window::{Facts, Horizon, WindowedEpoch};
 
 /// Gathers the changes of a group of epochs.

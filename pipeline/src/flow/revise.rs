@@ -7,8 +7,7 @@ use operators::{
     kpi::{Revise, Revised},
     window::{Facts, WindowedEpoch},
 };
-use schemas::{Epoch, KpiRow, Millis, Period, Scope};
-use sinks::QualityRow;
+use schemas::{Epoch, KpiRow, Millis, Period, QualityRow, Scope};
 use timely::{
     container::CapacityContainerBuilder,
     dataflow::{
@@ -97,23 +96,9 @@ fn revise<'s>(
                 stage.push_facilities(windowed);
                 let Revised { kpis: rows, quality: figures } = stage.close(epoch);
                 kpis.session(&for_kpis).give_iterator(rows.into_iter());
-                quality.session(&for_quality).give_iterator(figures.into_iter().map(quality_row));
+                quality.session(&for_quality).give_iterator(figures.into_iter());
             }
         }
     });
     Indicators { kpis: kpi_rows, quality: quality_rows }
-}
-
-fn quality_row(row: operators::kpi::quality::QualityRow) -> QualityRow {
-    QualityRow {
-        scope: row.scope,
-        period: row.period,
-        window_start: row.window_start,
-        completeness: row.completeness,
-        timeliness: row.timeliness,
-        validity: row.validity,
-        consistency: row.consistency,
-        uniqueness: row.uniqueness,
-        score: row.score,
-    }
 }
