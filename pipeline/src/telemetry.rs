@@ -3,12 +3,13 @@
 //! What comes from outside is escaped in logs for a person ([`printable_lines`]); colours are for terminals only.
 //! Names begin with `nuanliu_`. Handles are made once and kept; a metric that cannot be registered twice is shared.
 
-use std::{ffi::OsStr, io::IsTerminal, sync::LazyLock};
+use std::{ffi::OsStr, io::IsTerminal};
 
 use prometheus::{
     Histogram, IntCounter, IntGauge, IntGaugeVec, histogram_opts, register_histogram, register_int_counter,
     register_int_gauge, register_int_gauge_vec,
 };
+use schemas::metric;
 use serde::Deserialize;
 use tracing_subscriber::{
     EnvFilter,
@@ -61,112 +62,89 @@ fn text_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'sta
     .delimited(" ")
 }
 
-// Registering a metric fails only when its name is taken or malformed, which the first start of any binary shows.
-macro_rules! metric {
-    ($(#[$doc:meta])* $name:ident: $kind:ty = $make:expr) => {
-        $(#[$doc])*
-        pub static $name: LazyLock<$kind> = LazyLock::new(|| $make.unwrap_or_else(|error| panic!("metric: {error}")));
-    };
-}
-
 metric! {
     /// Entries that a stage keeps.
-    STATE_ENTRIES: IntGaugeVec = register_int_gauge_vec!(
+    pub STATE_ENTRIES: IntGaugeVec = register_int_gauge_vec!(
         "nuanliu_state_entries", "Entries of an operator's state, on one worker", &["operator", "worker"])
 }
 metric! {
     /// The last epoch that was bound.
-    EPOCH_BOUND: IntGauge = register_int_gauge!("nuanliu_epoch_bound", "Last epoch that was bound")
+    pub EPOCH_BOUND: IntGauge = register_int_gauge!("nuanliu_epoch_bound", "Last epoch that was bound")
 }
 metric! {
     /// The last epoch that every sink has acknowledged.
-    EPOCH_DELIVERED: IntGauge =
+    pub EPOCH_DELIVERED: IntGauge =
         register_int_gauge!("nuanliu_epoch_delivered", "Last epoch that every sink has acknowledged")
 }
 metric! {
     /// Whether what comes in goes out.
-    DELIVERING: IntGauge = register_int_gauge!(
+    pub DELIVERING: IntGauge = register_int_gauge!(
         "nuanliu_delivering", "0 while no epoch was delivered for operations.delivery_seconds")
 }
 metric! {
     /// How long ago the oldest epoch was bound that is not delivered.
-    FRONTIER_AGE: prometheus::Gauge = prometheus::register_gauge!(
+    pub FRONTIER_AGE: prometheus::Gauge = prometheus::register_gauge!(
         "nuanliu_frontier_age_seconds", "Age of the oldest epoch that is not delivered")
 }
 metric! {
     /// From binding to the last acknowledgement.
-    EPOCH_SECONDS: Histogram = register_histogram!(histogram_opts!(
+    pub EPOCH_SECONDS: Histogram = register_histogram!(histogram_opts!(
         "nuanliu_epoch_seconds", "Time from the binding of an epoch to the last acknowledgement",
         vec![0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]))
 }
 metric! {
     /// How long one slice of saving a state held its operator.
-    CHECKPOINT_PAUSE: Histogram = register_histogram!(histogram_opts!(
+    pub CHECKPOINT_PAUSE: Histogram = register_histogram!(histogram_opts!(
         "nuanliu_checkpoint_pause_seconds", "Time for which saving a state held an operator in one go",
         vec![0.000_1, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]))
 }
 metric! {
     /// What of that was work of its own, and not waiting for a core.
-    CHECKPOINT_WORK: Histogram = register_histogram!(histogram_opts!(
+    pub CHECKPOINT_WORK: Histogram = register_histogram!(histogram_opts!(
         "nuanliu_checkpoint_work_seconds", "CPU time that saving a state took of an operator in one go",
         vec![0.000_1, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]))
 }
 metric! {
     /// The epoch of the newest checkpoint that is complete.
-    CHECKPOINT_EPOCH: IntGauge =
+    pub CHECKPOINT_EPOCH: IntGauge =
         register_int_gauge!("nuanliu_checkpoint_epoch", "Epoch of the newest checkpoint that is complete")
 }
 metric! {
     /// How much the last checkpoint wrote.
-    CHECKPOINT_BYTES: IntGauge =
+    pub CHECKPOINT_BYTES: IntGauge =
         register_int_gauge!("nuanliu_checkpoint_bytes", "Bytes of the part that the last checkpoint wrote")
 }
 metric! {
     /// From the end of the epoch to the manifest, which waits for every sink.
-    CHECKPOINT_SECONDS: Histogram = register_histogram!(histogram_opts!(
+    pub CHECKPOINT_SECONDS: Histogram = register_histogram!(histogram_opts!(
         "nuanliu_checkpoint_seconds", "Time from when a checkpoint was due until it was complete",
         vec![0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]))
 }
 metric! {
     /// Attempts to write a part or a manifest that failed.
-    CHECKPOINT_FAILURES: IntCounter = register_int_counter!(
+    pub CHECKPOINT_FAILURES: IntCounter = register_int_counter!(
         "nuanliu_checkpoint_failures_total", "Attempts to write or to complete a checkpoint that failed")
 }
 metric! {
     /// Records of a partition that are not bound yet.
-    LAG: IntGaugeVec = register_int_gauge_vec!(
+    pub LAG: IntGaugeVec = register_int_gauge_vec!(
         "nuanliu_lag_records", "Records of an input partition that no epoch has bound yet", &["topic", "partition"])
 }
 metric! {
     /// Records that the dataflow has read.
-    RECORDS_READ: IntCounter =
+    pub RECORDS_READ: IntCounter =
         register_int_counter!("nuanliu_records_read_total", "Records read from the input topics")
 }
 metric! {
-    /// Readings that left validation.
-    READINGS: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
-        "nuanliu_readings_total", "Readings that left validation, by flag", &["flag"])
-}
-metric! {
     /// What a stage could not take any more.
-    TOO_LATE: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
+    pub TOO_LATE: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
         "nuanliu_too_late_total", "Readings (of stage model: hours) that came too late for a stage", &["stage"])
 }
 metric! {
     /// Reports whose time of arrival could not be true.
-    ARRIVALS_NOT_BELIEVED: IntCounter = register_int_counter!(
+    pub ARRIVALS_NOT_BELIEVED: IntCounter = register_int_counter!(
         "nuanliu_arrivals_not_believed_total",
         "Reports that said they arrived later than the broker stamped them; the stamp is used")
-}
-metric! {
-    /// Records turned away by the dataflow.
-    REJECTS: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
-        "nuanliu_dataflow_rejects_total", "Records and readings turned away by the dataflow", &["reason"])
-}
-metric! {
-    /// Alarm transitions.
-    ALARMS: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
-        "nuanliu_alarm_transitions_total", "Alarm transitions", &["transition", "level"])
 }
 
 /// The gauge of one operator on one worker.

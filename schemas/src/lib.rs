@@ -24,6 +24,7 @@ pub mod report;
 pub mod season;
 mod sentinel;
 pub mod sorted_map;
+mod telemetry;
 pub mod time;
 pub mod topic;
 pub mod units;

@@ -7,26 +7,26 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::Write,
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use prometheus::{IntCounterVec, register_int_counter_vec};
 use rdkafka::{
     ClientConfig, ClientContext, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
-    message::{DeliveryResult, Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+    message::DeliveryResult,
+    producer::{BaseProducer, Producer, ProducerContext},
 };
-use schemas::{
-    Epoch, KafkaSettings, Reason, Reject, Stage, Topic,
-    avro::{Codec, Record},
-};
+use schemas::{Epoch, KafkaSettings, Topic, avro::Codec};
 
-use crate::{Block, Error, Rows, failpoint};
+mod sending;
+
+use sending::LeftOut;
+pub use sending::Sending;
+
+use crate::{Block, Error, failpoint};
 
 const NAME: &str = "kafka";
 /// What brokers answer when they know nothing of the transaction.
@@ -164,7 +164,7 @@ impl Kafka {
             Ok(left_out) => {
                 failpoint::reached("kafka.after_commit");
                 self.open = false;
-                left_out.iter().for_each(|topic| UNDELIVERABLE.with_label_values(&[NAME, topic]).inc());
+                left_out.count();
             }
             Err(Error::Retry { .. }) => self.abort()?,
             Err(_) => {}
@@ -223,32 +223,10 @@ impl Kafka {
     }
 
     /// Sends the rows of an epoch; answers the topics of those that a reject stands for.
-    fn send(&self, epoch: Epoch, blocks: &[Block]) -> Result<Vec<String>, Error> {
+    fn send(&self, epoch: Epoch, blocks: &[Block]) -> Result<LeftOut, Error> {
         let mut sending = Sending::new(self, epoch);
-        for block in blocks {
-            match &block.rows {
-                Rows::Alarms(rows) => {
-                    sending.all(rows.iter(), |row, key| key.push_str(&row.alarm_id))?;
-                }
-                Rows::Rejects(rows) => {
-                    // What others turned away came from this topic and is there already.
-                    let ours = rows.iter().filter(|row| row.stage == Stage::Dataflow);
-                    sending.all(ours, |row, key| key.push_str(&row.origin))?;
-                }
-                Rows::Kpis(rows) if self.kpis => {
-                    sending.all(rows.iter(), |row, key| {
-                        let (kind, period) = (row.scope.kind.name(), row.period.name());
-                        let (kpi, scope, start) = (&row.kpi, &row.scope.code, row.window_start);
-                        // Writing to a string does not fail.
-                        let _ = write!(key, "{kpi}/{kind}/{scope}/{period}/{start}");
-                    })?;
-                }
-                _ => {}
-            }
-        }
-        sending.rejects()?;
-        self.flush()?;
-        Ok(sending.left_out)
+        blocks.iter().try_for_each(|block| block.rows.publish(&mut sending))?;
+        sending.finish()
     }
 
     /// Waits until the brokers have acknowledged everything.
@@ -310,130 +288,6 @@ impl Kafka {
         Ok(epochs.max().unwrap_or(0))
     }
 }
-
-/// The records of one epoch on their way to the producer.
-struct Sending<'a> {
-    kafka: &'a Kafka,
-    epoch: String,
-    /// Number of the next record within the epoch.
-    sequence: usize,
-    /// In place of rows that no broker takes.
-    rejects: Vec<Reject>,
-    /// The topics of those rows.
-    left_out: Vec<String>,
-    /// Memory that all records use.
-    key: String,
-    payload: Vec<u8>,
-    number: String,
-}
-
-impl Sending<'_> {
-    fn new(kafka: &Kafka, epoch: Epoch) -> Sending<'_> {
-        let (key, number) = (String::new(), String::new());
-        let (payload, rejects, left_out) = (Vec::new(), Vec::new(), Vec::new());
-        Sending { kafka, epoch: epoch.to_string(), sequence: 0, rejects, left_out, key, payload, number }
-    }
-
-    /// Hands rows of one kind to the producer; `key` writes the key of each.
-    fn all<'r, R: Record + 'r>(
-        &mut self,
-        rows: impl Iterator<Item = &'r R>,
-        key: impl Fn(&R, &mut String),
-    ) -> Result<(), Error> {
-        let topic = self.kafka.settings.topic(R::TOPIC);
-        for row in rows {
-            self.key.clear();
-            key(row, &mut self.key);
-            self.payload.clear();
-            let encoded = self.kafka.codec.encode_into(row, &mut self.payload);
-            encoded.map_err(|error| Error::Stop { sink: NAME, detail: error.to_string() })?;
-            self.one(&topic)?;
-        }
-        Ok(())
-    }
-
-    /// Hands over the record whose key and payload are ready, unless it is known that no broker takes it.
-    fn one(&mut self, topic: &str) -> Result<(), Error> {
-        let number = self.sequence;
-        self.sequence += 1;
-        if self.kafka.refused.numbers.contains(&number) {
-            self.refuse(topic);
-            return Ok(());
-        }
-        self.number.clear();
-        // Writing to a string does not fail.
-        let _ = write!(self.number, "{number}");
-        let headers = OwnedHeaders::new_with_capacity(2)
-            .insert(Header { key: "epoch", value: Some(&self.epoch) })
-            .insert(Header { key: "sequence", value: Some(&self.number) });
-        let record = BaseRecord::with_opaque_to(topic, number).key(&self.key).payload(&self.payload);
-        let mut record = record.headers(headers);
-        loop {
-            match self.kafka.producer.send(record) {
-                Ok(()) if self.kafka.refused.one_by_one => return self.kafka.flush(),
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    record = back;
-                    self.kafka.producer.poll(Duration::ZERO);
-                    thread::sleep(REST);
-                }
-                // The client itself knows that it is too large.
-                Err((error, _)) if is_too_large(&error) => {
-                    self.refuse(topic);
-                    return Ok(());
-                }
-                Err((error, _)) => return Err(classify("sending", &error)),
-            }
-        }
-    }
-
-    /// Makes the reject that goes in the place of the record whose key and payload are ready.
-    fn refuse(&mut self, topic: &str) {
-        let (key, bytes) = (&self.key, self.payload.len());
-        tracing::error!(
-            topic,
-            key,
-            bytes,
-            epoch = self.epoch,
-            "a row is larger than the brokers take and goes as a reject: raise message.max.bytes or shorten its evidence"
-        );
-        self.left_out.push(topic.to_owned());
-        // Far below what made it too large, whatever the limit is.
-        let kept = bytes.min(REFUSED_BYTES);
-        let detail = format!("the row of epoch {} has {bytes} bytes, more than the brokers take", self.epoch);
-        self.rejects.push(Reject {
-            at: 0,
-            origin: format!("kafka:{topic}#{key}").chars().take(REFUSED_ORIGIN).collect(),
-            reason: Reason::TooLarge,
-            detail,
-            raw: self.payload[..kept].to_vec(),
-            stage: Stage::Sink,
-            readings: 0,
-        });
-    }
-
-    /// Sends the rejects that go in the place of rows. One that is too large itself has been told in the log.
-    fn rejects(&mut self) -> Result<(), Error> {
-        let rejects = std::mem::take(&mut self.rejects);
-        let at = jiff::Timestamp::now().as_millisecond();
-        let rejects: Vec<Reject> = rejects.into_iter().map(|reject| Reject { at, ..reject }).collect();
-        self.all(rejects.iter(), |row, key| key.push_str(&row.origin))
-    }
-}
-
-/// Bytes of a row that no broker takes, and characters of its key, that its reject keeps.
-const REFUSED_BYTES: usize = 16 << 10;
-const REFUSED_ORIGIN: usize = 512;
-
-static UNDELIVERABLE: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let made = register_int_counter_vec!(
-        "nuanliu_sink_undeliverable_rows_total",
-        "Rows that went as a reject because the sink takes none so large.",
-        &["sink", "topic"]
-    );
-    // Registering fails only when another part of the program took the name: the first such row shows it.
-    made.unwrap_or_else(|error| panic!("metrics of sinks: {error}"))
-});
 
 fn is_too_large(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| code == RDKafkaErrorCode::MessageSizeTooLarge)

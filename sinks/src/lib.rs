@@ -11,17 +11,15 @@ pub mod kafka;
 pub mod lease;
 pub mod memory;
 pub mod numbered;
-pub mod order;
 pub mod outbox;
-mod readings;
 pub mod runner;
 pub mod spool;
+pub mod table;
 
 use std::{fmt, future::Future, sync::Arc};
 
-pub use readings::{Measured, ObjectRun, ReadingColumns};
-pub use schemas::QualityRow;
-use schemas::{AlarmTransition, Epoch, EstimateRow, KpiRow, RegistryEntry, Reject};
+use schemas::Epoch;
+pub use table::{Measured, ObjectRun, ReadingColumns, Rows};
 
 /// What can go wrong in a sink, by what must be done about it.
 #[derive(Debug, thiserror::Error)]
@@ -52,25 +50,6 @@ pub enum Error {
     },
 }
 
-/// The rows of a block, by table.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub enum Rows {
-    /// Trusted readings, sorted by (facility, device, metric, observed_at).
-    Readings(ReadingColumns),
-    /// KPI states, sorted by (kpi, scope, period, window).
-    Kpis(Vec<KpiRow>),
-    /// Alarm transitions in their order; `alarms` takes the last of each id, `alarm_events` all.
-    Alarms(Vec<AlarmTransition>),
-    /// Rejects, sorted.
-    Rejects(Vec<Reject>),
-    /// Data-quality figures: KPI rows of the quality family, one row per scope and window.
-    Quality(Vec<QualityRow>),
-    /// What models expected and found, sorted by (model, facility, device, hour).
-    Estimates(Vec<EstimateRow>),
-    /// Registry entries by key; `None` when removed.
-    Registry(Vec<(schemas::RegistryKey, Option<RegistryEntry>)>),
-}
-
 /// One block: the unit of writing and of deduplication.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Block {
@@ -86,16 +65,7 @@ impl Block {
     /// The place of the block among those of its epoch: table and bucket, one of each.
     #[must_use]
     pub fn place(&self) -> (&'static str, u16) {
-        let table = match self.rows {
-            Rows::Readings(_) => "readings",
-            Rows::Kpis(_) => "kpis",
-            Rows::Alarms(_) => "alarms",
-            Rows::Rejects(_) => "rejects",
-            Rows::Quality(_) => "quality",
-            Rows::Estimates(_) => "estimates",
-            Rows::Registry(_) => "registry",
-        };
-        (table, self.bucket)
+        (self.rows.table(), self.bucket)
     }
 }
 

@@ -17,7 +17,7 @@ use prometheus::{
 use schemas::Millis;
 use tokio::sync::watch;
 
-use crate::{Block, Error, Rows, Sink};
+use crate::{Block, Error, Sink};
 
 /// How long to wait between attempts: doubled each time, up to a cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,32 +261,13 @@ impl Drop for Pending<'_> {
     }
 }
 
-impl Rows {
-    /// The number of rows.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Rows::Readings(rows) => rows.len(),
-            Rows::Kpis(rows) => rows.len(),
-            Rows::Alarms(rows) => rows.len(),
-            Rows::Rejects(rows) => rows.len(),
-            Rows::Quality(rows) => rows.len(),
-            Rows::Estimates(rows) => rows.len(),
-            Rows::Registry(rows) => rows.len(),
-        }
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{Failure, Memory};
+    use crate::{
+        Rows,
+        memory::{Failure, Memory},
+    };
 
     fn blocks() -> Arc<Vec<Block>> {
         Arc::new(vec![Block { epoch: 7, bucket: 0, rows: Rows::Kpis(Vec::new()) }])

@@ -32,7 +32,7 @@ use pipeline::{
     kafka::Fetched,
 };
 use schemas::{Epoch, Millis, Report, Topic, avro::Codec};
-use sinks::{Block, Rows};
+use sinks::Block;
 use timely::{
     container::CapacityContainerBuilder,
     dataflow::{
@@ -217,21 +217,9 @@ impl<'s> Count<'s> for StreamVec<'s, Epoch, Block> {
                     let mut rows = rows.lock().unwrap();
                     blocks
                         .drain(..)
-                        .for_each(|block| *rows.entry(block.place().0).or_default() += len(&block.rows));
+                        .for_each(|block| *rows.entry(block.place().0).or_default() += block.rows.len());
                 });
             }
         })
-    }
-}
-
-fn len(rows: &Rows) -> usize {
-    match rows {
-        Rows::Readings(readings) => readings.len(),
-        Rows::Kpis(rows) => rows.len(),
-        Rows::Alarms(rows) => rows.len(),
-        Rows::Rejects(rows) => rows.len(),
-        Rows::Quality(rows) => rows.len(),
-        Rows::Estimates(rows) => rows.len(),
-        Rows::Registry(rows) => rows.len(),
     }
 }

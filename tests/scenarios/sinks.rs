@@ -12,6 +12,7 @@ use schemas::{
     Code, Device, District, Enterprise, Facility, FacilityKind, MetricId, RegistryEntry, Side, Threshold,
 };
 use serde::Deserialize;
+use tests::oracles::table::tables;
 
 /// A database of its own for a test, without tables.
 fn settings(test: &str) -> Settings {
@@ -51,7 +52,7 @@ async fn clickhouse_complies() {
     let sink = fresh("complies").await;
     compliance::check(&sink, async || {
         let mut counts = Counts::default();
-        for table in ["readings", "kpis", "quality", "estimates", "alarms", "alarm_events", "rejects"] {
+        for table in tables() {
             let rows = count(&sink, &format!("FROM {table} FINAL")).await;
             if rows > 0 {
                 counts.0.insert(table, rows);

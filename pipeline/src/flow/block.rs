@@ -14,14 +14,14 @@ use timely::{
     },
 };
 
-/// What of a stream goes into one table.
-pub trait Table: 'static {
+/// How what flows becomes the blocks of a table.
+pub trait Gather: 'static {
     /// What flows in.
     type Item: Clone + 'static;
     /// What has come of a group of epochs.
     type Gathered: Default + 'static;
-    /// The operator's name.
-    const NAME: &'static str;
+    /// The table's name.
+    const TABLE: &'static str;
 
     /// Takes an item to what has come before it.
     fn gather(gathered: &mut Self::Gathered, item: Self::Item);
@@ -43,27 +43,6 @@ pub fn block_of(code: &str) -> u64 {
     u64::from(BUCKETS) + bucket(code) % BLOCKS
 }
 
-/// Rows by block.
-pub struct Numbered<R>(BTreeMap<u64, Vec<R>>);
-
-impl<R> Default for Numbered<R> {
-    fn default() -> Self {
-        Numbered(BTreeMap::new())
-    }
-}
-
-impl<R> Numbered<R> {
-    /// Adds a row.
-    pub fn put(&mut self, block: u64, row: R) {
-        self.0.entry(block).or_default().push(row);
-    }
-
-    /// Brings the rows of each block into their final form.
-    pub fn close(self, rows: impl Fn(Vec<R>) -> Rows) -> Vec<(u64, Rows)> {
-        self.0.into_iter().map(|(block, gathered)| (block, rows(gathered))).collect()
-    }
-}
-
 /// The last epoch of the group in which `epoch` lies: groups are aligned, so they follow from the epoch alone.
 #[must_use]
 pub fn group_end(epoch: Epoch, group: u64) -> Epoch {
@@ -74,13 +53,14 @@ pub fn group_end(epoch: Epoch, group: u64) -> Epoch {
 pub trait Blocks<'s, I> {
     /// Collects the rows of `group` epochs and gives the blocks at the group's last epoch. Where a block has rows on several
     /// workers, each gives its part: [`unite`] puts them together.
-    fn blocks<T: Table<Item = I>>(self, group: u64) -> StreamVec<'s, Epoch, Block>;
+    fn blocks<T: Gather<Item = I>>(self, group: u64) -> StreamVec<'s, Epoch, Block>;
 }
 
 impl<'s, I: Clone + 'static> Blocks<'s, I> for StreamVec<'s, Epoch, I> {
-    fn blocks<T: Table<Item = I>>(self, group: u64) -> StreamVec<'s, Epoch, Block> {
+    fn blocks<T: Gather<Item = I>>(self, group: u64) -> StreamVec<'s, Epoch, Block> {
         type Builder = CapacityContainerBuilder<Vec<Block>>;
-        self.unary_frontier::<Builder, _, _, _>(Pipeline, T::NAME, move |_, _| {
+        let name = format!("block {}", T::TABLE);
+        self.unary_frontier::<Builder, _, _, _>(Pipeline, &name, move |_, _| {
             let mut open: BTreeMap<Epoch, (Capability<Epoch>, T::Gathered)> = BTreeMap::new();
             move |(input, frontier), output| {
                 input.for_each(|time, items| {

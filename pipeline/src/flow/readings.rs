@@ -8,22 +8,24 @@ use std::rc::Rc;
 
 use operators::{CheckedReport, Object};
 use rustc_hash::FxHashMap;
-use schemas::{Flag, MetricId};
-use sinks::{Measured, ReadingColumns, Rows};
+use schemas::MetricId;
+use sinks::{
+    Measured, ReadingColumns, Rows,
+    table::{self, Table},
+};
 
 use super::{
-    block::{Table, block_of},
+    block::{Gather, block_of},
     validate::SharedEpoch,
 };
-use crate::telemetry;
 
 /// `readings`: every marked reading.
 pub struct Readings;
 
-impl Table for Readings {
+impl Gather for Readings {
     type Item = SharedEpoch;
     type Gathered = Vec<SharedEpoch>;
-    const NAME: &'static str = "block readings";
+    const TABLE: &'static str = table::Readings::NAME;
 
     fn gather(gathered: &mut Vec<SharedEpoch>, epoch: SharedEpoch) {
         gathered.push(epoch);
@@ -38,7 +40,7 @@ impl Table for Readings {
             for Reported { object, reports, .. } in objects.iter_mut() {
                 columns.push(&object.facility, &object.device, order.sorted(reports));
             }
-            count(columns.flags());
+            table::Readings::count(&columns);
             blocks.push((objects[0].block, Rows::Readings(columns)));
         }
         blocks
@@ -129,21 +131,11 @@ fn measured(report: &CheckedReport<'_>, place: usize) -> Measured {
     }
 }
 
-/// Counts readings by their mark.
-fn count(flags: &[Flag]) {
-    for flag in [Flag::Good, Flag::NotEvaluated, Flag::Suspect, Flag::Fail, Flag::Missing] {
-        let readings = flags.iter().filter(|&&other| other == flag).count() as u64;
-        if readings > 0 {
-            telemetry::READINGS.with_label_values(&[&flag.number().to_string()]).inc_by(readings);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use operators::{Change, Checked, CheckedEpoch, durable::shard};
     use proptest::prelude::*;
-    use schemas::{Code, Millis, Reading, TestSet};
+    use schemas::{Code, Flag, Millis, Reading, TestSet};
     use sinks::Block;
 
     use super::{super::block::unite, *};

@@ -14,11 +14,13 @@ mod answer;
 mod compress;
 pub mod migrate;
 mod native;
-mod tables;
 
 pub use migrate::{Applied, migrate};
+pub(crate) use native::{Insert, NativeBlock};
 
-use crate::{Block, Error, Sink, failpoint, outbox::Store, spool::Insert};
+use crate::{
+    Block, Error, Sink, exchange::ledger::Event, failpoint, outbox::Store, spool, table::exchange_ledger,
+};
 
 const NAME: &str = "clickhouse";
 /// Bytes that are sent at a time.
@@ -237,21 +239,21 @@ impl ClickHouse {
     ///
     /// # Errors
     /// As [`Sink::write`].
-    pub async fn write_ledger(&self, events: &[crate::exchange::ledger::Event]) -> Result<(), Error> {
-        match tables::ledger(events) {
+    pub async fn write_ledger(&self, events: &[Event]) -> Result<(), Error> {
+        match exchange_ledger::insert(events) {
             Some(columns) => self.send(&self.pack(columns)?).await,
             None => Ok(()),
         }
     }
 
     /// An insert as it will be sent.
-    fn pack(&self, insert: tables::Insert) -> Result<Insert, Error> {
-        let tables::Insert { table, token, columns } = insert;
+    fn pack(&self, insert: Insert) -> Result<spool::Insert, Error> {
+        let Insert { table, token, columns } = insert;
         let names = columns.names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let rows = columns.rows() as u64;
         let body = columns.finish();
         let body = if self.compression { compress::frames(&body)? } else { body };
-        Ok(Insert {
+        Ok(spool::Insert {
             statement: format!("INSERT INTO {table} ({names}) FORMAT Native"),
             table: table.to_owned(),
             token,
@@ -267,11 +269,11 @@ impl Store for ClickHouse {
         NAME
     }
 
-    fn encode(&self, block: &Block) -> Result<Vec<Insert>, Error> {
-        tables::inserts(block).into_iter().map(|insert| self.pack(insert)).collect()
+    fn encode(&self, block: &Block) -> Result<Vec<spool::Insert>, Error> {
+        block.inserts().into_iter().map(|insert| self.pack(insert)).collect()
     }
 
-    async fn send(&self, insert: &Insert) -> Result<(), Error> {
+    async fn send(&self, insert: &spool::Insert) -> Result<(), Error> {
         // The semaphore is never closed.
         let _permit = self.in_flight.acquire().await;
         let mut request = self

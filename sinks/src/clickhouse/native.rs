@@ -6,11 +6,23 @@
 use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
+use schemas::Epoch;
 
 /// Version of the dictionary serialization: shared dictionaries with additional keys.
 const DICTIONARY_VERSION: u64 = 1;
 /// The dictionary's keys follow in the block (bit 9) and replace earlier ones (bit 10).
 const DICTIONARY_IN_BLOCK: u64 = 0x600;
+
+/// What goes into one table in one statement.
+#[derive(Debug)]
+pub struct Insert {
+    /// The table.
+    pub table: &'static str,
+    /// The deduplication token: a second insert with the same token changes nothing.
+    pub token: String,
+    /// The columns.
+    pub columns: NativeBlock,
+}
 
 /// One block under construction: the number of rows is fixed, columns are appended.
 #[derive(Debug)]
@@ -50,6 +62,11 @@ impl NativeBlock {
         debug_assert!(self.names.len() < 0x80, "{} columns", self.names.len());
         self.bytes[0] = self.names.len() as u8;
         self.bytes
+    }
+
+    /// The column `epoch`: the same for every row.
+    pub fn epoch(&mut self, epoch: Epoch) {
+        self.u64("epoch", std::iter::repeat_n(epoch, self.rows));
     }
 
     fn column(&mut self, name: &'static str, kind: &str) {

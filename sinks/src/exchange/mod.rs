@@ -220,7 +220,8 @@ impl Exchange {
                         completed.extend(self.mapping.kpi(kpi, registry, before));
                     }
                 }
-                Rows::Readings(_) | Rows::Rejects(_) | Rows::Quality(_) | Rows::Estimates(_) => {}
+                // The province gets nothing else.
+                _ => {}
             }
         }
         rows.extend(completed);
