@@ -12,32 +12,20 @@ use crate::Error;
 /// A numbered file.
 #[derive(Clone, Copy, Debug)]
 struct Migration {
-    number: u32,
+    /// Without its extension, such as `001_readings`.
     name: &'static str,
     sql: &'static str,
 }
 
-macro_rules! files {
-    ($($number:literal => $file:literal,)*) => {
-        &[$(Migration {
-            number: $number,
-            name: $file,
-            sql: include_str!(concat!("../../../deploy/clickhouse/", $file, ".sql")),
-        },)*]
-    };
+impl Migration {
+    /// The number with which the name begins; 0 when it has none.
+    fn number(&self) -> u32 {
+        self.name.split('_').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+    }
 }
 
-const MIGRATIONS: &[Migration] = files! {
-    1 => "001_readings",
-    2 => "002_kpis",
-    3 => "003_alarms",
-    4 => "004_rejects",
-    5 => "005_registry",
-    6 => "006_exchange",
-    7 => "007_rejects_redriven",
-    8 => "008_estimates",
-    9 => "009_threshold_rules",
-};
+/// All files, in the order of their names.
+const MIGRATIONS: &[Migration] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
 /// Where the numbers of the applied files are kept.
 const BOOKKEEPING: &str = "CREATE TABLE IF NOT EXISTS {database}.schema_migrations {cluster} \
@@ -73,7 +61,7 @@ pub async fn migrate(settings: &Settings, mut progress: impl FnMut(&Applied)) ->
     let missing = plan(&recorded)?;
     let mut applied = Vec::new();
     for migration in MIGRATIONS {
-        let now = missing.contains(&migration.number);
+        let now = missing.contains(&migration.number());
         if now {
             for statement in statements(migration.sql) {
                 execute(&client, migration.name, &fill(&statement, settings)).await?;
@@ -89,7 +77,7 @@ pub async fn migrate(settings: &Settings, mut progress: impl FnMut(&Applied)) ->
 /// The numbers of the files that are still to be applied.
 fn plan(recorded: &[Recorded]) -> Result<Vec<u32>, Error> {
     for row in recorded {
-        let Some(known) = MIGRATIONS.iter().find(|migration| migration.number == row.version) else {
+        let Some(known) = MIGRATIONS.iter().find(|migration| migration.number() == row.version) else {
             return Err(stop(format!(
                 "the database holds migration {}, which this program does not know: upgrade the program",
                 row.version
@@ -103,7 +91,7 @@ fn plan(recorded: &[Recorded]) -> Result<Vec<u32>, Error> {
         }
     }
     let known = |number: u32| recorded.iter().any(|row| row.version == number);
-    Ok(MIGRATIONS.iter().map(|migration| migration.number).filter(|number| !known(*number)).collect())
+    Ok(MIGRATIONS.iter().map(Migration::number).filter(|number| !known(*number)).collect())
 }
 
 async fn recorded(client: &Client, settings: &Settings) -> Result<Vec<Recorded>, Error> {
@@ -121,7 +109,7 @@ async fn record(client: &Client, settings: &Settings, migration: &Migration) -> 
     // All three values are our own constants, so nothing needs escaping.
     let statement = format!(
         "INSERT INTO {{database}}.schema_migrations (version, name, checksum) VALUES ({}, '{}', '{}')",
-        migration.number,
+        migration.number(),
         migration.name,
         checksum(migration.sql)
     );
@@ -172,6 +160,7 @@ fn checksum(sql: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::{self, exchange_ledger};
 
     fn recorded(version: u32, checksum: &str) -> Recorded {
         Recorded { version, checksum: checksum.to_owned() }
@@ -180,22 +169,18 @@ mod tests {
     #[test]
     fn files_are_numbered_without_gaps() {
         for (place, migration) in MIGRATIONS.iter().enumerate() {
-            assert_eq!(migration.number as usize, place + 1);
-            assert!(migration.name.starts_with(&format!("{:03}_", migration.number)), "{}", migration.name);
+            let number = place as u32 + 1;
+            assert_eq!(migration.number(), number);
+            assert!(migration.name.starts_with(&format!("{number:03}_")), "{}", migration.name);
         }
     }
 
     #[test]
-    fn every_file_of_the_directory_is_built_in() {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/clickhouse");
-        let mut files: Vec<String> = std::fs::read_dir(directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.ends_with(".sql"))
-            .collect();
-        files.sort();
-        let built_in: Vec<String> = MIGRATIONS.iter().map(|m| format!("{}.sql", m.name)).collect();
-        assert_eq!(files, built_in);
+    fn every_table_has_a_file_that_creates_it() {
+        let files: String = MIGRATIONS.iter().map(|migration| migration.sql).collect();
+        for table in table::STORED.concat().into_iter().chain([exchange_ledger::NAME]) {
+            assert!(files.contains(&format!("IF NOT EXISTS {{database}}.{table} ")), "{table}");
+        }
     }
 
     #[rstest::rstest]
