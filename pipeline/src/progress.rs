@@ -24,13 +24,14 @@ use crate::{
 
 /// How often the file is written.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// The name of the file; behind it stands the number of the generation.
-const UNNUMBERED: &str = "stored";
+/// What the name of the file begins with; behind it stands the number of the generation.
+const NAME: &str = "stored";
 
 /// Progress of one pipeline.
 #[derive(Debug)]
 pub struct Progress {
-    path: PathBuf,
+    /// The file of this generation; a process of a cluster that does not lead has none.
+    path: Option<PathBuf>,
     inner: Mutex<Inner>,
 }
 
@@ -56,13 +57,12 @@ impl Progress {
     /// When a file is there and not readable, or the disk takes none.
     pub fn open(state: &Path, generation: Option<Generation>) -> Result<Progress, Error> {
         let failed = |error| Error::State { path: state.to_owned(), error };
-        let before = numbered::files(state, UNNUMBERED, "").map_err(failed)?;
+        let before = numbered::files(state, NAME, "").map_err(failed)?;
         let stored = before.last().map_or(Ok(0), |(_, path)| read(path))?;
-        let path = state
-            .join(generation.map_or(UNNUMBERED.to_owned(), |number| format!("{UNNUMBERED}-{number:06}")));
-        if generation.is_some() {
-            replace(&path, stored).map_err(failed)?;
-            let mut others = before.iter().filter(|(_, other)| *other != path);
+        let path = generation.map(|number| state.join(format!("{NAME}-{number:06}")));
+        if let Some(path) = &path {
+            replace(path, stored).map_err(failed)?;
+            let mut others = before.iter().filter(|(_, other)| other != path);
             others.try_for_each(|(_, other)| fs::remove_file(other)).map_err(failed)?;
         }
         let inner = Inner {
@@ -146,9 +146,10 @@ impl Progress {
     }
 
     fn write(&self, epoch: Epoch) {
+        let Some(path) = &self.path else { return };
         failpoint::reached("progress.before");
-        if let Err(error) = replace(&self.path, epoch) {
-            tracing::warn!(%error, path = %self.path.display(), "progress is not written: a restart repeats more");
+        if let Err(error) = replace(path, epoch) {
+            tracing::warn!(%error, path = %path.display(), "progress is not written: a restart repeats more");
         }
         failpoint::reached("progress.after");
     }
@@ -213,7 +214,7 @@ mod tests {
     #[test]
     fn what_a_replaced_process_writes_is_not_read() {
         let state = tempfile::tempdir().unwrap();
-        fs::write(state.path().join("stored"), "5").unwrap();
+        fs::write(state.path().join("stored-000006"), "5").unwrap();
         let zombie = Progress::open(state.path(), Some(7)).unwrap();
         assert_eq!(zombie.stored(), 5);
         let follower = Progress::open(state.path(), None).unwrap();
@@ -224,6 +225,6 @@ mod tests {
         follower.advance(10, 10);
         assert_eq!((zombie.stored(), progress.stored()), (9, 5));
         assert_eq!(Progress::open(state.path(), Some(9)).unwrap().stored(), 5);
-        assert_eq!(numbered::files(state.path(), UNNUMBERED, "").unwrap().len(), 1);
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 1);
     }
 }

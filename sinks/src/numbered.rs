@@ -5,8 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The files `<name>-<number><extension>` of a directory by number. `<name><extension>`, as versions before numbers
-/// called it, counts as 0; a directory that is not there has none.
+/// The files `<name>-<number><extension>` of a directory by number; a directory that is not there has none.
 ///
 /// # Errors
 /// What the system says.
@@ -18,13 +17,10 @@ pub fn files(directory: &Path, name: &str, extension: &str) -> io::Result<Vec<(u
     };
     for entry in entries {
         let path = entry?.path();
-        let own =
-            path.file_name().and_then(|file| file.to_str()?.strip_prefix(name)?.strip_suffix(extension));
-        let number = match own {
-            Some("") => Some(0),
-            Some(number) => number.strip_prefix('-').and_then(|number| number.parse().ok()),
-            None => None,
-        };
+        let number = path.file_name().and_then(|file| {
+            let number = file.to_str()?.strip_prefix(name)?.strip_prefix('-')?.strip_suffix(extension)?;
+            number.parse().ok()
+        });
         files.extend(number.map(|number| (number, path.clone())));
     }
     files.sort();
@@ -44,7 +40,7 @@ mod tests {
             fs::write(directory.path().join(file), "").unwrap();
         }
         let found = files(directory.path(), "a", ".log").unwrap();
-        let expected = [(0, "a.log"), (9, "a-000009.log"), (10, "a-000010.log")];
+        let expected = [(9, "a-000009.log"), (10, "a-000010.log")];
         assert_eq!(found, expected.map(|(number, file)| (number, directory.path().join(file))));
         assert_eq!(files(&directory.path().join("none"), "a", "").unwrap(), []);
     }

@@ -142,11 +142,7 @@ impl Site {
     /// checkpoints may have removed bindings, [`Site::keep_bindings`] must have been called often enough.
     pub fn give_bindings(&self, other: &Site) -> Epoch {
         self.keep_bindings();
-        let state = other.path("state");
-        fs::create_dir_all(&state).unwrap();
-        let (bindings, last) = bindings::joined(&self.path("bindings"));
-        fs::write(state.join("bindings.log"), bindings).unwrap();
-        last
+        bindings::join(&self.path("bindings"), &other.path("state"), &other.name)
     }
 
     /// The `[kafka]` section.

@@ -8,8 +8,7 @@
 //! Enters: bindings, each once. Leaves: the same sequence, without gaps. Guarantees: a binding is on disk before
 //! `append` returns; what a process appends after another has taken over is never read, because the segment of the
 //! other continues from before it; a torn end, left by a crash while writing, is not read, and nobody has seen it;
-//! damage before the place from which the next segment continues is an error. The log of versions before segments,
-//! `bindings.log`, is read as generation 0.
+//! damage before the place from which the next segment continues is an error.
 
 use std::{
     fs::{self, File},
@@ -33,8 +32,6 @@ use crate::{
 
 const MAGIC: &[u8; 16] = b"nuanliu bindings";
 const VERSION: u32 = 1;
-/// The log of versions before segments.
-const UNSEGMENTED: &str = "bindings.log";
 
 /// What a segment begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,10 +189,6 @@ fn segments(state: &Path) -> io::Result<Vec<(Generation, Epoch, PathBuf)>> {
     for entry in fs::read_dir(state)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if name == UNSEGMENTED {
-            segments.push((0, 1, path));
-            continue;
-        }
         let numbers = name.strip_prefix("bindings-").and_then(|name| name.strip_suffix(".log"));
         let Some((generation, first)) = numbers.and_then(|numbers| numbers.split_once('-')) else { continue };
         if let (Ok(generation), Ok(first)) = (generation.parse(), first.parse()) {
@@ -240,28 +233,23 @@ pub fn read(state: &Path, pipeline: &str) -> Result<Recorded, Error> {
 type Read = Option<(Epoch, Vec<Binding>, Option<Error>)>;
 
 fn read_segment(bytes: &[u8], path: &Path, pipeline: &str) -> Result<Read, Error> {
-    let unsegmented = path.file_name().is_some_and(|name| name == UNSEGMENTED);
-    let (after, mut rest) = if unsegmented {
-        (0, bytes)
-    } else {
-        let framed = bytes.strip_prefix(MAGIC).and_then(unframe);
-        let Some((header, rest)) = framed else {
-            return if holds_frame(bytes) { Err(damaged(path, 0)) } else { Ok(None) };
-        };
-        let header: Header = read_frame(header, path, MAGIC.len())?;
-        if header.version > VERSION {
-            return Err(Error::UnknownBinding { path: path.to_owned(), at: 0 });
-        }
-        if header.pipeline != pipeline {
-            return Err(Error::AnotherPipeline {
-                place: path.display().to_string(),
-                what: "pipeline",
-                found: header.pipeline,
-                expected: pipeline.to_owned(),
-            });
-        }
-        (header.after, rest)
+    let framed = bytes.strip_prefix(MAGIC).and_then(unframe);
+    let Some((header, mut rest)) = framed else {
+        return if holds_frame(bytes) { Err(damaged(path, 0)) } else { Ok(None) };
     };
+    let header: Header = read_frame(header, path, MAGIC.len())?;
+    if header.version > VERSION {
+        return Err(Error::UnknownBinding { path: path.to_owned(), at: 0 });
+    }
+    if header.pipeline != pipeline {
+        return Err(Error::AnotherPipeline {
+            place: path.display().to_string(),
+            what: "pipeline",
+            found: header.pipeline,
+            expected: pipeline.to_owned(),
+        });
+    }
+    let after = header.after;
     let mut bindings: Vec<Binding> = Vec::new();
     while let Some((payload, after_it)) = unframe(rest) {
         let at = bytes.len() - rest.len();

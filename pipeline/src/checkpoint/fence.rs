@@ -40,9 +40,9 @@ impl Fence {
         let directory = Directory::open(state).map_err(failed)?;
         let here = newest(&directory).map_err(failed)?;
         let mut locks = Vec::new();
-        // The holder locks the file of its generation; versions before generations locked `lock`.
-        for name in [Some("lock".to_owned()), here.map(|number| Name::Generation(number).to_string())] {
-            let Some(path) = name.map(|name| state.join(name)) else { continue };
+        // The holder locks the file of its generation.
+        if let Some(holder) = here {
+            let path = state.join(Name::Generation(holder).to_string());
             let file = lockable(&path).map_err(|error| Error::State { path: path.clone(), error })?;
             match file.try_lock() {
                 Ok(()) => locks.push(file),

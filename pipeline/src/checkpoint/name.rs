@@ -77,7 +77,7 @@ mod tests {
             assert_eq!(Name::parse(&name.to_string()), Some(name));
         }
         for other in
-            ["part-1-2.new", "bindings.log", "lock", "part-1", "PART-1-2", "part-1-2-3", "generation-x"]
+            ["part-1-2.new", "skips.jsonl", "stored-1", "part-1", "PART-1-2", "part-1-2-3", "generation-x"]
         {
             assert_eq!(Name::parse(other), None, "{other}");
         }

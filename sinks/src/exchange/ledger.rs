@@ -7,7 +7,7 @@
 //! opened the ledger it finds there, and one that comes after is not made.
 //!
 //! A file `ledger-<number>.log` holds one line per fact: a CRC-32 in hexadecimal, a space, and JSON. Every opening begins a
-//! file of the next number with what the one before held. Versions before numbers had `ledger.log`.
+//! file of the next number with what the one before held.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -185,17 +185,3 @@ fn the_log_of_another_pipeline_is_refused() {
     let error = read(site.state.path(), "town").unwrap_err().to_string();
     assert!(error.contains("pipeline `city`, this is `town`"), "{error}");
 }
-
-#[test]
-fn the_log_of_the_version_before_segments_is_read() {
-    let site = Site::new();
-    let frames: Vec<u8> = (1..=2).flat_map(|epoch| frame(&binding(epoch)).unwrap()).collect();
-    fs::write(site.state.path().join(UNSEGMENTED), &frames[..]).unwrap();
-    let (mut log, held) = site.open(false).unwrap();
-    assert_eq!(epochs(&held), [1, 2]);
-    log.append(&binding(3)).unwrap();
-    drop(log);
-    assert_eq!(epochs(&read(site.state.path(), "city").unwrap()), [1, 2, 3]);
-    forget(site.state.path(), 2).unwrap();
-    assert_eq!(epochs(&read(site.state.path(), "city").unwrap()), [3]);
-}
