@@ -12,7 +12,11 @@ use std::{
 };
 
 use schemas::Epoch;
-use sinks::{failpoint, kafka::Position, numbered};
+use sinks::{
+    disk::{self, numbered},
+    failpoint,
+    kafka::Position,
+};
 
 use crate::{
     Error,
@@ -175,8 +179,8 @@ fn read(path: &Path) -> Result<Epoch, Error> {
 }
 
 fn replace(path: &Path, epoch: Epoch) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    fs::write(&fresh, epoch.to_string()).and_then(|()| fs::rename(&fresh, path))
+    // The first worker does it, once a second: it does not wait for the disk.
+    disk::replace_unsynced(path, epoch.to_string().as_bytes())
 }
 
 #[cfg(test)]

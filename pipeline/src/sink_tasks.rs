@@ -13,12 +13,12 @@ use schemas::Epoch;
 use sinks::{
     Block, Sink,
     clickhouse::ClickHouse,
+    disk::spool::Spool,
     exchange,
     kafka::Kafka,
     lease::Lease,
     outbox::{self, Outbox},
     runner::{self, BackOff, Status},
-    spool::Spool,
 };
 use tokio::sync::{mpsc as channel, watch};
 

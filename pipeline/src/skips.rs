@@ -14,6 +14,7 @@ use std::{
 
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
+use sinks::disk;
 
 use crate::Error;
 
@@ -127,7 +128,7 @@ pub fn add(state: &Path, skip: &Skip) -> Result<PathBuf, Error> {
         file.write_all(line.as_bytes())?;
         file.sync_all()?;
         // The name of a new file is durable with its directory.
-        fs::File::open(state)?.sync_all()
+        disk::sync_parent(&path)
     };
     write().map(|()| path.clone()).map_err(|error| Error::State { path, error })
 }

@@ -5,15 +5,14 @@
 
 pub mod clickhouse;
 pub mod compliance;
+pub mod disk;
 pub mod exchange;
 pub mod failpoint;
 pub mod kafka;
 pub mod lease;
 pub mod memory;
-pub mod numbered;
 pub mod outbox;
 pub mod runner;
-pub mod spool;
 pub mod table;
 
 use std::{fmt, future::Future, sync::Arc};

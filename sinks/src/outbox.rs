@@ -23,8 +23,8 @@ use tokio::{
 
 use crate::{
     Block, Error,
+    disk::spool::{self, Insert, Spool, Waiting},
     runner::{BackOff, Status, stopped_while},
-    spool::{Insert, Spool, Waiting},
 };
 
 /// Lots that may be on their way to the store at once.
@@ -303,9 +303,9 @@ impl<S: Store> Shared<S> {
         let inserts = loop {
             let shared = Arc::clone(&self);
             let read = tokio::task::spawn_blocking(move || shared.spool.read(&waiting)).await;
-            match read.unwrap_or_else(|error| {
-                Err(Error::Retry { sink: crate::spool::NAME, detail: error.to_string() })
-            }) {
+            match read
+                .unwrap_or_else(|error| Err(Error::Retry { sink: spool::NAME, detail: error.to_string() }))
+            {
                 Ok(inserts) => break inserts,
                 Err(error @ Error::Retry { .. }) => {
                     attempt += 1;

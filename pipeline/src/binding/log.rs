@@ -22,7 +22,7 @@ use std::{
 
 use schemas::Epoch;
 use serde::{Deserialize, Serialize};
-use sinks::failpoint;
+use sinks::{disk, failpoint};
 
 use super::Binding;
 use crate::{
@@ -154,7 +154,7 @@ impl BindingLog {
             file.write_all(MAGIC)?;
             file.write_all(&header)?;
             file.sync_all()?;
-            File::open(&self.state)?.sync_all()?;
+            disk::sync_parent(&path)?;
             Ok(file)
         });
         failpoint::reached("bind.begun");
@@ -169,18 +169,15 @@ fn frame(value: &impl Serialize) -> io::Result<Vec<u8>> {
     let payload = postcard::to_stdvec(value).map_err(io::Error::other)?;
     let mut frame = Vec::with_capacity(payload.len() + 8);
     frame.extend((payload.len() as u32).to_le_bytes());
-    frame.extend(crc32fast::hash(&payload).to_le_bytes());
-    frame.extend(payload);
+    frame.extend(disk::sealed(&payload));
     Ok(frame)
 }
 
 /// Takes the first frame off; `None` when it is not whole. Zeros, as some file systems leave, are no frame.
 fn unframe(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (head, rest) = bytes.split_first_chunk::<8>()?;
-    let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
-    let crc = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-    let (payload, rest) = rest.split_at_checked(length)?;
-    (!payload.is_empty() && crc32fast::hash(payload) == crc).then_some((payload, rest))
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (sealed, rest) = rest.split_at_checked((u32::from_le_bytes(*length) as usize).checked_add(4)?)?;
+    disk::unsealed(sealed).filter(|payload| !payload.is_empty()).map(|payload| (payload, rest))
 }
 
 /// The segments of a directory in the order of the log: (generation, first epoch, path).

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use operators::durable::SHARDS;
 use schemas::Epoch;
 use serde::{Deserialize, Serialize};
+use sinks::disk;
 
 use super::name::{Generation, Id};
 use crate::binding::{Binding, Condition};
@@ -81,12 +82,8 @@ impl Manifest {
     /// # Errors
     /// When it cannot be serialised, which plain values never are.
     pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
-        let mut body = VERSION.to_le_bytes().to_vec();
-        body = postcard::to_extend(self, body)?;
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(crc32fast::hash(&body).to_le_bytes());
-        bytes.append(&mut body);
-        Ok(bytes)
+        let body = postcard::to_extend(self, VERSION.to_le_bytes().to_vec())?;
+        Ok([&MAGIC[..], &disk::sealed(&body)].concat())
     }
 
     /// Reads a file.
@@ -96,10 +93,8 @@ impl Manifest {
     pub fn decode(bytes: &[u8]) -> Result<Manifest, Flaw> {
         let damaged = |detail: &str| Flaw::Damaged(detail.to_owned());
         let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("it does not begin as a manifest"))?;
-        let (crc, body) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("it is cut off"))?;
-        if u32::from_le_bytes(*crc) != crc32fast::hash(body) {
-            return Err(damaged("its checksum is wrong: it is cut off or was changed"));
-        }
+        let wrong = || damaged("its checksum is wrong: it is cut off or was changed");
+        let body = disk::unsealed(rest).ok_or_else(wrong)?;
         let (version, payload) = body.split_first_chunk::<4>().ok_or_else(|| damaged("it is cut off"))?;
         match u32::from_le_bytes(*version) {
             VERSION => postcard::from_bytes(payload).map_err(|error| Flaw::Damaged(error.to_string())),

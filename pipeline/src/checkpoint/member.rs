@@ -19,6 +19,7 @@ use std::{
 
 use schemas::Epoch;
 use serde::{Deserialize, Serialize};
+use sinks::disk;
 
 use super::{
     Checkpoints, Identity, Message, Settings,
@@ -151,9 +152,7 @@ fn encode(changes: &Changes) -> Result<Vec<u8>, String> {
         entries.extend(chain.map(|(form, section)| Entry((*state).to_owned(), *shard, form, section)));
     }
     let body = postcard::to_stdvec(&entries).map_err(|error| error.to_string())?;
-    let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
-    bytes.extend(body);
-    Ok(bytes)
+    Ok(disk::sealed(&body))
 }
 
 /// Reads what a member wrote, for states of this version.
@@ -161,10 +160,7 @@ fn encode(changes: &Changes) -> Result<Vec<u8>, String> {
 /// # Errors
 /// What is wrong with it.
 pub fn decode(bytes: &[u8], states: &[&'static str]) -> Result<Changes, String> {
-    let (crc, body) = bytes.split_first_chunk::<4>().ok_or("it is cut off")?;
-    if u32::from_le_bytes(*crc) != crc32fast::hash(body) {
-        return Err("its checksum is wrong".to_owned());
-    }
+    let body = disk::unsealed(bytes).ok_or("its checksum is wrong: it is cut off or was changed")?;
     let entries: Vec<Entry> = postcard::from_bytes(body).map_err(|error| error.to_string())?;
     let mut changes = Changes::default();
     for Entry(state, shard, form, section) in entries {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sinks::failpoint;
+use sinks::{disk, failpoint};
 
 /// A file and how long it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,11 +85,6 @@ impl Directory {
         fs::create_dir_all(path)?;
         Ok(Directory { path: path.to_owned() })
     }
-
-    /// Makes names durable.
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
-    }
 }
 
 impl Store for Directory {
@@ -127,25 +122,19 @@ impl Store for Directory {
     }
 
     fn write(&self, name: &str, pieces: Vec<Bytes>) -> io::Result<()> {
-        let (path, fresh) = (self.path.join(name), self.path.join(format!("{name}.new")));
-        let written = File::create(&fresh).and_then(|mut file| {
+        disk::replace(&self.path.join(name), |file| {
             let mut pieces = pieces.iter();
-            failpoint::write_halfway("store.torn", &mut file, pieces.next().map_or(&[], |piece| &piece[..]))?;
+            failpoint::write_halfway("store.torn", file, pieces.next().map_or(&[], |piece| &piece[..]))?;
             pieces.try_for_each(|piece| file.write_all(piece))?;
-            file.sync_all()
-        });
-        failpoint::reached("store.before_rename");
-        let renamed = written.and_then(|()| fs::rename(&fresh, &path)).and_then(|()| self.sync());
-        if renamed.is_err() {
-            // Room on a full disk; that it fails too changes nothing.
-            let _ = fs::remove_file(&fresh);
-        }
-        renamed
+            failpoint::reached("store.before_rename");
+            Ok(())
+        })
     }
 
     fn create(&self, name: &str) -> io::Result<bool> {
-        match OpenOptions::new().write(true).create_new(true).open(self.path.join(name)) {
-            Ok(file) => file.sync_all().and_then(|()| self.sync()).map(|()| true),
+        let path = self.path.join(name);
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => file.sync_all().and_then(|()| disk::sync_parent(&path)).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
         }

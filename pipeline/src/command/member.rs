@@ -8,7 +8,7 @@ use std::{
 };
 
 use schemas::{Epoch, avro::Codec};
-use sinks::{clickhouse::ClickHouse, spool::Spool};
+use sinks::{clickhouse::ClickHouse, disk::spool::Spool};
 use timely::dataflow::Scope;
 
 use super::workers::{self, Reached};

@@ -7,7 +7,7 @@ use std::{
 
 use clap::{ArgAction, Args};
 use schemas::{Epoch, avro::Codec};
-use sinks::{clickhouse::ClickHouse, kafka::Kafka, spool::Spool};
+use sinks::{clickhouse::ClickHouse, disk::spool::Spool, kafka::Kafka};
 use timely::dataflow::Scope;
 
 use super::{

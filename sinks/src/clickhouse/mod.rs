@@ -19,7 +19,8 @@ pub use migrate::{Applied, migrate};
 pub(crate) use native::{Insert, NativeBlock};
 
 use crate::{
-    Block, Error, Sink, exchange::ledger::Event, failpoint, outbox::Store, spool, table::exchange_ledger,
+    Block, Error, Sink, disk::spool, exchange::ledger::Event, failpoint, outbox::Store,
+    table::exchange_ledger,
 };
 
 const NAME: &str = "clickhouse";

@@ -20,7 +20,7 @@ use schemas::{Code, Epoch, Millis, RegistryEntry, RegistryKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::numbered;
+use crate::disk::{self, numbered};
 
 /// The content of a row, by field code.
 pub type Row = Map<String, Value>;
@@ -185,12 +185,7 @@ impl Ledger {
 
     /// Replaces the file by one of this content, as a whole or not at all.
     fn replace(&mut self, content: &[u8]) -> io::Result<()> {
-        let temporary = self.path.with_extension("new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        self.path.parent().map_or(Ok(()), sync_directory)?;
+        disk::replace(&self.path, |file| file.write_all(content))?;
         self.file = OpenOptions::new().append(true).open(&self.path)?;
         Ok(())
     }
@@ -490,10 +485,6 @@ pub fn is_replaced(error: &io::Error) -> bool {
 /// The ledgers of a directory by number.
 fn files(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     numbered::files(directory, "ledger", ".log")
-}
-
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }
 
 fn write_line(bytes: &mut Vec<u8>, line: &Line) -> io::Result<()> {

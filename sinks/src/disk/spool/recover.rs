@@ -6,8 +6,9 @@
 use super::{
     Bytes, Epoch, Error, File, Head, NAME, Path, PathBuf, Read, Seek, SeekFrom, VERSION, Waiting, fs, io,
     record::{self, HEAD},
-    stop, sync_directory,
+    stop,
 };
+use crate::disk;
 
 /// What a segment holds.
 pub(super) struct Found {
@@ -91,12 +92,7 @@ pub(super) fn read(segment: u64, path: &Path, has: Epoch) -> Result<Found, Error
 /// Leaves the first bytes of a segment, in another file of its name: a process that was taken over from may still write
 /// the rest of its record into the one that it holds.
 fn cut(path: &Path, length: u64) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
-    io::copy(&mut File::open(path)?.take(length), &mut file)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    path.parent().map_or(Ok(()), sync_directory)
+    disk::replace(path, |file| io::copy(&mut File::open(path)?.take(length), file).map(drop))
 }
 
 fn check_version(path: &Path, file: &mut File) -> Result<(), Error> {

@@ -26,6 +26,7 @@ mod recover;
 
 pub use record::{Head, Insert};
 
+use super::sync_parent;
 use crate::{Error, failpoint};
 
 pub(crate) const NAME: &str = "spool";
@@ -188,11 +189,11 @@ impl Spool {
 
     fn create(&self, number: u64) -> io::Result<File> {
         fs::create_dir_all(&self.directory)?;
-        let mut file =
-            OpenOptions::new().append(true).create_new(true).open(path(&self.directory, number))?;
-        let made = file.write_all(VERSION).and_then(|()| sync_directory(&self.directory));
+        let path = path(&self.directory, number);
+        let mut file = OpenOptions::new().append(true).create_new(true).open(&path)?;
+        let made = file.write_all(VERSION).and_then(|()| sync_parent(&path));
         if made.is_err() {
-            let _ = fs::remove_file(path(&self.directory, number));
+            let _ = fs::remove_file(&path);
         }
         made.map(|()| file)
     }
@@ -281,10 +282,6 @@ impl Inner {
 
 fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:010}.spool"))
-}
-
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }
 
 fn retry(detail: String) -> Error {
