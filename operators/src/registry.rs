@@ -88,12 +88,3 @@ fn conflict(key: &str, detail: String) -> Reject {
         readings: 0,
     }
 }
-
-/// Which worker holds a code: FNV-1a, mixed so that its low bits are as good as its high ones.
-fn route(code: &str) -> u64 {
-    let hash = code.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    hash ^ (hash >> 32)
-}

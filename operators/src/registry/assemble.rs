@@ -21,11 +21,11 @@ use timely::dataflow::{
 };
 
 use super::{
-    ProfileStream, route,
+    ProfileStream,
     topology::Joined,
     upsert::{Sum, area_units},
 };
-use crate::{Profile, ProfileChange};
+use crate::{Profile, ProfileChange, durable::bucket};
 
 /// One change of what a profile is made of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub(super) fn assemble(pieces: StreamVec<'_, Epoch, Piece>) -> ProfileStream<'_>
         Piece::Threshold { worker, .. } => *worker,
         Piece::Facility { code: facility, .. }
         | Piece::Device { facility, .. }
-        | Piece::Joined { facility, .. } => route(facility),
+        | Piece::Joined { facility, .. } => bucket(facility),
     });
     pieces.unary_frontier(pact, "RegistryAssemble", |_, _| {
         let mut profiles = Profiles::new();

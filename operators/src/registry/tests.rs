@@ -16,7 +16,7 @@ use timely::dataflow::{
 };
 
 use super::*;
-use crate::Profile;
+use crate::{Profile, durable::bucket};
 
 type Epochs = Vec<Vec<RegistryRecord>>;
 type Seen = BTreeMap<Epoch, (Vec<ProfileChange>, Vec<Reject>)>;
@@ -273,7 +273,7 @@ fn epochs(entries: Vec<Vec<Result<RegistryEntry, &str>>>) -> Epochs {
             Ok(entry) => (entry.key().0, Some(entry)),
             Err(key) => (Code::from(key), None),
         };
-        let partition = (route(&key) % 3) as i32;
+        let partition = (bucket(&key) % 3) as i32;
         (key, entry, (partition, offset))
     };
     entries.into_iter().map(|epoch| epoch.into_iter().map(&mut record).collect()).collect()

@@ -14,7 +14,8 @@ use timely::dataflow::{
     operators::{Capability, Operator},
 };
 
-use super::{RegistryRecord, assemble::Piece, conflict, route};
+use super::{RegistryRecord, assemble::Piece, conflict};
+use crate::durable::bucket;
 
 /// One fact of the topology.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -141,7 +142,7 @@ impl Said {
 /// Applies each epoch's records, in the order of their keys, once the frontier has passed it.
 pub(super) fn upsert(records: StreamVec<'_, Epoch, RegistryRecord>) -> StreamVec<'_, Epoch, Change> {
     let peers = records.scope().peers() as u64;
-    let pact = Exchange::new(|record: &RegistryRecord| route(&record.0));
+    let pact = Exchange::new(|record: &RegistryRecord| bucket(&record.0));
     records.unary_frontier(pact, "RegistryUpsert", move |_, _| {
         let mut said: FxHashMap<Code, Said> = FxHashMap::default();
         let mut waiting: BTreeMap<Epoch, (Capability<Epoch>, Vec<RegistryRecord>)> = BTreeMap::new();
