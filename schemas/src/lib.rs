@@ -10,6 +10,7 @@ pub mod catalogues;
 pub mod estimate;
 pub mod event;
 pub mod exchange;
+pub mod fnv;
 pub mod kpi;
 pub mod metric;
 pub mod model;

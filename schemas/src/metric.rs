@@ -9,7 +9,7 @@ use std::cell::Cell;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Code, catalogues};
+use crate::{Code, catalogues, fnv};
 
 /// A metric's place in the catalogue in force; on the wire it is written as its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +66,7 @@ pub fn take_unknown() -> Option<String> {
 /// values below [`RESERVED_HASHES`], which are free for what is no metric.
 #[must_use]
 pub fn hash(code: &str) -> u32 {
-    code.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    fnv::fnv_32(code.bytes())
 }
 
 /// See [`hash`].
@@ -235,12 +235,6 @@ impl Catalogue {
         self.by_code.get(code).copied()
     }
 
-    /// The number of the code with a [`hash`].
-    #[must_use]
-    pub fn id_of_hash(&self, hash: u32) -> Option<MetricId> {
-        self.by_hash.get(&hash).copied()
-    }
-
     /// The metric of a number.
     ///
     /// # Panics
@@ -272,7 +266,7 @@ mod tests {
         assert!(catalogue.iter().count() > 90);
         for (id, metric) in catalogue.iter() {
             assert_eq!(catalogue.id(&metric.code), Some(id), "{}", metric.code);
-            assert_eq!(catalogue.id_of_hash(hash(&metric.code)), Some(id), "{}", metric.code);
+            assert_eq!(catalogue.by_hash.get(&hash(&metric.code)), Some(&id), "{}", metric.code);
         }
     }
 

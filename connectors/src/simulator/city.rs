@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use schemas::{
     Code, Millis, Report,
+    fnv::fnv_64,
     time::{HOUR, MINUTE},
 };
 
@@ -315,8 +316,7 @@ impl Wire {
 
 /// A code as a number, to tell streams of chance apart.
 fn fold(code: &Code) -> u64 {
-    code.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    fnv_64(code.bytes())
 }
 
 /// How much colder or warmer a district is than the city, K.

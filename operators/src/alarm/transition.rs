@@ -1,6 +1,6 @@
 //! From what is to be told of an episode to the transition on the topic, with all fields of T 3.5.2 (7).
 
-use schemas::{AlarmState, AlarmTransition, Code, MetricId, Millis, Transition};
+use schemas::{AlarmState, AlarmTransition, Code, MetricId, Millis, Transition, fnv::fnv_128};
 use serde_json::{Value, json};
 
 use super::{monitor::Emission, rule::Rule, series::WatchedSeries};
@@ -65,20 +65,10 @@ impl Concern<'_> {
 /// metric and onset. A replay, a restart and another number of workers give the same name.
 #[must_use]
 pub fn alarm_id(rule: &str, object: &Object, metric: Option<MetricId>, onset: Millis) -> String {
-    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let metric = metric.map_or("", MetricId::code);
-    let mut hash = BASIS;
-    let mut mix = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u128::from(*byte)).wrapping_mul(PRIME);
-        }
-    };
-    for part in [rule, &object.facility, &object.device, metric] {
-        mix(part.as_bytes());
-        mix(&[0]);
-    }
-    mix(&onset.to_be_bytes());
+    let parts = [rule, &object.facility, &object.device, metric];
+    let names = parts.into_iter().flat_map(|part| part.bytes().chain([0]));
+    let hash = fnv_128(names.chain(onset.to_be_bytes()));
     let folded = (hash >> 48) ^ (hash & 0xffff_ffff_ffff);
     format!("{:020x}", folded & ((1 << 80) - 1))
 }

@@ -190,6 +190,5 @@ impl Row {
 
 /// FNV-1a of a facility's code.
 pub fn hash(code: &str) -> u64 {
-    let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    code.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+    schemas::fnv::fnv_64(code.bytes())
 }
