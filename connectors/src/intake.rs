@@ -9,7 +9,7 @@ use crate::{
     Error, KnownFacilities, Outgoing, Publisher,
     payload::{Arrival, Batch},
     publish::{Delivery, Parcel},
-    telemetry::telemetry,
+    telemetry,
 };
 
 /// Where batches go; clones share the publisher and the registry's codes.
@@ -98,7 +98,7 @@ impl Intake {
         let rejects = batch.refused.iter().map(|refusal| Outgoing::Reject(refusal.reject(arrival)));
         self.publisher.publish(rejects.collect()).await?;
         for refusal in &batch.refused {
-            telemetry().count_rejects(refusal.reason, 1);
+            telemetry::count_rejects(refusal.reason, 1);
         }
         Ok(())
     }
@@ -147,11 +147,10 @@ impl Started {
     /// As for [`Delivery::confirmed`].
     pub async fn confirmed(self) -> Result<Delivered, Error> {
         self.delivery.confirmed().await?;
-        let telemetry = telemetry();
-        telemetry.reports_in.with_label_values(&[self.connector]).inc_by(self.delivered.records as u64);
-        telemetry.readings_in.inc_by(self.delivered.readings as u64);
+        telemetry::REPORTS_IN.with_label_values(&[self.connector]).inc_by(self.delivered.records as u64);
+        telemetry::READINGS_IN.inc_by(self.delivered.readings as u64);
         for (reason, number) in self.rejected {
-            telemetry.count_rejects(reason, number);
+            telemetry::count_rejects(reason, number);
         }
         Ok(self.delivered)
     }

@@ -23,7 +23,7 @@ use schemas::{Event, KafkaSettings, RegistryEntry, RegistryKey, Reject, Report, 
 
 use tokio::sync::oneshot;
 
-use crate::{Error, telemetry::telemetry};
+use crate::{Error, telemetry};
 
 mod delivery;
 mod schema_registry;
@@ -267,7 +267,7 @@ impl Delivery {
     pub async fn confirmed(self) -> Result<(), Error> {
         let Some(done) = self.done else { return Ok(()) };
         let failure = done.await.unwrap_or(Some(RDKafkaErrorCode::Fail));
-        telemetry().publish_seconds.observe(self.started.elapsed().as_secs_f64());
+        telemetry::PUBLISH_SECONDS.observe(self.started.elapsed().as_secs_f64());
         failure.map_or(Ok(()), |code| Err(delivery::error(code)))
     }
 }

@@ -6,15 +6,15 @@
 
 use std::{
     future::Future,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use prometheus::{
-    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets,
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, histogram_opts,
     register_histogram_vec, register_int_counter_vec, register_int_gauge_vec,
 };
-use schemas::Millis;
+use schemas::{Millis, metric};
 use tokio::sync::watch;
 
 use crate::{Block, Error, Sink};
@@ -74,42 +74,46 @@ struct Metrics {
     seconds: Histogram,
 }
 
-struct Families {
-    batches: IntCounterVec,
-    rows: IntCounterVec,
-    retries: IntCounterVec,
-    pending: IntGaugeVec,
-    paused: IntGaugeVec,
-    seconds: HistogramVec,
+metric! {
+    /// Blocks that are durable at a sink.
+    BATCHES: IntCounterVec =
+        register_int_counter_vec!("nuanliu_sink_batches_total", "Blocks acknowledged.", &["sink"])
 }
-
-static FAMILIES: LazyLock<Result<Families, prometheus::Error>> = LazyLock::new(|| {
-    Ok(Families {
-        batches: register_int_counter_vec!("nuanliu_sink_batches_total", "Blocks acknowledged.", &["sink"])?,
-        rows: register_int_counter_vec!("nuanliu_sink_rows_total", "Rows acknowledged.", &["sink"])?,
-        retries: register_int_counter_vec!("nuanliu_sink_retries_total", "Failed attempts.", &["sink"])?,
-        pending: register_int_gauge_vec!("nuanliu_sink_pending", "Blocks not yet acknowledged.", &["sink"])?,
-        paused: register_int_gauge_vec!("nuanliu_sink_paused", "1 while the sink holds data.", &["sink"])?,
-        seconds: register_histogram_vec!(
-            "nuanliu_sink_write_seconds",
-            "From the first attempt to the acknowledgement.",
-            &["sink"],
-            exponential_buckets(0.001, 2.0, 16)?
-        )?,
-    })
-});
+metric! {
+    /// Rows in them.
+    ROWS: IntCounterVec = register_int_counter_vec!("nuanliu_sink_rows_total", "Rows acknowledged.", &["sink"])
+}
+metric! {
+    /// Attempts that a sink did not accept.
+    RETRIES: IntCounterVec =
+        register_int_counter_vec!("nuanliu_sink_retries_total", "Failed attempts.", &["sink"])
+}
+metric! {
+    /// Blocks, or for the exchange rows, that a sink is still to take.
+    PENDING: IntGaugeVec =
+        register_int_gauge_vec!("nuanliu_sink_pending", "Blocks not yet acknowledged.", &["sink"])
+}
+metric! {
+    /// Whether a sink is paused.
+    PAUSED: IntGaugeVec =
+        register_int_gauge_vec!("nuanliu_sink_paused", "1 while the sink holds data.", &["sink"])
+}
+metric! {
+    /// How long a sink takes, attempts that failed included.
+    SECONDS: HistogramVec = register_histogram_vec!(histogram_opts!(
+        "nuanliu_sink_write_seconds", "From the first attempt to the acknowledgement.",
+        (0..16).map(|doublings| 0.001 * f64::from(1 << doublings)).collect()), &["sink"])
+}
 
 impl Metrics {
     fn of(sink: &'static str) -> Self {
-        // Registering fails only when another part of the program took one of these names: the first run shows it.
-        let families = FAMILIES.as_ref().unwrap_or_else(|error| panic!("metrics of sinks: {error}"));
         Metrics {
-            batches: families.batches.with_label_values(&[sink]),
-            rows: families.rows.with_label_values(&[sink]),
-            retries: families.retries.with_label_values(&[sink]),
-            pending: families.pending.with_label_values(&[sink]),
-            paused: families.paused.with_label_values(&[sink]),
-            seconds: families.seconds.with_label_values(&[sink]),
+            batches: BATCHES.with_label_values(&[sink]),
+            rows: ROWS.with_label_values(&[sink]),
+            retries: RETRIES.with_label_values(&[sink]),
+            pending: PENDING.with_label_values(&[sink]),
+            paused: PAUSED.with_label_values(&[sink]),
+            seconds: SECONDS.with_label_values(&[sink]),
         }
     }
 }

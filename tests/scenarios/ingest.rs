@@ -516,7 +516,7 @@ async fn mqtt_tells_when_the_broker_has_lost_the_session() {
         ..mqtt::Settings::default()
     };
     let address = broker.listener.local_addr().unwrap().to_string();
-    let lost = &connectors::telemetry::telemetry().mqtt_session_lost;
+    let lost = &connectors::telemetry::MQTT_SESSION_LOST;
     let lost = lost.with_label_values(&[&address]);
     let running = tokio::spawn(mqtt::Connector::new(settings, intake).unwrap().run(pending()));
     let payload = report("ST-1", THEN, &json!({ "voltage": 220 })).to_string();
@@ -808,7 +808,7 @@ async fn mqtt_speaks_tls_to_an_authority_of_its_own_and_names_itself(#[case] ver
     let address = format!("127.0.0.1:{}", broker.tls);
     let running =
         tokio::spawn(mqtt::Connector::new(settings.clone(), intake.clone()).unwrap().run(pending()));
-    let connected = &connectors::telemetry::telemetry().mqtt_connected;
+    let connected = &connectors::telemetry::MQTT_CONNECTED;
     let connected = connected.with_label_values(&[&address]);
     until("the connector is connected", SOON, async || connected.get() == 1).await;
     let payload = report("ST-1", THEN, &json!({ "voltage": 220 })).to_string();
@@ -818,7 +818,7 @@ async fn mqtt_speaks_tls_to_an_authority_of_its_own_and_names_itself(#[case] ver
 
     // Without that authority the broker is a stranger.
     let stranger = mqtt::Settings { ca_file: None, client_id: "stranger".to_owned(), ..settings };
-    let reconnects = connectors::telemetry::telemetry().mqtt_reconnects.with_label_values(&[&address]);
+    let reconnects = connectors::telemetry::MQTT_RECONNECTS.with_label_values(&[&address]);
     let before = reconnects.get();
     let running = tokio::spawn(mqtt::Connector::new(stranger, intake).unwrap().run(pending()));
     until("the connection is refused", SOON, async || reconnects.get() > before).await;

@@ -20,7 +20,7 @@ use super::{
     line::Patience,
     places::{Full, Most, Places},
 };
-use crate::telemetry::telemetry;
+use crate::telemetry;
 
 /// Connections that are told at once why they have no place; others are closed without a word.
 const TOLD: usize = 32;
@@ -55,7 +55,7 @@ impl Door {
         let mut entrance = Entrance {
             door: self,
             places: Places::new(self.most),
-            open: telemetry().http_connections.with_label_values(&[self.name]),
+            open: telemetry::HTTP_CONNECTIONS.with_label_values(&[self.name]),
             told: Arc::new(Semaphore::new(TOLD)),
             refused: 0,
             said: None,
@@ -120,7 +120,7 @@ impl Entrance {
             open.set(places.len() as i64);
             if let Some(overdue) = overdue {
                 tracing::debug!(listener = name, %peer, why = overdue.name(), "a connection was closed");
-                telemetry().http_connections_closed.with_label_values(&[name, overdue.name()]).inc();
+                telemetry::HTTP_CONNECTIONS_CLOSED.with_label_values(&[name, overdue.name()]).inc();
             }
         });
     }
@@ -156,7 +156,7 @@ impl Entrance {
     }
 
     fn count(&self, reason: &str) {
-        telemetry().http_connections_refused.with_label_values(&[self.door.name, reason]).inc();
+        telemetry::HTTP_CONNECTIONS_REFUSED.with_label_values(&[self.door.name, reason]).inc();
     }
 
     fn tell(&mut self, why: &str) {

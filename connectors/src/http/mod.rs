@@ -28,7 +28,7 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit, oneshot},
 };
 
-use crate::{Error, intake::Intake, telemetry::telemetry};
+use crate::{Error, intake::Intake, telemetry};
 
 mod answer;
 mod body;
@@ -195,7 +195,7 @@ fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn timed(route: &'static str, request: Request, next: Next) -> Response {
-    let seconds = &telemetry().http_request_seconds;
+    let seconds = &telemetry::HTTP_REQUEST_SECONDS;
     let started = std::time::Instant::now();
     let response = next.run(request).await;
     let status = response.status();

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{Server, Settings};
-use crate::{Error, Intake, Publisher, publish, telemetry::telemetry};
+use crate::{Error, Intake, Publisher, publish, telemetry};
 
 const SOON: Duration = Duration::from_secs(20);
 const REPORT: &str = r#"{"facility": "ST-1", "observed_at": 1705305600000, "readings": {"voltage": 220}}"#;
@@ -115,11 +115,11 @@ async fn rest(stream: &mut TcpStream) -> String {
 }
 
 fn closed(why: &str) -> u64 {
-    telemetry().http_connections_closed.with_label_values(&["http", why]).get()
+    telemetry::HTTP_CONNECTIONS_CLOSED.with_label_values(&["http", why]).get()
 }
 
 fn refused(why: &str) -> u64 {
-    telemetry().http_connections_refused.with_label_values(&["http", why]).get()
+    telemetry::HTTP_CONNECTIONS_REFUSED.with_label_values(&["http", why]).get()
 }
 
 #[tokio::test(flavor = "multi_thread")]

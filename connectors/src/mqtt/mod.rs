@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use schemas::{Millis, time};
 use serde::Deserialize;
 
-use crate::{Error, intake::Intake, telemetry::telemetry};
+use crate::{Error, intake::Intake, telemetry};
 
 mod link;
 mod profile;
@@ -191,7 +191,7 @@ impl Connector {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let mut shutdown = std::pin::pin!(shutdown);
         let broker = self.shared.options.address.to_string();
-        let connected = telemetry().mqtt_connected.with_label_values(&[&broker]);
+        let connected = telemetry::MQTT_CONNECTED.with_label_values(&[&broker]);
         let (mut backoff, mut kept) = (Backoff::default(), session::Kept::default());
         loop {
             tokio::select! {
@@ -202,7 +202,7 @@ impl Connector {
                 End::Shutdown => return Ok(()),
                 End::Lost => {}
             }
-            telemetry().mqtt_reconnects.with_label_values(&[&broker]).inc();
+            telemetry::MQTT_RECONNECTS.with_label_values(&[&broker]).inc();
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
                 () = tokio::time::sleep(backoff.next()) => {}

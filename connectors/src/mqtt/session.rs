@@ -21,7 +21,7 @@ use crate::{
     Error,
     intake::{Intake, Load, Started},
     payload::{Arrival, Batch},
-    telemetry::telemetry,
+    telemetry,
 };
 
 /// What every connection needs.
@@ -136,7 +136,7 @@ impl Kept {
 
     fn connected(&mut self, session_present: bool, broker: &str, options: &Options) {
         if self.is_lost(session_present, options) {
-            telemetry().mqtt_session_lost.with_label_values(&[broker]).inc();
+            telemetry::MQTT_SESSION_LOST.with_label_values(&[broker]).inc();
             tracing::warn!(
                 broker,
                 client_id = options.client_id,

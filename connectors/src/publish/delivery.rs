@@ -17,7 +17,7 @@ use rdkafka::{
 use tokio::sync::{Notify, oneshot};
 
 use super::{BrokerState, FATAL, REACHABLE, UNREACHABLE};
-use crate::{Error, telemetry::telemetry};
+use crate::{Error, telemetry};
 
 /// Bytes without delivery report.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Pressure {
         if self.records.fetch_sub(records, Ordering::AcqRel) == records {
             self.emptied.notify_waiters();
         }
-        telemetry().publish_pending.sub(records as i64);
+        telemetry::PUBLISH_PENDING.sub(records as i64);
     }
 }
 
@@ -81,7 +81,7 @@ impl Batch {
             })
             .map_err(|pending| Error::Busy { pending, wanted: bytes })?;
         pressure.records.fetch_add(records, Ordering::AcqRel);
-        telemetry().publish_pending.add(records as i64);
+        telemetry::PUBLISH_PENDING.add(records as i64);
         let (sender, done) = oneshot::channel();
         let batch = Batch {
             left: AtomicUsize::new(records),

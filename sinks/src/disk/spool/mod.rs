@@ -12,14 +12,14 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{
-        LazyLock, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use bytes::Bytes;
 use prometheus::{IntGauge, register_int_gauge};
-use schemas::{Epoch, Millis};
+use schemas::{Epoch, Millis, metric};
 
 mod record;
 mod recover;
@@ -35,17 +35,19 @@ const VERSION: &[u8; 16] = b"nuanliu spool 1\n";
 /// A segment of this length is followed by a new one.
 const SEGMENT: u64 = 64 << 20;
 
-// Registering fails only when another part of the program took one of these names: the first run shows it.
-macro_rules! gauge {
-    ($name:ident, $metric:literal, $help:literal) => {
-        static $name: LazyLock<IntGauge> = LazyLock::new(|| {
-            register_int_gauge!($metric, $help).unwrap_or_else(|error| panic!("metric: {error}"))
-        });
-    };
+metric! {
+    /// Bytes of all segments.
+    BYTES: IntGauge = register_int_gauge!("nuanliu_spool_bytes", "Bytes on disk that wait for ClickHouse")
 }
-gauge!(BYTES, "nuanliu_spool_bytes", "Bytes on disk that wait for ClickHouse");
-gauge!(BLOCKS, "nuanliu_spool_blocks", "Inserts on disk that wait for ClickHouse");
-gauge!(AGE, "nuanliu_spool_age_seconds", "How long the oldest insert on disk has been waiting");
+metric! {
+    /// Inserts that are not settled.
+    BLOCKS: IntGauge = register_int_gauge!("nuanliu_spool_blocks", "Inserts on disk that wait for ClickHouse")
+}
+metric! {
+    /// Seconds since the oldest of them was written.
+    AGE: IntGauge = register_int_gauge!(
+        "nuanliu_spool_age_seconds", "How long the oldest insert on disk has been waiting")
+}
 
 /// A record and where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
