@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod avro;
+mod back_off;
 pub mod catalogues;
 pub mod estimate;
 pub mod event;
@@ -31,6 +32,7 @@ pub mod topic;
 pub mod units;
 
 pub use alarm::{AlarmState, AlarmTransition, Transition};
+pub use back_off::BackOff;
 pub use estimate::EstimateRow;
 pub use event::Event;
 pub use kpi::{Cause, KpiRow, Period, QualityRow, Scope, ScopeKind};

@@ -14,34 +14,11 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, histogram_opts,
     register_histogram_vec, register_int_counter_vec, register_int_gauge_vec,
 };
+pub use schemas::BackOff;
 use schemas::{Millis, metric};
 use tokio::sync::watch;
 
 use crate::{Block, Error, Sink};
-
-/// How long to wait between attempts: doubled each time, up to a cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackOff {
-    /// The first wait.
-    pub first: Duration,
-    /// The longest wait.
-    pub cap: Duration,
-}
-
-impl Default for BackOff {
-    fn default() -> Self {
-        BackOff { first: Duration::from_millis(100), cap: Duration::from_secs(10) }
-    }
-}
-
-impl BackOff {
-    /// The wait after the given failed attempt, counted from 1.
-    #[must_use]
-    pub fn wait(&self, attempt: u32) -> Duration {
-        let doublings = attempt.saturating_sub(1).min(20);
-        self.first.saturating_mul(1 << doublings).min(self.cap)
-    }
-}
 
 /// Whether a sink is paused, and why: what the operational alarm says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

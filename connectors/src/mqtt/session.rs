@@ -14,7 +14,7 @@ use schemas::Reason;
 use tokio::task::JoinHandle;
 
 use super::{
-    Backoff, Profiles, Settings,
+    Failed, Profiles, Settings,
     link::{self, Ack, Event, Options, Sender},
 };
 use crate::{
@@ -52,7 +52,7 @@ pub async fn serve(
     shared: &Arc<Shared>,
     shutdown: &mut Pin<&mut impl Future<Output = ()>>,
     connected: &IntGauge,
-    backoff: &mut Backoff,
+    failed: &mut Failed,
     kept: &mut Kept,
 ) -> End {
     let (sender, receiver) = link::open(&shared.options);
@@ -66,7 +66,7 @@ pub async fn serve(
             acks = session.waiting.first() => session.acknowledge(acks),
             (receiver, event) = &mut next, if arrived.len() < GROUP && session.has_room() => {
                 next.set(receiver.next());
-                match event.and_then(|event| session.on(event, connected, backoff, kept)) {
+                match event.and_then(|event| session.on(event, connected, failed, kept)) {
                     Ok(message) => arrived.extend(message),
                     Err(detail) => break Some(detail),
                 }
@@ -161,7 +161,7 @@ impl Session {
         &mut self,
         event: Event,
         connected: &IntGauge,
-        backoff: &mut Backoff,
+        failed: &mut Failed,
         kept: &mut Kept,
     ) -> Result<Option<Message>, String> {
         let broker = self.shared.options.address.to_string();
@@ -172,13 +172,13 @@ impl Session {
                 if session_present {
                     // The broker kept the subscriptions too; in MQTT 5 the library then asks for none, and none is answered.
                     connected.set(1);
-                    *backoff = Backoff::default();
+                    *failed = Failed::default();
                 }
                 self.sender.subscribe(&self.shared.options.filters)?;
             }
             Event::Subscribed { refused } if refused.is_empty() => {
                 connected.set(1);
-                *backoff = Backoff::default();
+                *failed = Failed::default();
                 kept.subscribed();
                 tracing::info!(broker, filters = ?self.shared.options.filters, "mqtt subscribed");
             }
@@ -353,7 +353,7 @@ fn start(shared: &Shared, messages: &[Message]) -> Result<Started, Error> {
 
 /// Waits for Kafka, again and again; gives what may be acknowledged then.
 async fn store(shared: &Shared, messages: Vec<Message>, mut started: Result<Started, Error>) -> Vec<Ack> {
-    let mut backoff = Backoff::default();
+    let mut failed = Failed::default();
     loop {
         let error = match started {
             Ok(started) => match started.confirmed().await {
@@ -366,7 +366,7 @@ async fn store(shared: &Shared, messages: Vec<Message>, mut started: Result<Star
             return store_alone(shared, messages, &error).await;
         }
         tracing::debug!(%error, messages = messages.len(), "messages are not stored yet");
-        tokio::time::sleep(backoff.next()).await;
+        tokio::time::sleep(failed.again()).await;
         started = start(shared, &messages);
     }
 }
