@@ -6,6 +6,7 @@
 
 mod checked;
 mod observed;
+mod stash;
 #[cfg(test)]
 pub(crate) mod whole;
 
@@ -18,6 +19,7 @@ use crate::profile::ProfileChange;
 
 pub use checked::CheckedReports;
 pub use observed::{Observations, Size};
+pub use stash::Stash;
 
 /// What was measured: a facility, or a device of it (then `device` is not empty).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

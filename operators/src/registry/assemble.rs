@@ -14,18 +14,14 @@ use schemas::{
     registry_files::catalogue_thresholds,
 };
 use serde::{Deserialize, Serialize};
-use timely::dataflow::{
-    StreamVec,
-    channels::pact::Exchange,
-    operators::{Capability, Operator},
-};
+use timely::dataflow::{StreamVec, channels::pact::Exchange, operators::Operator};
 
 use super::{
     ProfileStream,
     topology::Joined,
     upsert::{Sum, area_units},
 };
-use crate::{Profile, ProfileChange, durable::bucket};
+use crate::{Profile, ProfileChange, durable::bucket, flow::Stash};
 
 /// One change of what a profile is made of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,17 +46,12 @@ pub(super) fn assemble(pieces: StreamVec<'_, Epoch, Piece>) -> ProfileStream<'_>
     });
     pieces.unary_frontier(pact, "RegistryAssemble", |_, _| {
         let mut profiles = Profiles::new();
-        let mut waiting: BTreeMap<Epoch, (Capability<Epoch>, Vec<Piece>)> = BTreeMap::new();
+        let mut stash: Stash<Vec<Piece>> = Stash::default();
         move |(input, frontier), output| {
-            input.for_each(|capability, pieces| {
-                let stash = waiting.entry(*capability.time());
-                stash.or_insert_with(|| (capability.retain(0), Vec::new())).1.append(pieces);
+            input.for_each(|time, pieces| {
+                stash.entry(*time.time(), || (time.retain(0), Vec::new())).append(pieces);
             });
-            while let Some(first) = waiting.first_entry() {
-                if frontier.less_equal(first.key()) {
-                    break;
-                }
-                let (capability, pieces) = first.remove();
+            while let Some((_, capability, pieces)) = stash.take(|epoch| !frontier.less_equal(epoch)) {
                 output.session(&capability).give_iterator(profiles.apply(pieces).into_iter());
             }
         }

@@ -3,19 +3,13 @@
 //! State: per key the few codes that the topology needs (the whole entries live in the profiles). A key's state leaves
 //! with its tombstone.
 
-use std::collections::BTreeMap;
-
 use rustc_hash::FxHashMap;
 use schemas::{Code, Epoch, Facility, FacilityKind, RegistryEntry, Reject};
 use serde::{Deserialize, Serialize};
-use timely::dataflow::{
-    StreamVec,
-    channels::pact::Exchange,
-    operators::{Capability, Operator},
-};
+use timely::dataflow::{StreamVec, channels::pact::Exchange, operators::Operator};
 
 use super::{RegistryRecord, assemble::Piece, conflict};
-use crate::durable::bucket;
+use crate::{durable::bucket, flow::Stash};
 
 /// One fact of the topology.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -145,17 +139,12 @@ pub(super) fn upsert(records: StreamVec<'_, Epoch, RegistryRecord>) -> StreamVec
     let pact = Exchange::new(|record: &RegistryRecord| bucket(&record.0));
     records.unary_frontier(pact, "RegistryUpsert", move |_, _| {
         let mut said: FxHashMap<Code, Said> = FxHashMap::default();
-        let mut waiting: BTreeMap<Epoch, (Capability<Epoch>, Vec<RegistryRecord>)> = BTreeMap::new();
+        let mut stash: Stash<Vec<RegistryRecord>> = Stash::default();
         move |(input, frontier), output| {
-            input.for_each(|capability, records| {
-                let stash = waiting.entry(*capability.time());
-                stash.or_insert_with(|| (capability.retain(0), Vec::new())).1.append(records);
+            input.for_each(|time, records| {
+                stash.entry(*time.time(), || (time.retain(0), Vec::new())).append(records);
             });
-            while let Some(first) = waiting.first_entry() {
-                if frontier.less_equal(first.key()) {
-                    break;
-                }
-                let (capability, mut records) = first.remove();
+            while let Some((_, capability, mut records)) = stash.take(|epoch| !frontier.less_equal(epoch)) {
                 records.sort_by(|a, b| (&a.0, a.2).cmp(&(&b.0, b.2)));
                 let mut session = output.session(&capability);
                 let mut records = records.into_iter().peekable();

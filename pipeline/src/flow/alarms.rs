@@ -51,26 +51,23 @@ impl<'s> Operational<'s> for StreamVec<'s, Epoch, Tick> {
     fn operations(self, recovery: &Recovery) -> Result<StreamVec<'s, Epoch, AlarmTransition>, Error> {
         type Builder = CapacityContainerBuilder<Vec<AlarmTransition>>;
         let scope = self.scope();
-        let mut operations = Operations::default();
-        let mut saving = match scope.index() {
-            0 => Some(recovery.attach(&mut operations, (0, scope.peers()))?),
-            _ => None,
-        };
+        let operations = recovery.restore_on_first(Operations::default(), (scope.index(), scope.peers()))?;
         let start = recovery.epoch();
         Ok(self.unary::<Builder, _, _, _>(Pipeline, "operations", move |_, info| {
-            let activator = scope.activator_for(info.address);
+            let mut operations = operations.woken_by(scope.activator_for(info.address));
             move |input, output| {
-                let Some(saving) = &mut saving else { return input.for_each(|_, ticks| ticks.clear()) };
+                if !operations.is_here() {
+                    return input.for_each(|_, ticks| ticks.clear());
+                }
                 input.for_each(|time, ticks| {
                     for tick in ticks.drain(..).filter(|tick| tick.epoch > start) {
                         let facts: Vec<OperationalFact> = tick.conditions.iter().map(fact).collect();
-                        output.session(&time).give_iterator(operations.apply(tick.clock, &facts).into_iter());
-                        saving.applied(&mut operations, tick.epoch);
+                        let transitions =
+                            operations.apply(tick.epoch, |known| known.apply(tick.clock, &facts));
+                        output.session(&time).give_iterator(transitions.into_iter());
                     }
                 });
-                if saving.proceed(&mut operations) {
-                    activator.activate();
-                }
+                operations.proceed();
             }
         }))
     }

@@ -1,17 +1,14 @@
 //! block: rows become blocks, a few per table and group of epochs: a pure function of the epochs.
 
-use std::collections::BTreeMap;
-
-use operators::durable::{BUCKETS, bucket};
+use operators::{
+    durable::{BUCKETS, bucket},
+    flow::Stash,
+};
 use schemas::Epoch;
 use sinks::{Block, Rows};
 use timely::{
     container::CapacityContainerBuilder,
-    dataflow::{
-        StreamVec,
-        channels::pact::Pipeline,
-        operators::{Capability, Operator},
-    },
+    dataflow::{StreamVec, channels::pact::Pipeline, operators::Operator},
 };
 
 /// How what flows becomes the blocks of a table.
@@ -61,16 +58,14 @@ impl<'s, I: Clone + 'static> Blocks<'s, I> for StreamVec<'s, Epoch, I> {
         type Builder = CapacityContainerBuilder<Vec<Block>>;
         let name = format!("block {}", T::TABLE);
         self.unary_frontier::<Builder, _, _, _>(Pipeline, &name, move |_, _| {
-            let mut open: BTreeMap<Epoch, (Capability<Epoch>, T::Gathered)> = BTreeMap::new();
+            let mut stash: Stash<T::Gathered> = Stash::default();
             move |(input, frontier), output| {
                 input.for_each(|time, items| {
                     let end = group_end(*time.time(), group);
-                    let (_, gathered) =
-                        open.entry(end).or_insert_with(|| (time.delayed(&end, 0), T::Gathered::default()));
+                    let gathered = stash.entry(end, || (time.delayed(&end, 0), T::Gathered::default()));
                     items.drain(..).for_each(|item| T::gather(gathered, item));
                 });
-                while let Some(entry) = open.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
-                    let (epoch, (capability, gathered)) = entry.remove_entry();
+                while let Some((epoch, capability, gathered)) = stash.take(|end| !frontier.less_equal(end)) {
                     let block = |(bucket, rows)| Block { epoch, bucket: bucket as u16, rows };
                     let blocks = T::close(gathered).into_iter().map(block);
                     output.session(&capability).give_iterator(blocks);

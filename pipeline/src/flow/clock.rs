@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use operators::durable::{Durable, GLOBAL, RestoreError, Saved, known_form, read_section};
+use operators::{
+    durable::{Durable, GLOBAL, RestoreError, Saved, known_form, read_section},
+    flow::Stash,
+};
 use schemas::{Epoch, Millis, Topic};
 use serde::{Deserialize, Serialize};
 use timely::{
@@ -246,12 +249,8 @@ impl<'s> Clocked<'s> for StreamVec<'s, Epoch, Binding> {
     ) -> Result<StreamVec<'s, Epoch, Tick>, Error> {
         type Builder = CapacityContainerBuilder<Vec<Tick>>;
         let scope = self.scope();
-        let mut clock = clock;
         // The first worker has the clock; the others only pass on what it says.
-        let mut saving = match scope.index() {
-            0 => Some(recovery.attach(&mut clock, (0, scope.peers()))?),
-            _ => None,
-        };
+        let clock = recovery.restore_on_first(clock, (scope.index(), scope.peers()))?;
         let start = recovery.epoch();
         let (first, also_first) = (Exchange::new(|_: &Binding| 0), Exchange::new(|_: &Mark| 0));
         let ticks = self.binary_frontier::<_, Builder, _, _, _, _>(
@@ -260,39 +259,34 @@ impl<'s> Clocked<'s> for StreamVec<'s, Epoch, Binding> {
             also_first,
             "clock",
             move |capability, info| {
-                let activator = scope.activator_for(info.address);
-                let restored = start > 0 && saving.is_some();
+                let mut clock = clock.woken_by(scope.activator_for(info.address));
+                let restored = start > 0 && clock.is_here();
                 let mut at_start = restored.then(|| capability.delayed(&start));
                 drop(capability);
-                let mut bindings = BTreeMap::new();
+                let mut stash: Stash<Binding> = Stash::default();
                 let mut marks: BTreeMap<Epoch, Vec<Mark>> = BTreeMap::new();
                 move |(bound, _), (marked, frontier), output| {
                     if let Some(capability) = at_start.take() {
-                        output.session(&capability).give(clock.at(start));
+                        output.session(&capability).give(clock.state().at(start));
                     }
                     bound.for_each(|time, data| {
-                        bindings.extend(data.drain(..).map(|b| (b.epoch, (time.retain(0), b))));
+                        for binding in data.drain(..) {
+                            stash.entry(binding.epoch, || (time.retain(0), binding));
+                        }
                     });
                     marked.for_each(|_, data| {
                         for mark in data.drain(..) {
                             marks.entry(mark.epoch).or_default().push(mark);
                         }
                     });
-                    while let Some(entry) = bindings.first_entry() {
-                        let epoch = *entry.key();
-                        if frontier.less_equal(&epoch) {
-                            break;
-                        }
-                        let (capability, binding) = entry.remove();
+                    while let Some((epoch, capability, binding)) =
+                        stash.take(|epoch| !frontier.less_equal(epoch))
+                    {
                         let marks = marks.remove(&epoch).unwrap_or_default();
-                        output.session(&capability).give(clock.tick(&binding, &marks));
-                        if let Some(saving) = &mut saving {
-                            saving.applied(&mut clock, epoch);
-                        }
+                        let tick = clock.apply(epoch, |clock| clock.tick(&binding, &marks));
+                        output.session(&capability).give(tick);
                     }
-                    if saving.as_mut().is_some_and(|saving| saving.proceed(&mut clock)) {
-                        activator.activate();
-                    }
+                    clock.proceed();
                 }
             },
         );

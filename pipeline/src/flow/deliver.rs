@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use operators::flow::Stash;
 use schemas::Epoch;
 use sinks::{Block, Rows};
 use timely::{
@@ -112,7 +113,7 @@ struct EpochHolder<F> {
     activator: Arc<SyncActivator>,
     acknowledged: Arc<Mutex<Vec<Epoch>>>,
     /// Not sent yet.
-    gathering: BTreeMap<Epoch, (Capability<Epoch>, Vec<Block>)>,
+    gathering: Stash<Vec<Block>>,
     /// Sent and not acknowledged.
     held: BTreeMap<Epoch, Capability<Epoch>>,
 }
@@ -124,22 +125,20 @@ impl<F: Fn(Delivery)> EpochHolder<F> {
             send,
             activator: Arc::new(activator),
             acknowledged: Arc::default(),
-            gathering: BTreeMap::new(),
+            gathering: Stash::default(),
             held: BTreeMap::new(),
         }
     }
 
     fn gather(&mut self, epoch: Epoch, retain: impl FnOnce() -> Capability<Epoch>, blocks: &mut Vec<Block>) {
         if epoch > self.delivered && !blocks.is_empty() {
-            let (_, all) = self.gathering.entry(epoch).or_insert_with(|| (retain(), Vec::new()));
-            all.append(blocks);
+            self.gathering.entry(epoch, || (retain(), Vec::new())).append(blocks);
         }
     }
 
     /// Hands out the epochs that are ready, in their order.
     fn send(&mut self, ready: impl Fn(&Epoch) -> bool) {
-        while let Some(entry) = self.gathering.first_entry().filter(|entry| ready(entry.key())) {
-            let (epoch, (capability, mut blocks)) = entry.remove_entry();
+        while let Some((epoch, capability, mut blocks)) = self.gathering.take(&ready) {
             // They come from all workers, in any order, and a topic keeps the order in which it is written.
             unite(&mut blocks);
             self.held.insert(epoch, capability);

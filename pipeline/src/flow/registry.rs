@@ -29,16 +29,15 @@ impl<'s> Kept<'s> for StreamVec<'s, Epoch, RegistryRecord> {
     fn kept(self, recovery: &Recovery) -> Result<StreamVec<'s, Epoch, RegistryRecord>, Error> {
         type Builder = CapacityContainerBuilder<Vec<RegistryRecord>>;
         let scope = self.scope();
-        let mut state = KeptRegistry::default();
-        let mut saving = recovery.attach(&mut state, (scope.index(), scope.peers()))?;
-        let mut restored = state.restored()?;
+        let mut state = recovery.restore(KeptRegistry::default(), (scope.index(), scope.peers()))?;
+        let mut restored = state.state().restored()?;
         let start = recovery.epoch();
 
         let mut builder = OperatorBuilder::new("registry".to_owned(), scope);
         let mut input = builder.new_input(self, Exchange::new(|r: &RegistryRecord| bucket(&r.0)));
         let (output, stream) = builder.new_output::<Vec<RegistryRecord>>();
         let mut output = OutputBuilder::<_, Builder>::from(output);
-        let activator = scope.activator_for(builder.operator_info().address);
+        let mut state = state.woken_by(scope.activator_for(builder.operator_info().address));
         builder.build(move |mut capabilities| {
             let mut at_start = capabilities.pop().filter(|_| start > 0).map(|first| first.delayed(&start));
             let mut waiting: BTreeMap<Epoch, Vec<RegistryRecord>> = BTreeMap::new();
@@ -56,13 +55,11 @@ impl<'s> Kept<'s> for StreamVec<'s, Epoch, RegistryRecord> {
                 // The end of the input is no epoch.
                 let reached = frontiers[0].frontier().first().copied();
                 while reached.is_some_and(|reached| next < reached) {
-                    state.apply(waiting.remove(&next).unwrap_or_default());
-                    saving.applied(&mut state, next);
+                    let records = waiting.remove(&next).unwrap_or_default();
+                    state.apply(next, |registry| registry.apply(records));
                     next += 1;
                 }
-                if saving.proceed(&mut state) {
-                    activator.activate();
-                }
+                state.proceed();
             }
         });
         Ok(stream)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use operators::flow::Stash;
 use schemas::{Epoch, Millis, Reject};
 use timely::{
     container::CapacityContainerBuilder,
@@ -48,20 +49,20 @@ impl<'s> Stamped<'s> for StreamVec<'s, Epoch, Reject> {
     fn stamped(self, ticks: StreamVec<'s, Epoch, Tick>) -> StreamVec<'s, Epoch, Reject> {
         type Builder = CapacityContainerBuilder<Vec<Reject>>;
         self.binary_frontier::<_, Builder, _, _, _, _>(ticks, Pipeline, Pipeline, "stamp", |_, _| {
-            let mut open = BTreeMap::new();
+            let mut stash: Stash<Vec<Reject>> = Stash::default();
             let mut clocks: BTreeMap<Epoch, Millis> = BTreeMap::new();
             move |(rejects, arriving), (ticks, frontier), output| {
                 rejects.for_each(|time, data| {
-                    open.entry(*time.time()).or_insert_with(|| (time.retain(0), Vec::new())).1.append(data);
+                    stash.entry(*time.time(), || (time.retain(0), Vec::new())).append(data);
                 });
                 ticks.for_each(|_, data| clocks.extend(data.drain(..).map(|tick| (tick.epoch, tick.clock))));
-                while let Some(entry) = open.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
-                    let (epoch, (capability, rejects)) = entry.remove_entry();
+                while let Some((epoch, capability, rejects)) = stash.take(|epoch| !frontier.less_equal(epoch))
+                {
                     let clock = clocks.get(&epoch).copied().unwrap_or_default();
                     let stamped = rejects.into_iter().map(|reject| Reject { at: clock, ..reject });
                     output.session(&capability).give_iterator(stamped);
                 }
-                clocks.retain(|epoch, _| arriving.less_equal(epoch) || open.contains_key(epoch));
+                clocks.retain(|epoch, _| arriving.less_equal(epoch) || stash.holds(*epoch));
             }
         })
     }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use differential_dataflow::{AsCollection, operators::CountTotal};
 use operators::{
+    flow::Stash,
     kpi::{Revise, Revised},
     window::{Facts, WindowedEpoch},
 };
@@ -27,8 +28,8 @@ type Key = (Scope, Period, Millis);
 /// A roll-up's facts retracted or inserted, as differential's count gives them.
 type RolledUp = ((Key, Facts), Epoch, i64);
 
-/// An epoch that is not complete, with the right to speak of it on both outputs.
-type Open = (Capability<Epoch>, Capability<Epoch>, Rc<WindowedEpoch>);
+/// What windows say of an epoch, with the right to speak of it on the second output.
+type Windows = (Capability<Epoch>, Rc<WindowedEpoch>);
 
 /// The rows of KPIs and of data quality.
 pub struct Indicators<'s> {
@@ -71,13 +72,13 @@ fn revise<'s>(
     let mut kpis = OutputBuilder::<_, CapacityContainerBuilder<Vec<KpiRow>>>::from(kpis);
     let mut quality = OutputBuilder::<_, CapacityContainerBuilder<Vec<QualityRow>>>::from(quality);
     builder.build(move |_| {
-        let mut open: BTreeMap<Epoch, Open> = BTreeMap::new();
+        let mut stash: Stash<Windows> = Stash::default();
         let mut changed: BTreeMap<Epoch, Vec<(Key, Facts, i64)>> = BTreeMap::new();
         let mut stage = Revise::new(group);
         move |frontiers| {
             windows.for_each(|time, epochs| {
                 for epoch in epochs.drain(..) {
-                    open.insert(epoch.epoch, (time.retain(0), time.retain(1), epoch));
+                    stash.entry(epoch.epoch, || (time.retain(0), (time.retain(1), epoch)));
                 }
             });
             totals.for_each(|_, updates| {
@@ -86,12 +87,8 @@ fn revise<'s>(
                 }
             });
             let (mut kpis, mut quality) = (kpis.activate(), quality.activate());
-            while let Some(entry) = open.first_entry() {
-                let epoch = *entry.key();
-                if frontiers.iter().any(|frontier| frontier.less_equal(&epoch)) {
-                    break;
-                }
-                let (for_kpis, for_quality, windowed) = entry.remove();
+            let complete = |epoch: &Epoch| !frontiers.iter().any(|frontier| frontier.less_equal(epoch));
+            while let Some((epoch, for_kpis, (for_quality, windowed))) = stash.take(complete) {
                 stage.push_roll_ups(windowed.horizon, changed.remove(&epoch).unwrap_or_default());
                 stage.push_facilities(windowed);
                 let Revised { kpis: rows, quality: figures } = stage.close(epoch);

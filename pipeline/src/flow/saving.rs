@@ -10,6 +10,7 @@ use operators::{
     durable::{GLOBAL, SHARDS, Saved, holder},
 };
 use schemas::Epoch;
+use timely::scheduling::Activator;
 
 use crate::{
     Error,
@@ -56,11 +57,7 @@ impl Recovery {
     ///
     /// # Errors
     /// When what was saved cannot be read.
-    pub fn attach<D: Durable>(
-        &self,
-        state: &mut D,
-        (worker, workers): (usize, usize),
-    ) -> Result<Saving, Error> {
+    fn attach<D: Durable>(&self, state: &mut D, (worker, workers): (usize, usize)) -> Result<Saving, Error> {
         if let Some(restored) = &self.restored {
             let held = (0..SHARDS).filter(|shard| holder(*shard, workers) == worker);
             for shard in held.chain([GLOBAL]) {
@@ -81,8 +78,86 @@ impl Recovery {
     }
 }
 
+/// A state inside its operator: applied epoch by epoch, and saved behind the flow.
+pub struct DurableState<S> {
+    state: S,
+    /// `None` where another worker speaks for all.
+    saving: Option<Saving>,
+    start: Epoch,
+    activator: Option<Activator>,
+}
+
+impl Recovery {
+    /// A state with what a worker of so many holds of it.
+    ///
+    /// # Errors
+    /// When what was saved cannot be read.
+    pub fn restore<S: Durable>(
+        &self,
+        mut state: S,
+        worker: (usize, usize),
+    ) -> Result<DurableState<S>, Error> {
+        let saving = Some(self.attach(&mut state, worker)?);
+        Ok(DurableState { state, saving, start: self.epoch(), activator: None })
+    }
+
+    /// A state that the first worker has for all: the others are given it as it is.
+    ///
+    /// # Errors
+    /// When what was saved cannot be read.
+    pub fn restore_on_first<S: Durable>(
+        &self,
+        state: S,
+        (worker, workers): (usize, usize),
+    ) -> Result<DurableState<S>, Error> {
+        match worker {
+            0 => self.restore(state, (0, workers)),
+            _ => Ok(DurableState { state, saving: None, start: self.epoch(), activator: None }),
+        }
+    }
+}
+
+impl<S> DurableState<S> {
+    /// The same, whose operator is run again by this activator as long as something is to be saved.
+    #[must_use]
+    pub fn woken_by(self, activator: Activator) -> DurableState<S> {
+        DurableState { activator: Some(activator), ..self }
+    }
+
+    /// Whether it is saved here.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.saving.is_some()
+    }
+
+    /// The state as it is.
+    pub fn state(&mut self) -> &mut S {
+        &mut self.state
+    }
+}
+
+impl<S: Durable> DurableState<S> {
+    /// Applies an epoch. Those that the restored state has seen change nothing that is to be saved.
+    pub fn apply<R>(&mut self, epoch: Epoch, step: impl FnOnce(&mut S) -> R) -> R {
+        let result = step(&mut self.state);
+        if let Some(saving) = self.saving.as_mut().filter(|_| epoch > self.start) {
+            saving.applied(&mut self.state, epoch);
+        }
+        result
+    }
+
+    /// Saves a slice. To be called whenever the operator runs.
+    pub fn proceed(&mut self) {
+        if self.saving.as_mut().is_some_and(|saving| saving.proceed(&mut self.state))
+            && let Some(activator) = &self.activator
+        {
+            activator.activate();
+        }
+    }
+}
+
 /// Saves the state of one operator of one worker.
-pub struct Saving {
+struct Saving {
     checkpoints: Checkpoints,
     saver: Saver,
     /// Whether it speaks for what all workers know alike.
@@ -98,7 +173,7 @@ pub struct Saving {
 impl Saving {
     /// The epoch has been applied: begins a checkpoint when one is due. While one is under way it is left out, and
     /// what changed is saved with the next; one that is taken by all takes over what is still to be saved.
-    pub fn applied<D: Durable>(&mut self, state: &mut D, epoch: Epoch) {
+    fn applied<D: Durable>(&mut self, state: &mut D, epoch: Epoch) {
         let Some(due) = self.checkpoints.due(epoch) else { return };
         if self.under_way.is_some() {
             self.behind = self.behind.max(1);
@@ -114,7 +189,7 @@ impl Saving {
     }
 
     /// Saves a slice; answers whether there is more, and the operator is to run again soon.
-    pub fn proceed<D: Durable>(&mut self, state: &mut D) -> bool {
+    fn proceed<D: Durable>(&mut self, state: &mut D) -> bool {
         let Some(epoch) = self.under_way else { return false };
         let started = Stopwatch::start();
         let slice = length(started.at.duration_since(self.rested), self.behind);

@@ -43,33 +43,27 @@ pub trait Staged<'s, I> {
 }
 
 impl<'s, I: OfEpoch + 'static> Staged<'s, I> for StreamVec<'s, Epoch, Rc<I>> {
-    fn stage<S>(self, mut stage: S, recovery: &Recovery) -> Result<StreamVec<'s, Epoch, Rc<S::Output>>, Error>
+    fn stage<S>(self, stage: S, recovery: &Recovery) -> Result<StreamVec<'s, Epoch, Rc<S::Output>>, Error>
     where
         S: Stage<Input = I> + Durable,
         S::Output: 'static,
     {
         let scope = self.scope();
         let worker = scope.index();
-        let mut saving = recovery.attach(&mut stage, (worker, scope.peers()))?;
-        let start = recovery.epoch();
+        let stage = recovery.restore(stage, (worker, scope.peers()))?;
         type Builder<T> = CapacityContainerBuilder<Vec<Rc<T>>>;
         Ok(self.unary::<Builder<S::Output>, _, _, _>(Pipeline, S::NAME, move |_, info| {
             let size = StateSize::of(S::NAME, worker);
-            let activator = scope.activator_for(info.address);
+            let mut stage = stage.woken_by(scope.activator_for(info.address));
             move |input, output| {
                 input.for_each(|time, epochs| {
                     let mut session = output.session(&time);
                     for epoch in epochs.drain(..) {
-                        session.give(Rc::new(stage.apply(&epoch)));
-                        if epoch.epoch() > start {
-                            saving.applied(&mut stage, epoch.epoch());
-                        }
+                        session.give(Rc::new(stage.apply(epoch.epoch(), |stage| stage.apply(&epoch))));
                     }
-                    size.set(stage.entries());
+                    size.set(stage.state().entries());
                 });
-                if saving.proceed(&mut stage) {
-                    activator.activate();
-                }
+                stage.proceed();
             }
         }))
     }

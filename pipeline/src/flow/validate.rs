@@ -2,17 +2,16 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use operators::{CheckedEpoch, Observations, ObservedEpoch, ProfileChange, Stage, validate::Validate};
+use operators::{
+    CheckedEpoch, Observations, ObservedEpoch, ProfileChange, Stage, flow::Stash, validate::Validate,
+};
 use schemas::Epoch;
 use timely::{
     container::CapacityContainerBuilder,
     dataflow::{
         StreamVec,
         channels::pact::{Exchange, Pipeline},
-        operators::{
-            Capability,
-            generic::{OutputBuilder, builder_rc::OperatorBuilder},
-        },
+        operators::generic::{OutputBuilder, builder_rc::OperatorBuilder},
     },
 };
 
@@ -43,74 +42,56 @@ impl<'s> Validated<'s> for StreamVec<'s, Epoch, Share> {
         self,
         profiles: StreamVec<'s, Epoch, ProfileChange>,
         ticks: StreamVec<'s, Epoch, Tick>,
-        mut stage: Validate,
+        stage: Validate,
         recovery: &Recovery,
     ) -> Result<StreamVec<'s, Epoch, SharedEpoch>, Error> {
         let scope = self.scope();
         let worker = scope.index();
-        let mut saving = recovery.attach(&mut stage, (worker, scope.peers()))?;
-        let start = recovery.epoch();
+        let stage = recovery.restore(stage, (worker, scope.peers()))?;
         let mut builder = OperatorBuilder::new("validate".to_owned(), scope);
         let mut reports = builder.new_input(self, Exchange::new(|share: &Share| share.worker));
         let mut changes = builder.new_input(profiles, Exchange::new(|c: &ProfileChange| bucket(&c.facility)));
         let mut ticks = builder.new_input(ticks, Pipeline);
         let (output, stream) = builder.new_output::<Vec<SharedEpoch>>();
         let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<SharedEpoch>>>::from(output);
-        let activator = scope.activator_for(builder.operator_info().address);
+        let mut stage = stage.woken_by(scope.activator_for(builder.operator_info().address));
         builder.build(move |_| {
-            let mut gathered = Gathered::default();
+            let mut gathered: BTreeMap<Epoch, ObservedEpoch> = BTreeMap::new();
+            let mut stash: Stash<Tick> = Stash::default();
             let size = StateSize::of(Validate::NAME, worker);
             move |frontiers| {
                 reports.for_each(|time, data| {
                     let observations = data.drain(..).map(|share| share.observations);
-                    gathered.epoch(*time.time()).observations.extend(observations);
+                    gathered.entry(*time.time()).or_default().observations.extend(observations);
                 });
-                changes.for_each(|time, data| gathered.epoch(*time.time()).profiles.append(data));
+                changes.for_each(|time, data| {
+                    gathered.entry(*time.time()).or_default().profiles.append(data);
+                });
                 ticks.for_each(|time, data| {
                     for tick in data.drain(..) {
-                        gathered.ticks.insert(tick.epoch, (time.retain(0), tick));
+                        stash.entry(tick.epoch, || (time.retain(0), tick));
                     }
                 });
                 let mut output = output.activate();
-                while let Some((capability, epoch)) =
-                    gathered.take_complete(|e| frontiers.iter().any(|f| f.less_equal(&e)))
-                {
-                    output.session(&capability).give(Rc::new(stage.apply(&epoch)));
-                    size.set(stage.entries());
-                    if epoch.epoch > start {
-                        saving.applied(&mut stage, epoch.epoch);
-                    }
+                let complete = |epoch: &Epoch| !frontiers.iter().any(|frontier| frontier.less_equal(epoch));
+                while let Some((number, capability, tick)) = stash.take(complete) {
+                    let epoch = completed(tick, gathered.remove(&number).unwrap_or_default());
+                    output
+                        .session(&capability)
+                        .give(Rc::new(stage.apply(number, |stage| stage.apply(&epoch))));
+                    size.set(stage.state().entries());
                 }
-                if saving.proceed(&mut stage) {
-                    activator.activate();
-                }
+                stage.proceed();
             }
         });
         Ok(stream)
     }
 }
 
-/// What has arrived of epochs that are not complete.
-#[derive(Default)]
-struct Gathered {
-    epochs: BTreeMap<Epoch, ObservedEpoch>,
-    ticks: BTreeMap<Epoch, (Capability<Epoch>, Tick)>,
-}
-
-impl Gathered {
-    fn epoch(&mut self, epoch: Epoch) -> &mut ObservedEpoch {
-        self.epochs.entry(epoch).or_default()
-    }
-
-    /// The first epoch when nothing more can arrive for it, sorted.
-    fn take_complete(&mut self, open: impl Fn(Epoch) -> bool) -> Option<(Capability<Epoch>, ObservedEpoch)> {
-        let entry = self.ticks.first_entry().filter(|entry| !open(*entry.key()))?;
-        let (number, (capability, tick)) = entry.remove_entry();
-        let mut epoch = self.epochs.remove(&number).unwrap_or_default();
-        epoch.epoch = number;
-        (epoch.clock, epoch.believed) = (tick.clock, tick.believed);
-        epoch.profiles.sort_unstable_by(|a, b| a.facility.cmp(&b.facility));
-        epoch.observations.sort_unstable_by_key(Observations::place);
-        Some((capability, epoch))
-    }
+/// An epoch of which nothing more can arrive, in its final order.
+fn completed(tick: Tick, mut epoch: ObservedEpoch) -> ObservedEpoch {
+    (epoch.epoch, epoch.clock, epoch.believed) = (tick.epoch, tick.clock, tick.believed);
+    epoch.profiles.sort_unstable_by(|a, b| a.facility.cmp(&b.facility));
+    epoch.observations.sort_unstable_by_key(Observations::place);
+    epoch
 }

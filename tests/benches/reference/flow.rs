@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use operators::Observations;
+use operators::{Observations, flow::Stash};
 use pipeline::{
     Error,
     config::RuleSettings,
@@ -36,7 +36,7 @@ use timely::{
     dataflow::{
         ProbeHandle, Scope, StreamVec,
         channels::pact::{Exchange, Pipeline},
-        operators::{Capability, Operator, Probe, vec::Broadcast},
+        operators::{Operator, Probe, vec::Broadcast},
     },
 };
 
@@ -109,10 +109,9 @@ fn summarise<'s>(
     parts: &Parts,
 ) -> Result<StreamVec<'s, Epoch, Row>, Error> {
     let scope = reports.scope();
-    let mut stage = Reference::new(parts.width);
-    let mut saving = parts.recovery.attach(&mut stage, (scope.index(), scope.peers()))?;
-    stage.resume();
-    let (start, totals) = (parts.recovery.epoch(), Arc::clone(&parts.totals));
+    let mut stage = parts.recovery.restore(Reference::new(parts.width), (scope.index(), scope.peers()))?;
+    stage.state().resume();
+    let totals = Arc::clone(&parts.totals);
     let by_facility = Exchange::new(|share: &Share| share.worker);
     type Rows = CapacityContainerBuilder<Vec<Row>>;
     Ok(reports.binary_frontier::<_, Rows, _, _, _, _>(
@@ -121,9 +120,9 @@ fn summarise<'s>(
         Pipeline,
         "reference",
         |_, info| {
-            let activator = scope.activator_for(info.address);
+            let mut stage = stage.woken_by(scope.activator_for(info.address));
             let mut gathered: BTreeMap<Epoch, Vec<Observations>> = BTreeMap::new();
-            let mut waiting: BTreeMap<Epoch, (Capability<Epoch>, Millis)> = BTreeMap::new();
+            let mut stash: Stash<Millis> = Stash::default();
             let mut ended = false;
             move |(reports, to_come), (ticks, more), output| {
                 reports.for_each(|time, data| {
@@ -131,27 +130,25 @@ fn summarise<'s>(
                     gathered.extend(data.drain(..).map(|share| share.observations));
                 });
                 ticks.for_each(|time, data| {
-                    waiting.extend(data.drain(..).map(|tick| (tick.epoch, (time.retain(0), tick.clock))));
+                    for tick in data.drain(..) {
+                        stash.entry(tick.epoch, || (time.retain(0), tick.clock));
+                    }
                 });
-                while let Some(entry) = waiting.first_entry().filter(|entry| !to_come.less_equal(entry.key()))
-                {
-                    let (epoch, (capability, clock)) = entry.remove_entry();
+                while let Some((epoch, capability, clock)) = stash.take(|epoch| !to_come.less_equal(epoch)) {
                     let mut reports = gathered.remove(&epoch).unwrap_or_default();
                     reports.sort_unstable_by_key(Observations::place);
-                    reports.iter().for_each(|reports| stage.reports(reports));
                     let mut session = output.session(&capability);
-                    stage.close(clock, |row| session.give(row));
-                    if epoch > start {
-                        saving.applied(&mut stage, epoch);
-                    }
+                    stage.apply(epoch, |stage| {
+                        reports.iter().for_each(|reports| stage.reports(reports));
+                        stage.close(clock, |row| session.give(row));
+                    });
                 }
-                if saving.proceed(&mut stage) {
-                    activator.activate();
-                }
+                stage.proceed();
                 if !ended && to_come.is_empty() && more.is_empty() {
                     // The topic has ended: what is still open is counted here.
                     ended = true;
                     let mut rows = Vec::new();
+                    let stage = stage.state();
                     stage.close(Millis::MAX, |row| rows.push(row));
                     totals.rows(&rows);
                     totals.seen(stage.seen);
