@@ -85,3 +85,19 @@ pub enum Error {
         source: std::io::Error,
     },
 }
+
+impl Error {
+    /// What is wrong with settings of a section, as one error; nothing when there is no problem.
+    fn of_settings(section: &str, problems: &[String]) -> Result<(), Error> {
+        let wrong = || Error::Setting { name: section.to_owned(), detail: problems.join("; ") };
+        if problems.is_empty() { Ok(()) } else { Err(wrong()) }
+    }
+
+    /// One line of what is wrong: the key and the detail of a setting.
+    fn problem(self) -> String {
+        match self {
+            Error::Setting { name, detail } => format!("{name}: {detail}"),
+            other => other.to_string(),
+        }
+    }
+}

@@ -300,9 +300,10 @@ pub fn validate(config: &Config) -> Vec<String> {
     problems.extend(config.operations.validate().into_iter().map(|problem| format!("operations.{problem}")));
     let exchange = config.exchange.iter().flat_map(sinks::exchange::Settings::validate);
     problems.extend(exchange.map(|problem| format!("exchange.{problem}")));
-    let http = config.http.as_ref().and_then(|http| http.validate().err());
-    let mqtt = config.mqtt.as_ref().and_then(|mqtt| mqtt.validate().err());
-    problems.extend(http.into_iter().chain(mqtt).map(|error| error.to_string()));
+    let http = config.http.iter().flat_map(connectors::http::Settings::validate);
+    problems.extend(http.map(|problem| format!("http.{problem}")));
+    let mqtt = config.mqtt.iter().flat_map(connectors::mqtt::Settings::validate);
+    problems.extend(mqtt.map(|problem| format!("mqtt.{problem}")));
     let zone = &config.rules.time_zone;
     if TimeZone::get(zone).is_err() {
         problems.push(format!("rules.time_zone `{zone}` is not known: use a name such as Asia/Shanghai"));

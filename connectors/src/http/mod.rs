@@ -93,7 +93,7 @@ impl Server {
     /// # Errors
     /// [`Error::Setting`], or [`Error::Io`] when the address cannot be taken.
     pub async fn bind(settings: Settings, intake: Intake) -> Result<Server, Error> {
-        settings.validate()?;
+        Error::of_settings("http", &settings.validate())?;
         let (wanted, reserved) = (settings.max_connections, settings.descriptors_reserved);
         let total = descriptors::connections(wanted, reserved, descriptors::limit())?;
         let most = Most { total, per_address: settings.max_connections_per_address.min(total) };

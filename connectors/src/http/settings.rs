@@ -81,53 +81,53 @@ impl Default for Settings {
 const LONGEST: u64 = 3_600;
 
 impl Settings {
-    /// Checks what can be checked without listening.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] with the first setting that cannot work.
-    pub fn validate(&self) -> Result<(), Error> {
-        let wrong = |name: &str, detail: String| Err(Error::Setting { name: format!("http.{name}"), detail });
+    /// Checks what can be checked without listening; one line per problem, naming the key.
+    #[must_use]
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         if self.max_body == 0 || self.max_requests == 0 {
-            return wrong("max_body", "max_body and max_requests must be at least 1".to_owned());
+            problems.push("max_body: max_body and max_requests must be at least 1".to_owned());
         }
         if self.max_buffered < self.max_body {
-            return wrong("max_buffered", format!("must be at least max_body, {}", self.max_body));
+            problems.push(format!("max_buffered: must be at least max_body, {}", self.max_body));
         }
         if !(1..=self.max_connections).contains(&self.max_connections_per_address) {
-            let detail = format!("must be between 1 and max_connections, {}", self.max_connections);
-            return wrong("max_connections_per_address", detail);
+            let most = self.max_connections;
+            problems
+                .push(format!("max_connections_per_address: must be between 1 and max_connections, {most}"));
         }
         if self.descriptors_reserved < 64 {
-            return wrong(
-                "descriptors_reserved",
-                "must be at least 64: Kafka, store and state need them".to_owned(),
-            );
+            let why = "Kafka, store and state need them";
+            problems.push(format!("descriptors_reserved: must be at least 64: {why}"));
         }
-        for (name, seconds) in [
+        problems.extend(self.wrong_times());
+        if self.windows().least > self.max_body {
+            let most = self.max_body;
+            problems
+                .push(format!("body_rate: asks for more than max_body, {most}, in a third of body_timeout"));
+        }
+        if self.tokens.iter().any(|token| token.trim().is_empty()) {
+            problems.push("tokens: a token is empty".to_owned());
+        }
+        problems.extend(self.zone().err().map(Error::problem));
+        problems
+    }
+
+    fn wrong_times(&self) -> impl Iterator<Item = String> {
+        let times = [
             ("head_timeout", self.head_timeout),
             ("idle_timeout", self.idle_timeout),
             ("body_timeout", self.body_timeout),
             ("answer_timeout", self.answer_timeout),
-        ] {
-            if !(1..=LONGEST).contains(&seconds) {
-                return wrong(name, format!("must be between 1 and {LONGEST} s"));
-            }
-        }
-        if self.windows().least > self.max_body {
-            let detail =
-                format!("asks for more than max_body, {}, in a third of body_timeout", self.max_body);
-            return wrong("body_rate", detail);
-        }
-        if self.tokens.iter().any(|token| token.trim().is_empty()) {
-            return wrong("tokens", "a token is empty".to_owned());
-        }
-        self.zone().map(|_| ())
+        ];
+        let wrong = times.into_iter().filter(|(_, seconds)| !(1..=LONGEST).contains(seconds));
+        wrong.map(|(name, _)| format!("{name}: must be between 1 and {LONGEST} s"))
     }
 
     /// The zone of times without offset.
     pub(super) fn zone(&self) -> Result<TimeZone, Error> {
         TimeZone::get(&self.time_zone)
-            .map_err(|error| Error::Setting { name: "http.time_zone".to_owned(), detail: error.to_string() })
+            .map_err(|error| Error::Setting { name: "time_zone".to_owned(), detail: error.to_string() })
     }
 
     /// How long a connection may wait for its peer.
@@ -156,27 +156,35 @@ mod tests {
 
     fn settings(text: &str) -> Result<(), String> {
         let settings: Settings = toml::from_str(text).map_err(|error| error.to_string())?;
-        settings.validate().map_err(|error| error.to_string())
+        Error::of_settings("http", &settings.validate()).map_err(|error| error.to_string())
     }
 
     #[rstest::rstest]
-    #[case("max_body = 0", "http.max_body")]
+    #[case("max_body = 0", "max_body")]
     #[case("max_buffered = 1", "at least max_body")]
-    #[case("max_connections = 0", "http.max_connections_per_address")]
+    #[case("max_connections = 0", "max_connections_per_address")]
     #[case("max_connections_per_address = 5000", "between 1 and max_connections, 4096")]
     #[case("max_connections_per_address = 0", "between 1 and max_connections")]
     #[case("descriptors_reserved = 3", "at least 64")]
-    #[case("head_timeout = 0", "http.head_timeout: must be between 1 and 3600 s")]
-    #[case("idle_timeout = 100000", "http.idle_timeout")]
-    #[case("answer_timeout = 0", "http.answer_timeout")]
-    #[case("body_timeout = 0", "http.body_timeout")]
-    #[case("body_rate = 10000000", "http.body_rate: asks for more than max_body")]
+    #[case("head_timeout = 0", "head_timeout: must be between 1 and 3600 s")]
+    #[case("idle_timeout = 100000", "idle_timeout")]
+    #[case("answer_timeout = 0", "answer_timeout")]
+    #[case("body_timeout = 0", "body_timeout")]
+    #[case("body_rate = 10000000", "body_rate: asks for more than max_body")]
     #[case("tokens = [' ']", "a token is empty")]
-    #[case("time_zone = 'Mars'", "http.time_zone")]
+    #[case("time_zone = 'Mars'", "time_zone")]
     #[case("max_connection = 1", "unknown field")]
     fn wrong_settings_are_named(#[case] text: &str, #[case] detail: &str) {
         let error = settings(text).unwrap_err();
         assert!(error.contains(detail), "{error}");
+    }
+
+    #[test]
+    fn all_problems_are_named_at_once() {
+        let wrong: Settings = toml::from_str("max_buffered = 1\nhead_timeout = 0\nidle_timeout = 0").unwrap();
+        let keys: Vec<String> =
+            wrong.validate().iter().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+        assert_eq!(keys, ["max_buffered", "head_timeout", "idle_timeout"]);
     }
 
     #[test]

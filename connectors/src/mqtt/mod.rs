@@ -88,30 +88,29 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Checks everything that can be checked without the broker or files.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] with the first setting that cannot work.
-    pub fn validate(&self) -> Result<(), Error> {
-        self.address()?;
-        self.zone()?;
-        Profiles::new(&self.profiles)?;
+    /// Checks everything that can be checked without the broker or files; one line per problem, naming the key.
+    #[must_use]
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        problems.extend(self.address().err().map(Error::problem));
+        problems.extend(self.zone().err().map(Error::problem));
+        problems.extend(Profiles::new(&self.profiles).err().map(Error::problem));
         if self.client_id.is_empty() {
-            return Err(wrong("client_id", "a session that is kept needs a name".to_owned()));
+            problems.push("client_id: a session that is kept needs a name".to_owned());
         }
         if self.receive_maximum == 0 {
-            return Err(wrong("receive_maximum", "must be at least 1".to_owned()));
+            problems.push("receive_maximum: must be at least 1".to_owned());
         }
         if self.max_buffered < self.max_payload {
-            return Err(wrong("max_buffered", format!("must be at least max_payload, {}", self.max_payload)));
+            problems.push(format!("max_buffered: must be at least max_payload, {}", self.max_payload));
         }
         if self.group.as_ref().is_some_and(|group| group.is_empty() || group.contains(['/', '+', '#'])) {
-            return Err(wrong("group", "must be a name without /, + and #".to_owned()));
+            problems.push("group: must be a name without /, + and #".to_owned());
         }
         if self.password.is_some() && self.password_file.is_some() {
-            return Err(wrong("password", "stands beside password_file, one of them is enough".to_owned()));
+            problems.push("password: stands beside password_file, one of them is enough".to_owned());
         }
-        Ok(())
+        problems
     }
 
     /// The filters to subscribe to.
@@ -145,7 +144,7 @@ impl Settings {
 }
 
 fn wrong(name: &str, detail: String) -> Error {
-    Error::Setting { name: format!("mqtt.{name}"), detail }
+    Error::Setting { name: name.to_owned(), detail }
 }
 
 /// A connector whose settings were checked.
@@ -159,7 +158,7 @@ impl Connector {
     /// # Errors
     /// [`Error::Setting`], or [`Error::Io`] for a file that cannot be read.
     pub fn new(settings: Settings, intake: Intake) -> Result<Connector, Error> {
-        settings.validate()?;
+        Error::of_settings("mqtt", &settings.validate())?;
         let profiles = Profiles::new(&settings.profiles)?;
         let read = |file: &PathBuf| {
             let io = |source| Error::Io { object: file.display().to_string(), source };
@@ -239,17 +238,17 @@ mod tests {
 
     fn settings(text: &str) -> Result<(), String> {
         let settings: Settings = toml::from_str(text).map_err(|error| error.to_string())?;
-        settings.validate().map_err(|error| error.to_string())
+        Error::of_settings("mqtt", &settings.validate()).map_err(|error| error.to_string())
     }
 
     #[rstest::rstest]
     #[case("broker = 'http://a'", "scheme http is not known")]
-    #[case("broker = 'a'", "mqtt.broker")]
+    #[case("broker = 'a'", "broker: ")]
     #[case("version = '4'", "neither 5 nor 3.1.1")]
     #[case("client_id = ''", "needs a name")]
     #[case("receive_maximum = 0", "at least 1")]
     #[case("group = 'a/b'", "without /")]
-    #[case("time_zone = 'Mars'", "mqtt.time_zone")]
+    #[case("time_zone = 'Mars'", "time_zone: ")]
     #[case("colour = 1", "unknown field")]
     #[case("[[profiles]]\ntopic = 'a/#/b'", "'#' may only be the last")]
     #[case("[[profiles]]\ntopic = 'a/{town}'", "{town} is neither {facility} nor {device}")]

@@ -122,7 +122,8 @@ proptest! {
         rows.dedup_by_key(|row| key(row));
         let columns = rows.iter().cloned().collect::<ReadingColumns>();
         prop_assert_eq!(columns.rows().collect::<Vec<_>>(), rows.clone());
-        let block = Block { epoch, bucket: 0, rows: Rows::Readings(columns) };
-        prop_assert!(block.inserts().remove(0).columns.finish() == Naive::block(&rows, epoch));
+        let block = Block { epoch, bucket: 0, rows: Rows::Readings(columns.clone()) };
+        let insert = Readings::inserts(&columns, &block).remove(0);
+        prop_assert!(insert.columns.finish() == Naive::block(&rows, epoch));
     }
 }
