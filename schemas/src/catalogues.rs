@@ -1,16 +1,17 @@
-//! The catalogues in force: the metrics, sentinels, thresholds, settings of models and exchange tables that ship with the
-//! product, and those that a directory of the user's adds to them.
+//! The catalogues in force: the metrics, KPIs, sentinels, thresholds, settings of models and exchange tables that ship
+//! with the product, and those that a directory of the user's adds to them.
 //!
 //! Enters: `catalogue/*.csv`, compiled in, and a directory with files of the same names and columns, each optional.
 //! Leaves: one [`Catalogues`] for the process, or every problem of all files as `file:line: what is wrong: what to do`.
 //! Guarantees: what is in force does not change while the process lives; a code that is shipped keeps its unit and kind;
-//! nothing in the directory is passed over but names that begin with a dot.
+//! KPIs are set, never added; nothing in the directory is passed over but names that begin with a dot.
 
 use std::{path::Path, sync::OnceLock};
 
 use crate::{
     Catalogue, Error, ModelSetting, Sentinel, Threshold,
     exchange::{self, Tables},
+    kpi::KpiEntry,
     registry_files::{
         rows::Cells,
         table::{Form, Problems, Table},
@@ -18,6 +19,7 @@ use crate::{
 };
 
 mod directory;
+mod kpis;
 mod metrics;
 mod models;
 mod sentinels;
@@ -38,6 +40,7 @@ pub fn in_force() -> &'static Catalogues {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalogues {
     metrics: Catalogue,
+    kpis: Vec<KpiEntry>,
     sentinels: Vec<Sentinel>,
     thresholds: Vec<Threshold>,
     models: Vec<ModelSetting>,
@@ -52,6 +55,8 @@ pub struct Catalogues {
 pub struct Sizes {
     /// Metrics.
     pub metrics: usize,
+    /// KPIs.
+    pub kpis: usize,
     /// Values that stand for nothing.
     pub sentinels: usize,
     /// Threshold rules.
@@ -75,6 +80,7 @@ impl Catalogues {
     pub fn shipped() -> Catalogues {
         let shipped = directory::Files {
             metrics: include_str!("../catalogue/metrics.csv").into(),
+            kpis: include_str!("../catalogue/kpis.csv").into(),
             sentinels: include_str!("../catalogue/sentinels.csv").into(),
             thresholds: include_str!("../catalogue/thresholds.csv").into(),
             models: include_str!("../catalogue/models.csv").into(),
@@ -83,22 +89,23 @@ impl Catalogues {
         };
         let mut problems = Vec::new();
         let mut catalogues = Catalogues::default();
-        catalogues.merge(&shipped, None, &mut |file, found| problems.extend(located(Path::new(file), found)));
+        catalogues
+            .merge(&shipped, false, &mut |file, found| problems.extend(located(Path::new(file), found)));
         // A test reads every line of these files, so they cannot be malformed in a released binary.
         assert!(problems.is_empty(), "shipped catalogues: {problems:?}");
         catalogues.shipped = std::mem::take(&mut catalogues.added);
         catalogues
     }
 
-    /// The shipped ones with what a directory adds. `kpis` are the codes of the KPIs that exchange tables may name.
+    /// The shipped ones with what a directory adds and changes.
     ///
     /// # Errors
     /// [`Error::Catalogues`] with every problem of every file.
-    pub fn read(path: &Path, kpis: &[&str]) -> Result<Catalogues, Error> {
+    pub fn read(path: &Path) -> Result<Catalogues, Error> {
         let files = directory::read(path).map_err(Error::Catalogues)?;
         let mut catalogues = Catalogues::shipped();
         let mut problems = Vec::new();
-        catalogues.merge(&files, Some(kpis), &mut |file, found| {
+        catalogues.merge(&files, true, &mut |file, found| {
             problems.extend(located(&path.join(file), found));
         });
         if problems.is_empty() { Ok(catalogues) } else { Err(Error::Catalogues(problems)) }
@@ -118,6 +125,12 @@ impl Catalogues {
     #[must_use]
     pub fn metrics(&self) -> &Catalogue {
         &self.metrics
+    }
+
+    /// The KPIs, in the order of `kpis.csv`.
+    #[must_use]
+    pub fn kpis(&self) -> &[KpiEntry] {
+        &self.kpis
     }
 
     /// The values that stand for nothing.
@@ -156,12 +169,12 @@ impl Catalogues {
         (self.added, self.replaced)
     }
 
-    /// Merges files over what is there, and gives what is wrong with each of them to `refuse`. Without `kpis` the files
-    /// are the shipped ones.
+    /// Merges files, the shipped ones or the user's, over what is there, and gives what is wrong with each of them to
+    /// `refuse`.
     fn merge(
         &mut self,
         files: &directory::Files<'_>,
-        kpis: Option<&[&str]>,
+        of_user: bool,
         refuse: &mut impl FnMut(&'static str, Problems),
     ) {
         let mut problems = Problems::new();
@@ -169,16 +182,20 @@ impl Catalogues {
         let metrics = metrics::merge(&mut self.metrics, read, &mut problems);
         refuse(directory::METRICS, std::mem::take(&mut problems));
 
+        let read = rows(&kpis::FORM, &files.kpis, &self.metrics, &mut problems, kpis::read);
+        let kpis = kpis::merge(&mut self.kpis, read, of_user, &mut problems);
+        refuse(directory::KPIS, std::mem::take(&mut problems));
+
         let read = rows(&sentinels::FORM, &files.sentinels, &self.metrics, &mut problems, sentinels::read);
         let sentinels = sentinels::merge(&mut self.sentinels, read, &self.metrics, &mut problems);
         refuse(directory::SENTINELS, std::mem::take(&mut problems));
 
         let read = rows(&thresholds::FORM, &files.thresholds, &self.metrics, &mut problems, thresholds::read);
-        let thresholds = thresholds::merge(&mut self.thresholds, read, kpis.is_some(), &mut problems);
+        let thresholds = thresholds::merge(&mut self.thresholds, read, of_user, &mut problems);
         refuse(directory::THRESHOLDS, std::mem::take(&mut problems));
 
         let read = rows(&models::FORM, &files.models, &self.metrics, &mut problems, models::read);
-        let models = models::merge(&mut self.models, read, kpis.is_some(), &mut problems);
+        let models = models::merge(&mut self.models, read, of_user, &mut problems);
         refuse(directory::MODELS, std::mem::take(&mut problems));
 
         let mut of_fields = Problems::new();
@@ -191,12 +208,14 @@ impl Catalogues {
             &mut of_fields,
             exchange::read::field,
         );
-        let added = self.tables.merge((tables, fields), kpis, (&mut problems, &mut of_fields));
+        let codes: Vec<&str> = self.kpis.iter().map(|kpi| kpi.code.as_str()).collect();
+        let added = self.tables.merge((tables, fields), &codes, (&mut problems, &mut of_fields));
         refuse(directory::TABLES, problems);
         refuse(directory::FIELDS, of_fields);
 
         let sizes = |of: fn(Merged) -> usize| Sizes {
             metrics: of(metrics),
+            kpis: of(kpis),
             sentinels: of(sentinels),
             thresholds: of(thresholds),
             models: of(models),

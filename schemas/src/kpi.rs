@@ -1,4 +1,4 @@
-//! A KPI of one scope in one window, and the quality of its data there.
+//! A KPI of one scope in one window, the quality of its data there, and what may be set of a KPI.
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,29 @@ named! {
         /// The registry changed: an area, a parent, a standard temperature.
         Registry => "registry",
     }
+}
+
+/// What the catalogue says of a KPI (`kpis.csv`): everything but how it is computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KpiEntry {
+    /// The code in tables and on topics.
+    pub code: String,
+    /// Chinese name.
+    pub name: String,
+    /// English name.
+    pub english: String,
+    /// Unit symbol, that of the computation.
+    pub unit: String,
+    /// Decimals of an hour's or day's value, at least `season_decimals`.
+    pub decimals: u8,
+    /// Decimals that the source prescribes for a season.
+    pub season_decimals: u8,
+    /// The clause that defines it.
+    pub source: String,
+    /// Whether it is published.
+    pub enabled: bool,
+    /// The numbers in its definition, by name; those that the shipped row has, in its order.
+    pub parameters: Vec<(String, f64)>,
 }
 
 /// What a KPI is about.

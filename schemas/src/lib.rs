@@ -35,7 +35,7 @@ pub use alarm::{AlarmState, AlarmTransition, Transition};
 pub use back_off::BackOff;
 pub use estimate::EstimateRow;
 pub use event::Event;
-pub use kpi::{Cause, KpiRow, Period, QualityRow, Scope, ScopeKind};
+pub use kpi::{Cause, KpiEntry, KpiRow, Period, QualityRow, Scope, ScopeKind};
 pub use metric::{Catalogue, Low, Metric, MetricId, MetricKind, Zero};
 pub use model::ModelSetting;
 pub use quality::{Dimension, Flag, QualityTest, TestSet};

@@ -1,4 +1,5 @@
-//! Catalogues of the user's own: metrics, thresholds and an exchange table that no build knows work through the whole path;
+//! Catalogues of the user's own: metrics, thresholds and an exchange table that no build knows, and settings of KPIs, work
+//! through the whole path;
 //! what contradicts the shipped ones or a checkpoint is refused, and goes on when it is put right.
 
 use std::{fs, time::Duration};
@@ -12,6 +13,7 @@ const SOON: Duration = Duration::from_secs(60);
 const WRONG: i32 = 78;
 const METRICS: &str = "code,name,unit,kind,decimals,min,max,max_rate,spike,flat_tolerance,flat_suspect,flat_fail,flat_above,zero,low";
 /// More than a shipped catalogue's numbers fit into a byte with.
+const KPIS: &str = "code,name,english,unit,decimals,season_decimals,source,enabled,parameters";
 const FURTHER: usize = 300;
 const FLUE: &str = "flue_temp_2,二号烟道温度,°C,gauge,1,-20,600,,50,,,,,,";
 const FAN: &str = "fan_speed_2,二号风机转速,Hz,gauge,1,0,60,,,,,,,,";
@@ -86,6 +88,13 @@ async fn a_metric_of_the_users_works_through_the_whole_path() {
     let site = site(&province::exchange(&["own_station"]));
     write_metrics(&site, &[FLUE, FAN]);
     write(&site, "thresholds.csv", &[THRESHOLDS, FLUE_RULE, FLUE_ALARM, FAN_RULE]);
+    // The online rate of an hour in three decimals, as no shipped row has it; completeness is not published.
+    let kpis = [
+        KPIS,
+        "online_rate,在线率,online rate,%,3,0,C 1.4,true,",
+        "completeness,完整率,completeness,%,1,0,C 1.4,false,",
+    ];
+    write(&site, "kpis.csv", &kpis);
     write(
         &site,
         "exchange/tables.csv",
@@ -94,7 +103,7 @@ async fn a_metric_of_the_users_works_through_the_whole_path() {
     let fields = ["table,field,name,type,required,source", "own_station,BM,编码,string,M,facility.code"];
     write(&site, "exchange/fields.csv", &fields);
     let output = site.nuanliu(&["check", "--offline"]);
-    let adds = "; catalogue adds 302 metrics, 3 threshold rules, 0 sentinels, 0 settings of models, 1 exchange tables, and changes 0 metrics";
+    let adds = "; catalogue adds 302 metrics, 3 threshold rules, 0 sentinels, 0 settings of models, 1 exchange tables, and changes 0 metrics, 2 KPIs";
     assert!(output.contains(adds), "{output}");
 
     site.nuanliu(&["migrate"]);
@@ -111,6 +120,13 @@ async fn a_metric_of_the_users_works_through_the_whole_path() {
                WHERE metric = 'flue_temp_2' AND value != 100 AND value != 260 ORDER BY value";
     assert_eq!(site.query(sql).await, [["180", "3", "spike timeliness"], ["700", "4", "range timeliness"]]);
     assert_eq!(site.number("SELECT count() FROM readings FINAL").await, 15.0 * 3.0);
+    until("the KPI has the decimals of the catalogue", SOON, async || {
+        process.must_run();
+        let exact = "SELECT count() FROM kpis FINAL WHERE kpi = 'online_rate' AND value != round(value, 1)";
+        site.number(exact).await > 0.0
+    })
+    .await;
+    assert_eq!(site.number("SELECT count() FROM kpis FINAL WHERE kpi = 'completeness'").await, 0.0);
     until("the province has the row", SOON, async || {
         process.must_run();
         province.received().iter().any(|(table, row)| table == "own_station" && row["BM"] == "ST-0001")
@@ -154,6 +170,7 @@ fn a_catalogue_that_contradicts_the_shipped_one_is_refused() {
     let site = site("");
     write(&site, "metrics.csv", &[METRICS, FLUE, "heat_power,热功率,MW,gauge,1,0,500,,,,,,,,", FLUE]);
     write(&site, "treshold.csv", &[THRESHOLDS]);
+    write(&site, "kpis.csv", &[KPIS, "online_rat,在线率,online rate,%,3,0,C 1.4,true,"]);
     for command in [&["check", "--offline"][..], &["run"], &["connect"], &["rejects", "list"]] {
         let (code, told) = site.try_nuanliu(command);
         assert_eq!(code, WRONG, "{told}");
@@ -168,6 +185,7 @@ fn a_catalogue_that_contradicts_the_shipped_one_is_refused() {
     for line in [
         "catalogue/metrics.csv:3: metric heat_power is shipped in kW, not MW: give it another code",
         "catalogue/metrics.csv:4: metric flue_temp_2 stands already in line 2: delete one",
+        "catalogue/kpis.csv:2: unknown KPI online_rat (did you mean online_rate?)",
     ] {
         assert!(told.contains(line), "{told}");
     }

@@ -1,22 +1,13 @@
 //! Electricity of clean-heating devices (清洁取暖设备耗电量). C 1.4 names their data, T 2.15.4.2 the figure.
 
-use super::{About, KILOWATT_HOUR, Kpi, share};
+use super::{About, KILOWATT_HOUR, Kpi, Parameters, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "clean_device_electricity",
-    name: "清洁取暖设备耗电量",
-    unit: "kWh",
-    decimals: 2,
-    season_decimals: 0,
-    source: "T 2.15.4.2",
-    about: About::Devices,
-    value,
-    coverage,
-};
+pub const KPI: Kpi =
+    Kpi { code: "clean_device_electricity", unit: "kWh", about: About::Devices, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     (facts.get(Component::DeviceElectricityTime) > 0)
         .then(|| facts.get(Component::DeviceElectricity) as f64 / KILOWATT_HOUR)
 }

@@ -3,23 +3,13 @@
 //! Missing are reports, and in reports the readings of metrics that the object reports otherwise; a report counts by the
 //! share of its readings that may be used.
 
-use super::{About, Kpi, quality, share};
+use super::{About, Kpi, Parameters, quality, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "completeness",
-    name: "数据完整率",
-    unit: "%",
-    decimals: 1,
-    season_decimals: 0,
-    source: "C 1.4",
-    about: About::Reports,
-    value,
-    coverage,
-};
+pub const KPI: Kpi = Kpi { code: "completeness", unit: "%", about: About::Reports, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     (facts.get(Component::ReportsExpected) > 0).then(|| 100.0 * quality::completeness(facts))
 }
 

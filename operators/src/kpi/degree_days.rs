@@ -1,32 +1,20 @@
-//! Degree-days (供暖度日数): how far the mean outdoor temperature is below 18 °C, times the days that passed.
+//! Degree-days (供暖度日数): how far the mean outdoor temperature is below a base, times the days that
+//! passed.
 //!
-//! T 2.15.4.1. An hour has at most a 24th of its day's, and a day's follows its own mean, as the standard has it.
+//! T 2.15.4.1, where the base is 18 °C. An hour has at most a 24th of its day's, and a day's follows its own mean, as the standard has it.
 
 use schemas::time::DAY;
 
-use super::{About, Kpi, ratio, share};
+use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "degree_days",
-    name: "供暖度日数",
-    unit: "°C·d",
-    decimals: 2,
-    season_decimals: 0,
-    source: "T 2.15.4.1",
-    about: About::Outdoor,
-    value,
-    coverage,
-};
+pub const KPI: Kpi = Kpi { code: "degree_days", unit: "°C·d", about: About::Outdoor, value, coverage };
 
-/// The indoor temperature that degree-days are counted against, °C (T 2.15.4.1).
-pub(super) const BASE_TEMP: f64 = 18.0;
-
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, parameters: &Parameters) -> Option<f64> {
     let mean = ratio(facts, (Component::Outdoor, 1.0), (Component::OutdoorTime, 1.0))?;
     let days = ratio(facts, (Component::OutdoorSpan, DAY as f64), (Component::OutdoorFacilities, 1.0))?;
-    Some((BASE_TEMP - mean).max(0.0) * days)
+    Some((parameters.base_temp - mean).max(0.0) * days)
 }
 
 fn coverage(facts: &Facts) -> f32 {

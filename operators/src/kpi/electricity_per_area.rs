@@ -1,22 +1,13 @@
 //! Electricity per heated area (单位面积耗电量) of stations and sources. T 2.15.4.2 and 2.15.4.5.
 
-use super::{About, KILOWATT_HOUR, Kpi, SQUARE_METRE, ratio, share};
+use super::{About, KILOWATT_HOUR, Kpi, Parameters, SQUARE_METRE, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "electricity_per_area",
-    name: "单位面积耗电量",
-    unit: "kWh/m²",
-    decimals: 5,
-    season_decimals: 2,
-    source: "T 2.15.4.5",
-    about: About::Stations,
-    value,
-    coverage,
-};
+pub const KPI: Kpi =
+    Kpi { code: "electricity_per_area", unit: "kWh/m²", about: About::Stations, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     ratio(facts, (Component::Electricity, KILOWATT_HOUR), (Component::ElectricityArea, SQUARE_METRE))
 }
 

@@ -2,23 +2,14 @@
 //!
 //! T 2.15.4.2 and 2.15.4.5. Nothing when no heat was supplied.
 
-use super::{About, GIGAJOULE, KILOWATT_HOUR, Kpi, ratio, share};
+use super::{About, GIGAJOULE, KILOWATT_HOUR, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "electricity_per_heat",
-    name: "单位供热量输送耗电量",
-    unit: "kWh/GJ",
-    decimals: 2,
-    season_decimals: 2,
-    source: "T 2.15.4.5",
-    about: About::Stations,
-    value,
-    coverage,
-};
+pub const KPI: Kpi =
+    Kpi { code: "electricity_per_heat", unit: "kWh/GJ", about: About::Stations, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     ratio(facts, (Component::PairedElectricity, KILOWATT_HOUR), (Component::PairedHeat, GIGAJOULE))
 }
 

@@ -2,23 +2,13 @@
 //!
 //! T 2.15.4.2 and 2.15.4.5.
 
-use super::{About, GIGAJOULE, Kpi, SQUARE_METRE, ratio, share};
+use super::{About, GIGAJOULE, Kpi, Parameters, SQUARE_METRE, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "heat_per_area",
-    name: "单位面积供热量",
-    unit: "GJ/m²",
-    decimals: 6,
-    season_decimals: 3,
-    source: "T 2.15.4.5",
-    about: About::Stations,
-    value,
-    coverage,
-};
+pub const KPI: Kpi = Kpi { code: "heat_per_area", unit: "GJ/m²", about: About::Stations, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     ratio(facts, (Component::Heat, GIGAJOULE), (Component::HeatArea, SQUARE_METRE))
 }
 

@@ -1,28 +1,23 @@
-//! Heat per area and degree-day (单位供暖度日数单位面积供热量): mean heat flow per area over how far it is below 18 °C.
+//! Heat per area and degree-day (单位供暖度日数单位面积供热量): mean heat flow per area over how far it is below the
+//! base of the degree-days.
 //!
-//! T 2.15.4.2 and 2.15.4.5. Nothing when it is less than a tenth of a degree below.
+//! T 2.15.4.2 and 2.15.4.5. Nothing when it is nearer to the base than `least_degrees`, a tenth of a degree.
 
-use super::{About, Kpi, degree_days::BASE_TEMP, ratio, share};
+use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "heat_per_area_degree_day",
-    name: "单位供暖度日数单位面积供热量",
-    unit: "kJ/(m²·°C·d)",
-    decimals: 1,
-    season_decimals: 0,
-    source: "T 2.15.4.5",
-    about: About::Stations,
-    value,
-    coverage,
-};
+pub const KPI: Kpi =
+    Kpi {
+        code: "heat_per_area_degree_day", unit: "kJ/(m²·°C·d)", about: About::Stations, value, coverage
+    };
 
-fn value(facts: &Facts) -> Option<f64> {
-    let below = BASE_TEMP - ratio(facts, (Component::Outdoor, 1.0), (Component::OutdoorTime, 1.0))?;
+fn value(facts: &Facts, parameters: &Parameters) -> Option<f64> {
+    let below =
+        parameters.base_temp - ratio(facts, (Component::Outdoor, 1.0), (Component::OutdoorTime, 1.0))?;
     // J per m² and s; times the seconds of a day it is J per m² and day.
     let flow = ratio(facts, (Component::Heat, 1.0), (Component::HeatAreaTime, 1.0))?;
-    (below >= 0.1).then(|| flow * 86_400.0 / 1e3 / below)
+    (below >= parameters.least_degrees).then(|| flow * 86_400.0 / 1e3 / below)
 }
 
 fn coverage(facts: &Facts) -> f32 {

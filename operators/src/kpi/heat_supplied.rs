@@ -5,23 +5,13 @@
 //! After an outage of days a meter shows more than its open hours can have; the rest stands in the day in which it was
 //! read again, so that a month and a season have what the meter counted. Coverage tells of the day's own time alone.
 
-use super::{About, GIGAJOULE, Kpi, share};
+use super::{About, GIGAJOULE, Kpi, Parameters, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "heat_supplied",
-    name: "供热量",
-    unit: "GJ",
-    decimals: 3,
-    season_decimals: 0,
-    source: "T 2.15.4.5",
-    about: About::Stations,
-    value,
-    coverage,
-};
+pub const KPI: Kpi = Kpi { code: "heat_supplied", unit: "GJ", about: About::Stations, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     (facts.get(Component::HeatTime) > 0).then(|| facts.get(Component::Heat) as f64 / GIGAJOULE)
 }
 

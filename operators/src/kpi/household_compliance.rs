@@ -1,22 +1,13 @@
 //! Share of the households measured whose mean room temperature reaches the standard (室温合格率). T 2.15.4.7 note d.
 
-use super::{About, Kpi, ratio, share};
+use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "household_compliance",
-    name: "室温合格率",
-    unit: "%",
-    decimals: 1,
-    season_decimals: 0,
-    source: "T 2.15.4.7",
-    about: About::Households,
-    value,
-    coverage,
-};
+pub const KPI: Kpi =
+    Kpi { code: "household_compliance", unit: "%", about: About::Households, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     ratio(facts, (Component::HouseholdsCompliant, 0.01), (Component::Households, 1.0))
 }
 

@@ -2,23 +2,13 @@
 //!
 //! A cubic metre counts as 1,000 kg.
 
-use super::{About, CUBIC_METRE, Kpi, SQUARE_METRE, ratio, share};
+use super::{About, CUBIC_METRE, Kpi, Parameters, SQUARE_METRE, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "makeup_per_area",
-    name: "单位面积补水量",
-    unit: "kg/m²",
-    decimals: 4,
-    season_decimals: 1,
-    source: "T 2.15.4.5",
-    about: About::Stations,
-    value,
-    coverage,
-};
+pub const KPI: Kpi = Kpi { code: "makeup_per_area", unit: "kg/m²", about: About::Stations, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     ratio(facts, (Component::Makeup, CUBIC_METRE / 1e3), (Component::MakeupArea, SQUARE_METRE))
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Enters: facts of a facility or scope before and after. Leaves: the KPIs and quality figures that changed, with the
 //! value before and the cause. Guarantees: a row only where the rounded value or coverage changed; the same facts give
-//! the same rows. A KPI is one file here and an entry in [`ALL`].
+//! the same rows. A KPI is one file here, an entry in [`ALL`], and a row
+//! of `schemas/catalogue/kpis.csv`, which says what users may set: names, decimals, clause, parameters, and whether it
+//! is published.
 
 pub mod clean_device_electricity;
 pub mod completeness;
@@ -16,6 +18,8 @@ pub mod household_compliance;
 pub mod makeup_per_area;
 pub mod online_rate;
 pub mod outdoor_temp_mean;
+mod parameters;
+mod published;
 pub mod quality;
 mod revise;
 pub mod room_temp_compliance;
@@ -23,30 +27,26 @@ pub mod room_temp_mean;
 pub mod room_temp_overhigh;
 pub mod water_temp_mean;
 
-use schemas::{Cause, Code, KpiRow, Millis, Period, Scope, ScopeKind};
+use schemas::{Cause, ScopeKind};
 
-pub use self::revise::{Revise, Revised};
+pub use self::{
+    parameters::Parameters,
+    published::Published,
+    revise::{Revise, Revised},
+};
 use crate::window::{Component, Facts};
 
-/// One KPI.
+/// How one KPI is computed. What else is known of it stands in the catalogue ([`schemas::KpiEntry`]).
 #[derive(Debug)]
 pub struct Kpi {
     /// The code in tables and on topics.
     pub code: &'static str,
-    /// Chinese name.
-    pub name: &'static str,
-    /// Unit symbol.
+    /// Unit symbol, the same as in the catalogue.
     pub unit: &'static str,
-    /// Decimals of an hour's or day's value: as many more than `season_decimals` as such a window is smaller.
-    pub decimals: u8,
-    /// Decimals that the source prescribes for a season.
-    pub season_decimals: u8,
-    /// The clause that defines it.
-    pub source: &'static str,
     /// Which windows have it.
     pub about: About,
     /// The value in the unit, not rounded; `None` when nothing was measured.
-    pub value: fn(&Facts) -> Option<f64>,
+    pub value: fn(&Facts, &Parameters) -> Option<f64>,
     /// Share of the expected data behind it, 0 to 1.
     pub coverage: fn(&Facts) -> f32,
 }
@@ -107,43 +107,11 @@ pub const ALL: &[&Kpi] = &[
     &water_temp_mean::SECONDARY_SUPPLY,
 ];
 
-/// The KPIs of a window that changed, in the order of [`ALL`].
-pub fn rows<'a>(
-    scope: &'a Scope,
-    period: Period,
-    window_start: Millis,
-    before: Option<&'a Facts>,
-    after: &'a Facts,
-) -> impl Iterator<Item = KpiRow> + 'a {
-    let cause = cause(before, after);
-    ALL.iter().filter_map(move |kpi| {
-        let (previous, covered) = before.map_or((None, 0.0), |facts| kpi.rounded(scope.kind, facts));
-        let (value, coverage) = kpi.rounded(scope.kind, after);
-        (value != previous || coverage != covered).then(|| KpiRow {
-            kpi: Code::const_new(kpi.code),
-            scope: scope.clone(),
-            period,
-            window_start,
-            value,
-            previous,
-            coverage,
-            cause,
-        })
-    })
-}
-
+#[cfg(test)]
 impl Kpi {
-    /// Value and coverage as they are published: rounded, and nothing where the KPI does not apply or has no value.
-    #[must_use]
-    pub fn rounded(&self, scope: ScopeKind, facts: &Facts) -> (Option<f64>, f32) {
-        let Some(value) = self.about.holds(scope, facts).then(|| (self.value)(facts)).flatten() else {
-            return (None, 0.0);
-        };
-        let power = 10f64.powi(i32::from(self.decimals));
-        // Adding 0 turns -0 into 0.
-        let value = Some((value * power).round() / power + 0.0);
-        let coverage = (self.coverage)(facts);
-        (value, (coverage.clamp(0.0, 1.0) * 100.0).round() / 100.0)
+    /// Value and coverage as the catalogue in force publishes them.
+    pub(crate) fn rounded(&self, scope: ScopeKind, facts: &Facts) -> (Option<f64>, f32) {
+        Published::in_force().figure(self.code, scope, facts)
     }
 }
 
@@ -186,8 +154,6 @@ const CUBIC_METRE: f64 = 1e6;
 
 #[cfg(test)]
 mod tests {
-    use schemas::Code;
-
     use super::*;
 
     /// Facts from a list.
@@ -197,38 +163,36 @@ mod tests {
         facts
     }
 
-    fn station() -> Scope {
-        Scope { kind: ScopeKind::Facility, code: Code::const_new("ST-1") }
-    }
-
     #[test]
-    fn the_list_is_sorted_and_complete() {
+    fn the_list_is_sorted() {
         assert!(ALL.windows(2).all(|pair| pair[0].code < pair[1].code));
         for kpi in ALL {
-            assert!(kpi.decimals >= kpi.season_decimals, "{}", kpi.code);
-            assert!(kpi.source.starts_with("T ") || kpi.source.starts_with("C "), "{}", kpi.code);
             assert_eq!(kpi.rounded(ScopeKind::City, &Facts::new()), (None, 0.0), "{}", kpi.code);
         }
     }
 
     #[test]
-    fn only_what_changed_is_told_with_the_value_before() {
-        let half = facts(&[
-            (Component::Heat, 1_000_000_000),
-            (Component::HeatTime, 1_800_000),
-            (Component::StationSpan, 3_600_000),
-        ]);
-        let told: Vec<KpiRow> = rows(&station(), Period::Hour, 0, None, &half).collect();
-        assert_eq!(told.len(), 1);
-        assert_eq!((told[0].value, told[0].previous, told[0].coverage), (Some(1.0), None, 0.5));
-        assert_eq!(told[0].cause, Cause::Live);
-        let mut more = half.clone();
-        more.add(Component::Heat, 100);
-        assert_eq!(rows(&station(), Period::Hour, 0, Some(&half), &more).count(), 0);
-        more.add(Component::Heat, 2_000_000_000);
-        more.add(Component::LateChanges, 1);
-        let told: Vec<KpiRow> = rows(&station(), Period::Hour, 0, Some(&half), &more).collect();
-        assert_eq!((told[0].value, told[0].previous, told[0].cause), (Some(3.0), Some(1.0), Cause::Late));
+    fn every_kpi_has_one_row_of_the_catalogue_and_every_row_its_kpi() {
+        let shipped = schemas::catalogues::Catalogues::shipped();
+        let rows: Vec<_> = shipped.kpis().iter().map(|row| (row.code.as_str(), row.unit.as_str())).collect();
+        let code: Vec<_> = ALL.iter().map(|kpi| (kpi.code, kpi.unit)).collect();
+        assert_eq!(rows, code, "schemas/catalogue/kpis.csv against ALL");
+        for row in shipped.kpis() {
+            assert!(row.source.starts_with("T ") || row.source.starts_with("C "), "{}", row.code);
+        }
+    }
+
+    #[test]
+    fn every_parameter_stands_in_the_row_of_its_kpi_and_no_other() {
+        let shipped = schemas::catalogues::Catalogues::shipped();
+        let of = |row: &schemas::KpiEntry| {
+            row.parameters.iter().map(|(name, _)| (row.code.clone(), name.clone())).collect::<Vec<_>>()
+        };
+        let rows: Vec<(String, String)> = shipped.kpis().iter().flat_map(of).collect();
+        let mut code: Vec<_> =
+            Parameters::NAMES.iter().map(|(kpi, name)| ((*kpi).to_owned(), (*name).to_owned())).collect();
+        code.sort();
+        assert_eq!(rows, code);
     }
 
     #[rstest::rstest]

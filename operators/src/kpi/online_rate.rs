@@ -2,23 +2,13 @@
 //!
 //! C 1.4 (upload interruption). Between two reports an object is online when they are at most 2.5 intervals apart.
 
-use super::{About, Kpi, ratio, share};
+use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "online_rate",
-    name: "在线率",
-    unit: "%",
-    decimals: 1,
-    season_decimals: 0,
-    source: "C 1.4",
-    about: About::Reports,
-    value,
-    coverage,
-};
+pub const KPI: Kpi = Kpi { code: "online_rate", unit: "%", about: About::Reports, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     ratio(facts, (Component::Online, 0.01), (Component::Expected, 1.0)).map(|rate| rate.clamp(0.0, 100.0))
 }
 

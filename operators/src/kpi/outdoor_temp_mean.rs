@@ -1,22 +1,12 @@
 //! Mean outdoor temperature (室外平均温度), over time and over the facilities that measure it. T 2.15.4.1.
 
-use super::{About, Kpi, ratio, share};
+use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "outdoor_temp_mean",
-    name: "室外平均温度",
-    unit: "°C",
-    decimals: 1,
-    season_decimals: 1,
-    source: "T 2.15.4.1",
-    about: About::Outdoor,
-    value,
-    coverage,
-};
+pub const KPI: Kpi = Kpi { code: "outdoor_temp_mean", unit: "°C", about: About::Outdoor, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     ratio(facts, (Component::Outdoor, 1.0), (Component::OutdoorTime, 1.0))
 }
 

@@ -9,13 +9,14 @@ use std::rc::Rc;
 
 use schemas::{Epoch, KpiRow, Millis, Period, QualityRow, Scope};
 
-use super::{quality, rows};
+use super::{Published, quality};
 use crate::window::{Facts, Horizon, WindowedEpoch};
 
 /// Gathers the changes of a group of epochs.
 #[derive(Debug)]
 pub struct Revise {
     group_epochs: u64,
+    published: &'static Published,
     /// Epochs with the changed windows of facilities.
     facilities: Vec<Rc<WindowedEpoch>>,
     /// Facts of roll-ups retracted (-1) and inserted (1).
@@ -44,7 +45,8 @@ impl Revise {
     /// Groups of this many epochs, at least 1; a group ends with each epoch e for which e + 1 is a multiple of it.
     #[must_use]
     pub fn new(group_epochs: u64) -> Revise {
-        Revise { group_epochs: group_epochs.max(1), facilities: Vec::new(), roll_ups: Vec::new() }
+        let (group_epochs, published) = (group_epochs.max(1), Published::in_force());
+        Revise { group_epochs, published, facilities: Vec::new(), roll_ups: Vec::new() }
     }
 
     /// Whether an epoch is the last of its group.
@@ -88,28 +90,29 @@ impl Revise {
         let mut revised = Revised::default();
         for group in changes.chunk_by(|a, b| a.key == b.key) {
             let (first, last) = ends(group);
-            revise(group[0].key, first, last.unwrap_or(&Facts::default()), &mut revised);
+            self.revise(group[0].key, first, last.unwrap_or(&Facts::default()), &mut revised);
         }
         let by = |row: &KpiRow| (row.kpi.clone(), row.scope.clone(), row.period, row.window_start);
         revised.kpis.sort_by_cached_key(by);
         revised
     }
-}
 
-fn revise(
-    (scope, period, start): (&Scope, Period, Millis),
-    before: Option<&Facts>,
-    after: &Facts,
-    revised: &mut Revised,
-) {
-    if before == Some(after) {
-        return;
-    }
-    revised.kpis.extend(rows(scope, period, start, before, after));
-    let figures = |facts| quality::row(scope, period, start, facts);
-    let row = figures(after);
-    if row != before.and_then(figures) {
-        revised.quality.extend(row);
+    fn revise(
+        &self,
+        (scope, period, start): (&Scope, Period, Millis),
+        before: Option<&Facts>,
+        after: &Facts,
+        revised: &mut Revised,
+    ) {
+        if before == Some(after) {
+            return;
+        }
+        revised.kpis.extend(self.published.rows(scope, period, start, before, after));
+        let figures = |facts| quality::row(scope, period, start, facts);
+        let row = figures(after);
+        if row != before.and_then(figures) {
+            revised.quality.extend(row);
+        }
     }
 }
 

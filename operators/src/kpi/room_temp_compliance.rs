@@ -1,23 +1,13 @@
 //! Share of the room time at or above the standard temperature (室温达标). The share of households, as
 //! T 2.15.4.7 counts it, is `household_compliance`.
 
-use super::{About, Kpi, ratio, share};
+use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "room_temp_compliance",
-    name: "室温达标时间占比",
-    unit: "%",
-    decimals: 1,
-    season_decimals: 0,
-    source: "T 2.15.4.7",
-    about: About::Rooms,
-    value,
-    coverage,
-};
+pub const KPI: Kpi = Kpi { code: "room_temp_compliance", unit: "%", about: About::Rooms, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     ratio(facts, (Component::RoomCompliant, 0.01), (Component::RoomTime, 1.0))
 }
 

@@ -1,22 +1,12 @@
 //! Mean room temperature (室内平均温度), over time and rooms. T 2.15.4.7.
 
-use super::{About, Kpi, ratio, share};
+use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "room_temp_mean",
-    name: "室内平均温度",
-    unit: "°C",
-    decimals: 1,
-    season_decimals: 1,
-    source: "T 2.15.4.7",
-    about: About::Rooms,
-    value,
-    coverage,
-};
+pub const KPI: Kpi = Kpi { code: "room_temp_mean", unit: "°C", about: About::Rooms, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     ratio(facts, (Component::Room, 1.0), (Component::RoomTime, 1.0))
 }
 

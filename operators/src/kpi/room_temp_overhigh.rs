@@ -1,22 +1,12 @@
-//! Share of the room time above 24 °C (室温过高): heat that could have been saved. T 2.15.4.7.
+//! Share of the room time above a limit, 24 °C (室温过高): heat that could have been saved. T 2.15.4.7, P 3(2).
 
-use super::{About, Kpi, ratio, share};
+use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi {
-    code: "room_temp_overhigh",
-    name: "室温过高时间占比",
-    unit: "%",
-    decimals: 1,
-    season_decimals: 0,
-    source: "T 2.15.4.7",
-    about: About::Rooms,
-    value,
-    coverage,
-};
+pub const KPI: Kpi = Kpi { code: "room_temp_overhigh", unit: "%", about: About::Rooms, value, coverage };
 
-fn value(facts: &Facts) -> Option<f64> {
+fn value(facts: &Facts, _: &Parameters) -> Option<f64> {
     ratio(facts, (Component::RoomOverHigh, 0.01), (Component::RoomTime, 1.0))
 }
 

@@ -3,24 +3,21 @@
 //! T 2.15.4.3 and 2.15.4.5. Four KPIs with one rule. A source's supply and return are its primary side. When the flow
 //! stands still for the whole window, the mean is over time.
 
-use super::{About, Kpi, ratio, share};
+use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 const fn kpi(
     code: &'static str,
-    name: &'static str,
-    value: fn(&Facts) -> Option<f64>,
+    value: fn(&Facts, &Parameters) -> Option<f64>,
     coverage: fn(&Facts) -> f32,
 ) -> Kpi {
-    let (unit, source, about) = ("°C", "T 2.15.4.3", About::Stations);
-    Kpi { code, name, unit, decimals: 1, season_decimals: 1, source, about, value, coverage }
+    Kpi { code, unit: "°C", about: About::Stations, value, coverage }
 }
 
 /// Primary supply.
 pub const PRIMARY_SUPPLY: Kpi = kpi(
     "primary_supply_temp_mean",
-    "一次平均供水温度",
-    |facts| {
+    |facts, _| {
         use Component::{PrimarySupply, PrimarySupplyFlow, PrimarySupplyProduct, PrimarySupplyTime};
         mean(facts, [PrimarySupplyProduct, PrimarySupplyFlow, PrimarySupply, PrimarySupplyTime])
     },
@@ -30,8 +27,7 @@ pub const PRIMARY_SUPPLY: Kpi = kpi(
 /// Primary return.
 pub const PRIMARY_RETURN: Kpi = kpi(
     "primary_return_temp_mean",
-    "一次平均回水温度",
-    |facts| {
+    |facts, _| {
         use Component::{PrimaryReturn, PrimaryReturnFlow, PrimaryReturnProduct, PrimaryReturnTime};
         mean(facts, [PrimaryReturnProduct, PrimaryReturnFlow, PrimaryReturn, PrimaryReturnTime])
     },
@@ -41,8 +37,7 @@ pub const PRIMARY_RETURN: Kpi = kpi(
 /// Secondary supply.
 pub const SECONDARY_SUPPLY: Kpi = kpi(
     "secondary_supply_temp_mean",
-    "二次平均供水温度",
-    |facts| {
+    |facts, _| {
         use Component::{SecondarySupply, SecondarySupplyFlow, SecondarySupplyProduct, SecondarySupplyTime};
         mean(facts, [SecondarySupplyProduct, SecondarySupplyFlow, SecondarySupply, SecondarySupplyTime])
     },
@@ -52,8 +47,7 @@ pub const SECONDARY_SUPPLY: Kpi = kpi(
 /// Secondary return.
 pub const SECONDARY_RETURN: Kpi = kpi(
     "secondary_return_temp_mean",
-    "二次平均回水温度",
-    |facts| {
+    |facts, _| {
         use Component::{SecondaryReturn, SecondaryReturnFlow, SecondaryReturnProduct, SecondaryReturnTime};
         mean(facts, [SecondaryReturnProduct, SecondaryReturnFlow, SecondaryReturn, SecondaryReturnTime])
     },

@@ -51,7 +51,7 @@ pub use self::{
     quantity::{Quantities, Quantity, Role},
 };
 use self::{
-    object::WindowContext,
+    object::{RoomLimits, WindowContext},
     saved::Time,
     scope_totals::ScopeTotals,
     site::{RestoredSite, ScopeIds, Site, Touched},
@@ -152,16 +152,26 @@ pub struct Window {
     /// Facilities with hours that changed in this epoch after they were given to the models.
     reopened: Vec<u32>,
     last_day: Cell<(Millis, Millis)>,
+    /// What rooms are measured against.
+    rooms: RoomLimits,
+    /// What the sums were formed with: after a start, those of the checkpoint.
+    rooms_of_sums: RoomLimits,
+    /// Whether the state names its room temperatures.
+    rooms_named: bool,
     /// To be saved for the checkpoint under way.
-    time_to_save: Option<Time>,
+    common_to_save: Option<(Time, RoomLimits)>,
     /// Something was restored, and the next epoch is that of the checkpoint.
     resuming: bool,
 }
 
 impl Window {
-    /// Windows by this calendar.
+    /// Windows by this calendar and the catalogue in force.
     #[must_use]
     pub fn new(calendar: Calendar) -> Window {
+        Window::with_rooms(calendar, RoomLimits::in_force())
+    }
+
+    fn with_rooms(calendar: Calendar, rooms: RoomLimits) -> Window {
         Window {
             calendar,
             quantities: Quantities::in_force(),
@@ -175,7 +185,10 @@ impl Window {
             touched: Vec::new(),
             reopened: Vec::new(),
             last_day: Cell::new((0, 0)),
-            time_to_save: None,
+            rooms,
+            rooms_of_sums: rooms,
+            rooms_named: false,
+            common_to_save: None,
             resuming: false,
         }
     }
@@ -237,13 +250,18 @@ impl Window {
             (Some(profile), Some((number, site))) => {
                 let scopes = self.totals.intern(profile);
                 self.series -= site.entries();
-                site.revise((profile.clone(), scopes), Calendar::hour(clock), &now, &mut self.tally);
+                site.revise(
+                    (profile.clone(), scopes, self.rooms),
+                    Calendar::hour(clock),
+                    &now,
+                    &mut self.tally,
+                );
                 self.series += site.entries();
                 site.gone = false;
                 site.take(&mut self.tally, number, &now, &mut self.touched);
             }
             (Some(profile), None) => {
-                let mut site = Site::new(profile.clone(), self.totals.intern(profile));
+                let mut site = Site::new(profile.clone(), self.totals.intern(profile), self.rooms);
                 site.expect_registered(Calendar::hour(clock));
                 self.series += site.entries();
                 self.sites.insert(change.facility.clone(), site);
@@ -256,6 +274,18 @@ impl Window {
             }
             (None, None) => {}
         }
+    }
+
+    /// Measures what was restored against the room temperatures of this process, where they are others than those of the
+    /// checkpoint: as if the registry had changed everywhere.
+    fn take_room_limits(&mut self, clock: Millis) {
+        if std::mem::replace(&mut self.rooms_of_sums, self.rooms) == self.rooms {
+            return;
+        }
+        let change =
+            |site: &Site| ProfileChange { facility: site.code.clone(), profile: Some(site.profile.clone()) };
+        let changes: Vec<ProfileChange> = self.sites.iter().map(|(.., site)| change(site)).collect();
+        changes.iter().for_each(|change| self.register(change, clock));
     }
 
     /// Takes the reports and repetitions of an epoch in; returns what was too late, and the readings unregistered.
@@ -445,6 +475,7 @@ impl Stage for Window {
         }
         let clock = self.advance(epoch.clock);
         self.close();
+        self.take_room_limits(clock);
         for change in &epoch.profiles {
             self.register(change, clock);
         }

@@ -21,28 +21,49 @@ use super::{
 use crate::{
     capacity::RiseLimit,
     flow::{Change, Checked, CheckedReport},
+    kpi,
 };
 
-/// The room temperature that must be reached where the registry does not say, °C (T 2.15.4.1).
-const STANDARD_TEMP: f64 = 18.0;
+/// The room temperatures that segments are measured against, °C.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct RoomLimits {
+    /// Must be reached where the registry does not say.
+    pub(super) standard: f64,
+    /// Above it a room is over-heated.
+    pub(super) over_high: f64,
+}
+
+impl RoomLimits {
+    /// Those of states that name none (see `saved`).
+    pub(super) const UNNAMED: RoomLimits = RoomLimits { standard: 18.0, over_high: 24.0 };
+
+    /// Those of the catalogue in force.
+    pub(super) fn in_force() -> RoomLimits {
+        let kpi::Parameters { standard_temp: standard, over_high, .. } = *kpi::Parameters::in_force();
+        RoomLimits { standard, over_high }
+    }
+}
 
 /// What the registry says about an object. Until it says something there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ObjectTraits {
     /// Between two reports, ms, at least 1.
     pub(super) interval: Millis,
-    /// Standard room temperature, °C.
-    pub(super) standard: f64,
+    /// Its room temperatures.
+    pub(super) rooms: RoomLimits,
     /// How far its counters can rise; none where there are no counters, as of most objects.
     rises: Option<Box<Rises>>,
 }
 
 impl ObjectTraits {
-    pub(super) fn of(profile: &crate::Profile, device: &str) -> ObjectTraits {
+    pub(super) fn of(profile: &crate::Profile, device: &str, rooms: RoomLimits) -> ObjectTraits {
         let standard = profile.number(device, schemas::registry::attribute::STANDARD_TEMP);
         ObjectTraits {
             interval: profile.interval(device).max(1),
-            standard: standard.filter(|s| s.is_finite()).unwrap_or(STANDARD_TEMP),
+            rooms: RoomLimits {
+                standard: standard.filter(|s| s.is_finite()).unwrap_or(rooms.standard),
+                ..rooms
+            },
             rises: rises(profile, device),
         }
     }
@@ -371,8 +392,9 @@ impl Object {
     }
 
     fn terms<'a>(&self, now: &WindowContext<'a>) -> Terms<'a> {
-        let (gap, standard, rises) = (self.gap(), self.traits.standard, self.rises());
-        Terms { calendar: now.calendar, gap, standard, floor: now.floor, rises }
+        let RoomLimits { standard, over_high } = self.traits.rooms;
+        let (gap, rises) = (self.gap(), self.rises());
+        Terms { calendar: now.calendar, gap, standard, over_high, floor: now.floor, rises }
     }
 
     /// Whether heat power was measured within a span, so that its heat is known and told.

@@ -7,17 +7,19 @@
 //! Form 2: per facility its objects, kept hours and open days, under its code; what facilities left in open windows of
 //! scopes, under facility, scope and window, in the shard of the facility; the clock and the horizon, for all alike.
 //! What follows from the profile (scopes and traits) is derived again from the same profile. Form 1 ([`super::former`])
-//! knew less of a facility.
+//! knew less of a facility. Sums of rooms that were measured against other temperatures than 18 and 24 °C say so, for all
+//! alike; a state without that entry reads as before.
 
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Calendar, Horizon, Window, WindowedEpoch, former::FormerSite, scope_totals::Departure, site::Site,
+    Calendar, Horizon, Window, WindowedEpoch, former::FormerSite, object::RoomLimits,
+    scope_totals::Departure, site::Site,
 };
 use crate::{
     CheckedEpoch,
-    durable::{Durable, GLOBAL, RestoreError, Saved, entries, known_form, read_section},
+    durable::{Durable, GLOBAL, RestoreError, Saved, decode, entries, known_form},
 };
 
 /// How far time had come at a checkpoint. The horizon is that of the clock an epoch before, so it is no function of the
@@ -34,18 +36,20 @@ impl Durable for Window {
     const FORM: u16 = 2;
 
     fn begin(&mut self) {
-        self.time_to_save = Some(Time {
-            clock: self.clock,
-            first_open_hour: self.horizon.hour,
-            first_open_day: self.horizon.day,
-        });
+        let time =
+            Time { clock: self.clock, first_open_hour: self.horizon.hour, first_open_day: self.horizon.day };
+        self.common_to_save = Some((time, self.rooms_of_sums));
         self.sites.begin();
         self.totals.left.begin();
     }
 
     fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
-        if let Some(time) = self.time_to_save.take() {
+        if let Some((time, rooms)) = self.common_to_save.take() {
             out.put(GLOBAL, "time", Some(&time));
+            self.rooms_named |= rooms != RoomLimits::UNNAMED;
+            if self.rooms_named {
+                out.put(GLOBAL, ROOMS, Some(&(2_u8, rooms.standard, rooms.over_high)));
+            }
         }
         let sites = self.sites.save(entries, out);
         self.totals.left.save(entries, out) && sites
@@ -53,14 +57,11 @@ impl Durable for Window {
 
     fn restore(&mut self, shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
         known_form(Self::STATE, form, Self::FORM)?;
-        self.resuming = true;
+        if !std::mem::replace(&mut self.resuming, true) {
+            self.rooms_of_sums = RoomLimits::UNNAMED;
+        }
         if shard == GLOBAL {
-            return read_section(Self::STATE, section, |_: String, time: Option<Time>| {
-                if let Some(time) = time {
-                    self.clock = time.clock;
-                    self.horizon = Horizon { hour: time.first_open_hour, day: time.first_open_day };
-                }
-            });
+            return self.restore_common(section);
         }
         let (mut sites, mut left) = (Vec::with_capacity(section.len()), Vec::new());
         entries(Self::STATE, section, |key, value| {
@@ -75,6 +76,10 @@ impl Durable for Window {
     }
 }
 
+/// The key of the room temperatures. Their value begins with a 2, which no [`Time`] does: a version that does not know
+/// them refuses the section.
+const ROOMS: &str = "rooms";
+
 /// Appends an entry as it stood in its section.
 fn copy_entry(section: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
     section.extend((key.len() as u32).to_le_bytes());
@@ -84,6 +89,27 @@ fn copy_entry(section: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
 }
 
 impl Window {
+    /// Takes over what is the same for all facilities.
+    fn restore_common(&mut self, section: &[u8]) -> Result<(), RestoreError> {
+        entries(Self::STATE, section, |key, value| {
+            let key: String = decode(Self::STATE, "", key)?;
+            match (key.as_str(), value) {
+                (_, None) => {}
+                (ROOMS, Some(value)) => {
+                    let (_, standard, over_high): (u8, f64, f64) =
+                        decode(Self::STATE, "room temperatures: ", value)?;
+                    (self.rooms_of_sums, self.rooms_named) = (RoomLimits { standard, over_high }, true);
+                }
+                (_, Some(value)) => {
+                    let time: Time = decode(Self::STATE, "", value)?;
+                    self.clock = time.clock;
+                    self.horizon = Horizon { hour: time.first_open_hour, day: time.first_open_day };
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Applies the epoch of the checkpoint once more: the facilities in its registry take their restored forms. All it
     /// tells is what the scopes hold, for downstream begins empty.
     ///
@@ -94,7 +120,7 @@ impl Window {
         for change in &epoch.profiles {
             let Some(profile) = &change.profile else { continue };
             let scopes = self.totals.intern(profile);
-            let mut site = Site::new(profile.clone(), scopes);
+            let mut site = Site::new(profile.clone(), scopes, self.rooms_of_sums);
             let form = self.sites.restored(&change.facility);
             let known = form.is_some();
             match form {

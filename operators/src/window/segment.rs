@@ -20,9 +20,6 @@ use schemas::{
 use super::{calendar::Calendar, facts::Component, points::Point, quantity::Quantity};
 use crate::capacity::RiseLimit;
 
-/// Above this a room is over-heated, °C (P 3(2); domain: over-high).
-pub const OVER_HIGH: f64 = 24.0;
-
 /// No segment contributes more, in thousandths of the unit times seconds: an absurd value must not make a sum leave its 64
 /// bits, from which it could not be taken back.
 const GREATEST_INTEGRAL: f64 = 1e14;
@@ -36,6 +33,8 @@ pub struct Terms<'a> {
     pub gap: Millis,
     /// The room temperature that must be reached, °C.
     pub standard: f64,
+    /// Above this a room is over-heated, °C.
+    pub over_high: f64,
     /// Hours before this one are closed and get nothing themselves.
     pub floor: Millis,
     /// How far the counters can rise.
@@ -137,7 +136,7 @@ pub fn contribute(
             integrate(C::Room, Some(C::RoomTime), (a, b), terms, tell);
             pieces((a, b), terms, Some(terms.gap), |hour, from, to| {
                 tell(hour, C::RoomCompliant, time_above(from, to, terms.standard, true));
-                tell(hour, C::RoomOverHigh, time_above(from, to, OVER_HIGH, false));
+                tell(hour, C::RoomOverHigh, time_above(from, to, terms.over_high, false));
             });
         }
     }
@@ -259,7 +258,8 @@ mod tests {
     fn told(quantity: Quantity, a: (i64, f64), b: (i64, f64), floor: Millis) -> Vec<(i64, Facts)> {
         let point = |(minute, value): (i64, f64)| Point { at: minute * MINUTE, value };
         let calendar = &Calendar::default();
-        let terms = &Terms { calendar, gap: 10 * MINUTE, standard: 18.0, floor, rises: RISES };
+        let terms =
+            &Terms { calendar, gap: 10 * MINUTE, standard: 18.0, over_high: 24.0, floor, rises: RISES };
         let mut hours = std::collections::BTreeMap::<i64, Facts>::new();
         contribute(quantity, (point(a), point(b)), terms, &mut |hour, component, amount| {
             hours.entry(hour / HOUR).or_default().add(component, amount);

@@ -12,7 +12,7 @@ use super::{
     facts::{Component, Facts},
     heat,
     mask::Mask,
-    object::{Object, ObjectTraits, WindowContext},
+    object::{Object, ObjectTraits, RoomLimits, WindowContext},
     quantity::Role,
     scope_totals::ScopeTotals,
     segment::Undated,
@@ -39,6 +39,9 @@ pub(super) struct Site {
     pub(super) rolls_up: Mask,
     #[serde(skip)]
     pub(super) traits: FacilityTraits,
+    /// What its rooms are measured against where the registry does not say.
+    #[serde(skip)]
+    pub(super) rooms: RoomLimits,
     /// Sorted by code; the facility itself has the empty one.
     pub(super) objects: Vec<Object>,
     /// Sorted by start.
@@ -111,12 +114,13 @@ pub(super) struct Touched {
 
 impl Site {
     /// A facility as the registry describes it, of which nothing is known and nothing expected.
-    pub(super) fn new(profile: Arc<Profile>, scopes: ScopeIds) -> Site {
-        let traits = traits(&profile);
+    pub(super) fn new(profile: Arc<Profile>, scopes: ScopeIds, rooms: RoomLimits) -> Site {
+        let traits = traits(&profile, rooms);
         Site {
             code: profile.facility.code.clone(),
             rolls_up: traits.role.rolls_up(),
             traits,
+            rooms,
             profile,
             scopes,
             objects: Vec::new(),
@@ -134,7 +138,7 @@ impl Site {
         (self.objects, self.hours, self.days) = (restored.objects, restored.hours, restored.days);
         self.outdoor_since = restored.outdoor_since;
         for object in &mut self.objects {
-            object.resume(ObjectTraits::of(&self.profile, &object.code));
+            object.resume(ObjectTraits::of(&self.profile, &object.code, self.rooms));
         }
     }
 
@@ -143,8 +147,8 @@ impl Site {
         let place = match self.objects.binary_search_by(|object| object.code.as_str().cmp(device)) {
             Ok(place) => place,
             Err(place) => {
-                let object =
-                    Object::new(Code::from(device), ObjectTraits::of(&self.profile, device), Millis::MAX);
+                let traits = ObjectTraits::of(&self.profile, device, self.rooms);
+                let object = Object::new(Code::from(device), traits, Millis::MAX);
                 self.objects.reserve_exact(1);
                 self.objects.insert(place, object);
                 place
@@ -169,24 +173,25 @@ impl Site {
         }
     }
 
-    /// Takes a changed profile over, moving what depends on it; `hour` is the one the clock stands in.
+    /// Takes a changed profile or other room temperatures over, moving what depends on it; `hour` is the one the clock stands in.
     pub(super) fn revise(
         &mut self,
-        (profile, scopes): (Arc<Profile>, ScopeIds),
+        (profile, scopes, rooms): (Arc<Profile>, ScopeIds, RoomLimits),
         hour: Millis,
         now: &WindowContext<'_>,
         tally: &mut Tally,
     ) {
         let hours: SmallVec<[Millis; 16]> = self.hours.iter().map(|hour| hour.start).collect();
-        let traits = traits(&profile);
+        let traits = traits(&profile, rooms);
         let stays = |site: &Site, object: &Object| {
-            site.traits.role == traits.role && ObjectTraits::of(&profile, &object.code) == object.traits
+            site.traits.role == traits.role
+                && ObjectTraits::of(&profile, &object.code, rooms) == object.traits
         };
         let objects_stay = self.objects.iter().all(|object| stays(self, object));
         if !objects_stay {
             self.objects.iter().for_each(|object| object.restate(-1, now, &hours, tally));
             for object in &mut self.objects {
-                object.traits = ObjectTraits::of(&profile, &object.code);
+                object.traits = ObjectTraits::of(&profile, &object.code, rooms);
                 if traits.role != self.traits.role {
                     object.drop_series();
                 }
@@ -203,7 +208,7 @@ impl Site {
         if moves {
             self.leave(scopes, traits.role.rolls_up());
         }
-        self.traits = traits;
+        (self.traits, self.rooms) = (traits, rooms);
         self.profile = profile;
         self.expect_registered(hour);
     }
@@ -423,7 +428,7 @@ impl Site {
     }
 }
 
-fn traits(profile: &Profile) -> FacilityTraits {
+fn traits(profile: &Profile, rooms: RoomLimits) -> FacilityTraits {
     let area =
         profile.facility.heated_area.filter(|area| area.is_finite() && *area > 0.0).unwrap_or_else(|| {
             let below = profile.area_below;
@@ -436,6 +441,6 @@ fn traits(profile: &Profile) -> FacilityTraits {
     FacilityTraits {
         role: Role::of(profile.facility.kind),
         area: (area * 100.0).round() as i64,
-        standard: (ObjectTraits::of(profile, "").standard * 1e3).round() as i64,
+        standard: (ObjectTraits::of(profile, "", rooms).rooms.standard * 1e3).round() as i64,
     }
 }

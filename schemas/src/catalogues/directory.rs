@@ -8,13 +8,14 @@ use std::{borrow::Cow, fs, io, path::Path};
 use crate::nearest::hint;
 
 pub(super) const METRICS: &str = "metrics.csv";
+pub(super) const KPIS: &str = "kpis.csv";
 pub(super) const SENTINELS: &str = "sentinels.csv";
 pub(super) const THRESHOLDS: &str = "thresholds.csv";
 pub(super) const MODELS: &str = "models.csv";
 pub(super) const TABLES: &str = "exchange/tables.csv";
 pub(super) const FIELDS: &str = "exchange/fields.csv";
 
-const NAMES: [&str; 6] = [METRICS, SENTINELS, THRESHOLDS, MODELS, TABLES, FIELDS];
+const NAMES: [&str; 7] = [METRICS, KPIS, SENTINELS, THRESHOLDS, MODELS, TABLES, FIELDS];
 /// The folder of the exchange tables.
 const FOLDER: &str = "exchange";
 
@@ -22,6 +23,7 @@ const FOLDER: &str = "exchange";
 #[derive(Debug, Default)]
 pub(super) struct Files<'b> {
     pub metrics: Bytes<'b>,
+    pub kpis: Bytes<'b>,
     pub sentinels: Bytes<'b>,
     pub thresholds: Bytes<'b>,
     pub models: Bytes<'b>,
@@ -87,6 +89,7 @@ pub(super) fn read(directory: &Path) -> Result<Files<'static>, Vec<String>> {
     };
     let files = Files {
         metrics: bytes(METRICS),
+        kpis: bytes(KPIS),
         sentinels: bytes(SENTINELS),
         thresholds: bytes(THRESHOLDS),
         models: bytes(MODELS),

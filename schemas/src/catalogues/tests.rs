@@ -11,7 +11,7 @@ const THRESHOLDS: &str =
     "scope,metric,side,level1,level2,level3,deadband,on_delay,off_delay,enabled,advice\n";
 const TABLES: &str = "group,table,name,feed,settle,key,clause\n";
 const FIELDS: &str = "table,field,name,type,length,required,values,source\n";
-const KPIS: &[&str] = &["heat_supplied", "completeness"];
+const KPIS: &str = "code,name,english,unit,decimals,season_decimals,source,enabled,parameters\n";
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -23,13 +23,13 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn read(files: &[(&str, &str)]) -> Catalogues {
-    Catalogues::read(directory(files).path(), KPIS).unwrap_or_else(|error| panic!("{error}"))
+    Catalogues::read(directory(files).path()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What is wrong with a directory that is called `c`.
 fn problems(files: &[(&str, &str)]) -> Vec<String> {
     let directory = directory(files);
-    let Err(Error::Catalogues(problems)) = Catalogues::read(directory.path(), KPIS) else {
+    let Err(Error::Catalogues(problems)) = Catalogues::read(directory.path()) else {
         panic!("{files:?} is not refused")
     };
     let path = directory.path().display().to_string();
@@ -69,7 +69,7 @@ fn everything_that_is_added_is_there_beside_what_is_shipped() {
     assert_eq!(user.tables.named("boiler_run").unwrap().fields.len(), 3);
     let setting = user.models.last().unwrap();
     assert_eq!((setting.scope.as_str(), setting.value, setting.unit.as_str()), ("ST-1", 48.0, "h"));
-    let sizes = Sizes { metrics: 1, sentinels: 1, thresholds: 1, models: 1, tables: 1 };
+    let sizes = Sizes { metrics: 1, sentinels: 1, thresholds: 1, models: 1, tables: 1, ..Sizes::default() };
     assert_eq!(user.sizes_of_user(), (sizes, Sizes::default()));
     assert_eq!(user.sizes_shipped(), shipped.sizes_shipped());
 }
@@ -97,6 +97,70 @@ fn a_shipped_metric_and_threshold_take_other_limits() {
     assert_eq!(user.thresholds.len(), shipped.thresholds.len());
     let replaced = Sizes { metrics: 1, thresholds: 1, ..Sizes::default() };
     assert_eq!(user.sizes_of_user(), (Sizes::default(), replaced));
+}
+
+#[test]
+fn a_kpi_takes_other_settings() {
+    let rows = "degree_days,度日,degree-days,°C·d,3,1,C 9,false,base_temp=26.5\n\
+                heat_per_area,供热,heat,GJ/m2,0,0,T 2.15.4.5,,\n\
+                room_temp_overhigh,过高,too warm,%,1,0,P 3,,\n";
+    let user = read(&[("kpis.csv", &format!("{KPIS}{rows}"))]);
+    let of =
+        |catalogues: &Catalogues, code| catalogues.kpis.iter().find(|kpi| kpi.code == code).cloned().unwrap();
+    let days = of(&user, "degree_days");
+    assert_eq!(
+        (days.name.as_str(), days.english.as_str(), days.source.as_str()),
+        ("度日", "degree-days", "C 9")
+    );
+    assert_eq!((days.unit.as_str(), days.decimals, days.season_decimals), ("°C·d", 3, 1));
+    assert_eq!((days.enabled, &days.parameters[..]), (false, &[("base_temp".to_owned(), 26.5)][..]));
+    let heat = of(&user, "heat_per_area");
+    assert_eq!((heat.decimals, heat.enabled, heat.unit.as_str()), (0, true, "GJ/m²"));
+    let shipped = Catalogues::shipped();
+    let parameters = |catalogues| of(catalogues, "room_temp_overhigh").parameters;
+    assert_eq!(parameters(&user), parameters(&shipped), "what a row does not name keeps its value");
+    let codes =
+        |catalogues: &Catalogues| catalogues.kpis.iter().map(|kpi| kpi.code.clone()).collect::<Vec<_>>();
+    assert_eq!(codes(&user), codes(&shipped));
+    assert_eq!(user.sizes_of_user(), (Sizes::default(), Sizes { kpis: 3, ..Sizes::default() }));
+}
+
+#[rstest::rstest]
+#[case::unit("heat_supplied,甲,a,MJ,1,0,T,,", "KPI heat_supplied is computed in GJ, not MJ: leave its unit")]
+#[case::fewer(
+    "heat_supplied,甲,a,GJ,1,2,T,,",
+    "heat_supplied: decimals 1 are fewer than season_decimals 2: an hour has at least those of a season"
+)]
+#[case::decimals("heat_supplied,甲,a,GJ,10,2,T,,", "decimals \"10\" is no whole number from 0 to 9")]
+#[case::english("heat_supplied,甲,,GJ,1,0,T,,", "english is empty: fill it in")]
+#[case::enabled("heat_supplied,甲,a,GJ,1,0,T,maybe,", "enabled \"maybe\" is neither true nor false")]
+#[case::parameter(
+    "degree_days,甲,a,°C·d,2,0,T,,base_tmp=20",
+    "KPI degree_days has no parameter base_tmp (did you mean base_temp?): it has base_temp"
+)]
+#[case::no_parameter(
+    "heat_supplied,甲,a,GJ,1,0,T,,base_temp=20",
+    "KPI heat_supplied has no parameter base_temp: it has none, leave parameters empty"
+)]
+#[case::parameter_twice(
+    "degree_days,甲,a,°C·d,2,0,T,,base_temp=20 base_temp=21",
+    "parameter base_temp stands twice: delete one"
+)]
+#[case::no_number(
+    "degree_days,甲,a,°C·d,2,0,T,,base_temp",
+    "parameter \"base_temp\" is not name=number: write numbers with a decimal point, and spaces between parameters"
+)]
+#[case::twice("online_rate,甲,a,%,1,0,T,,", "KPI online_rate stands already in line 2: delete one")]
+fn a_kpi_is_refused_with_its_line(#[case] row: &str, #[case] want: &str) {
+    let rows = format!("{KPIS}online_rate,甲,a,%,1,0,T,,\n# a comment\n{row}\n");
+    assert_eq!(problems(&[("kpis.csv", &rows)]), [format!("c/kpis.csv:4: {want}")]);
+}
+
+#[test]
+fn an_unknown_kpi_is_refused_with_the_nearest() {
+    let said = problems(&[("kpis.csv", &format!("{KPIS}heat_suplied,甲,a,GJ,1,0,T,,\n"))]).remove(0);
+    let start = "c/kpis.csv:2: unknown KPI heat_suplied (did you mean heat_supplied?): the KPIs are clean_device_elec";
+    assert!(said.starts_with(start), "{said}");
 }
 
 #[test]
@@ -313,7 +377,7 @@ fn a_kpi_that_does_not_exist_is_no_source() {
 
 #[test]
 fn a_file_that_is_none_of_them_is_refused_by_name() {
-    let known = "the files are metrics.csv, sentinels.csv, thresholds.csv, models.csv, exchange/tables.csv, exchange/fields.csv";
+    let known = "the files are metrics.csv, kpis.csv, sentinels.csv, thresholds.csv, models.csv, exchange/tables.csv, exchange/fields.csv";
     let files =
         [("metric.csv", ""), ("exchange/feilds.csv", ""), ("notes.txt", ""), (".metrics.csv.swp", "")];
     assert_eq!(

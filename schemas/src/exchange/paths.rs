@@ -65,18 +65,15 @@ impl Feed {
         own.iter().chain(of_facility).copied()
     }
 
-    /// Whether rows can be filled from a path; without `kpis` from any KPI.
+    /// Whether rows can be filled from a path; of KPIs from these.
     #[must_use]
-    pub fn knows(&self, path: &str, kpis: Option<&[&str]>) -> bool {
+    pub fn knows(&self, path: &str, kpis: &[&str]) -> bool {
         let behind = |start: &str| path.strip_prefix(start).filter(|name| !name.is_empty());
         let of_facility = || behind(FACILITY_ATTRIBUTE).is_some();
         let open = match self {
             Feed::Threshold => false,
             Feed::Device => behind(DEVICE_ATTRIBUTE).is_some() || of_facility(),
-            Feed::Kpi(..) => {
-                let is_kpi = |kpi: &str| kpis.is_none_or(|kpis| kpis.contains(&kpi));
-                behind(KPI_CODE).is_some_and(is_kpi) || of_facility()
-            }
+            Feed::Kpi(..) => behind(KPI_CODE).is_some_and(|kpi| kpis.contains(&kpi)) || of_facility(),
             Feed::Facility(_) | Feed::Alarm => of_facility(),
         };
         open || self.paths().any(|known| known == path)

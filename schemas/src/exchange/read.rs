@@ -83,11 +83,11 @@ type Lines<T> = Vec<(u64, T)>;
 
 impl Tables {
     /// Puts new tables with their fields behind those that are there; gives how many. The problems are those of the two
-    /// files. Without `kpis` the files are the shipped ones.
+    /// files; `kpis` are the codes that fields may name.
     pub(crate) fn merge(
         &mut self,
         (tables, fields): (Lines<Table>, Lines<(String, Field)>),
-        kpis: Option<&[&str]>,
+        kpis: &[&str],
         (of_tables, of_fields): (&mut Problems, &mut Problems),
     ) -> usize {
         let shipped = self.tables.len();
@@ -124,13 +124,7 @@ impl Tables {
     }
 
     /// Gives a field to one of the tables behind `shipped`.
-    fn add_field(
-        &mut self,
-        shipped: usize,
-        name: &str,
-        field: Field,
-        kpis: Option<&[&str]>,
-    ) -> Result<(), String> {
+    fn add_field(&mut self, shipped: usize, name: &str, field: Field, kpis: &[&str]) -> Result<(), String> {
         let Some(place) = self.tables.iter().position(|table| table.table == name) else {
             let new = self.tables[shipped..].iter().map(|table| table.table.as_str());
             return Err(format!("table {name} is not in {}{}", TABLES.file, hint(name, new)));
@@ -149,7 +143,7 @@ impl Tables {
             if let Source::Path(path) = source
                 && !table.feed.knows(path, kpis)
             {
-                let what = unknown_source(path, &table.feed, kpis.unwrap_or_default());
+                let what = unknown_source(path, &table.feed, kpis);
                 return Err(format!("field {code} of {name}: {what}"));
             }
         }

@@ -177,7 +177,7 @@ impl Cells<'_> {
         seconds
     }
 
-    fn boolean(&mut self, column: &str, absent: bool) -> bool {
+    pub fn boolean(&mut self, column: &str, absent: bool) -> bool {
         let Some(text) = self.text(column) else { return absent };
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "是" => true,

@@ -3,7 +3,7 @@
 use schemas::{FacilityKind, registry::attribute};
 
 use super::signature::{Design, SignatureSettings};
-use crate::{Profile, model::Values};
+use crate::{Profile, kpi, model::Values};
 
 /// Outdoor temperature that the design load is for, unless the attribute `design_temp` says otherwise, °C.
 pub const DESIGN_OUTDOOR_TEMP: f64 = -20.0;
@@ -81,7 +81,9 @@ fn design(profile: &Profile) -> Design {
         load_kw,
         size_kw: load_kw.or(capacity_kw).or(area.map(|area| area * KW_PER_SQUARE_METRE)),
         outdoor_temp: profile.number("", "design_temp").unwrap_or(DESIGN_OUTDOOR_TEMP),
-        standard_temp: profile.number("", attribute::STANDARD_TEMP).unwrap_or(18.0),
+        standard_temp: profile
+            .number("", attribute::STANDARD_TEMP)
+            .unwrap_or(kpi::Parameters::in_force().standard_temp),
     }
 }
 

@@ -469,6 +469,44 @@ fn nothing_restored_is_a_beginning() {
     assert_eq!(window.entries(), 1, "the station itself is expected");
 }
 
+/// Other room temperatures after a restart hold for everything that is open, and late data takes back what was put.
+#[test]
+fn other_room_temperatures_measure_open_windows_anew() {
+    let first = RoomLimits::UNNAMED;
+    let other = RoomLimits { standard: 21.0, over_high: 19.0 };
+    let household = || vec![register(facility("HH-1", FacilityKind::Household, 80.0, vec![city()]))];
+    let room = |minute: i64| good("HH-1", START + minute * MINUTE, "room_temp", 20.0);
+    let later = Input { clock: START + 61 * MINUTE, ..Input::default() };
+    let late = Input { clock: START + 62 * MINUTE, reports: vec![room(30)], ..Input::default() };
+    let measured =
+        |window: &mut Window, scopes: &mut Scopes, chains: &mut Vec<(u16, Vec<u8>)>, epoch, input: &Input| {
+            accumulate(scopes, &window.apply(&input.of(epoch, 0, 1)).contributions);
+            window.begin();
+            let mut saved = Saved::default();
+            while !window.save(1, &mut saved) {}
+            chains.extend(saved.into_sections());
+        };
+    let mut chains = Vec::new();
+    for (run, rooms) in [first, other, other, first].into_iter().enumerate() {
+        let (mut window, mut scopes) = (Window::with_rooms(short(), rooms), Scopes::new());
+        chains.iter().for_each(|(shard, section): &(u16, Vec<u8>)| {
+            window.restore(*shard, Window::FORM, section).unwrap();
+        });
+        let mut epochs = vec![Input { clock: START + HOUR, profiles: household(), ..Input::default() }];
+        match run {
+            0 => epochs[0].reports = (0..60).filter(|minute| *minute != 30).map(room).collect(),
+            1 => epochs.extend([later.clone(), late.clone()]),
+            _ => epochs.push(Input { clock: START + 62 * MINUTE, ..Input::default() }),
+        }
+        for (epoch, input) in epochs.iter().enumerate() {
+            measured(&mut window, &mut scopes, &mut chains, epoch as Epoch, input);
+        }
+        let hour = &scopes[&(city(), Period::Hour, START)];
+        let told = [Component::RoomCompliant, Component::RoomOverHigh].map(|of| hour.get(of) / MINUTE);
+        assert_eq!(told, if rooms == first { [59, 0] } else { [0, 59] }, "start {run}");
+    }
+}
+
 /// A silent facility is not saved again when nothing about it changes.
 #[test]
 fn only_what_changed_is_saved() {
