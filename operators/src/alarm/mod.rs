@@ -36,7 +36,7 @@ pub mod transition;
 use schemas::{AlarmTransition, Epoch, Millis};
 
 pub use alarms::Alarms;
-pub use operations::{OperationalCondition, OperationalFact, Operations};
+pub use operations::{OperationalFact, Operations};
 
 /// One worker's alarm transitions of an epoch.
 #[derive(Debug, Default, PartialEq)]

@@ -1,10 +1,12 @@
 //! Alarms about our own operation, by the same machinery: a sink that does not answer, a topic that went silent.
 //!
 //! Enters: facts from the binding of the epoch, in their order. Leaves: transitions.
-//! Guarantees: a replay of the bindings gives the same transitions, from a checkpoint as well as from the beginning.
+//! Guarantees: a replay of the bindings gives the same transitions, from a checkpoint as well as from the beginning. No
+//! condition is known here by name: a fact says how grave it is and what to do.
+//!
+//! Form 2 of the state: what was told last under (subject, code). Form 1 named a condition by its place in a list.
 
 use schemas::{AlarmTransition, Code, Millis, Transition};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
@@ -14,71 +16,23 @@ use super::{
 };
 use crate::{
     Object,
-    durable::{Durable, GLOBAL, Keyed, RestoreError, Saved, known_form},
+    durable::{Durable, GLOBAL, Keyed, RestoreError, Saved, known_form, read_section},
 };
 
 /// The facility that operational alarms are about.
 pub const OURSELVES: &str = "nuanliu";
-
-macro_rules! conditions {
-    ($($(#[$doc:meta])* $variant:ident => $code:literal, $level:literal, $advice:literal;)*) => {
-        /// What can be wrong with the pipeline itself.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum OperationalCondition { $($(#[$doc])* $variant,)* }
-
-        impl OperationalCondition {
-            /// Every condition. New ones come last: checkpoints name them by their place.
-            pub const ALL: &'static [OperationalCondition] = &[$(OperationalCondition::$variant,)*];
-
-            /// The rule code of its alarms.
-            #[must_use]
-            pub fn code(self) -> &'static str { match self { $(Self::$variant => $code,)* } }
-
-            /// The level of its alarms: 1 (gravest) to 3.
-            #[must_use]
-            pub fn level(self) -> u8 { match self { $(Self::$variant => $level,)* } }
-
-            /// What to do about it.
-            #[must_use]
-            pub fn advice(self) -> &'static str { match self { $(Self::$variant => $advice,)* } }
-        }
-    };
-}
-
-conditions! {
-    /// A sink does not take what it is given.
-    SinkDown => "sink_down", 1, "检查该服务及其连接；恢复后数据自动补送，不会丢失";
-    /// The flow is behind its input.
-    Lag => "lag", 2, "检查处理能力与各输出服务的速度；积压数据会自动补算，不会丢失";
-    /// A topic has brought nothing for too long.
-    NoData => "no_data", 2, "检查该主题的采集接入服务、上游平台与网络；恢复后自动继续处理";
-    /// Checkpoints cannot be written.
-    CheckpointFailing => "checkpoint_failing", 2, "检查检查点存储的空间、权限与连接；在恢复之前重启耗时更长，数据不会丢失";
-    /// A disk is nearly full.
-    DiskNearlyFull => "disk_nearly_full", 2, "清理该磁盘或扩容，避免写入失败";
-    /// Clocks disagree.
-    ClockSkew => "clock_skew", 2, "检查各服务器的时间同步（NTP）服务";
-    /// The brokers do not answer.
-    SourceDown => "source_down", 1, "检查 Kafka 服务及其连接；恢复后自动继续处理，期间时钟停走，不误报离线";
-    /// Records were gone before they were read, and the operator accepted that.
-    DataLost => "data_lost", 1, "核对证据中的分区与偏移量，从上游补传该时段数据；延长主题保留时间";
-}
-
-impl OperationalCondition {
-    /// The condition of a rule code.
-    #[must_use]
-    pub fn of(code: &str) -> Option<OperationalCondition> {
-        Self::ALL.iter().copied().find(|condition| condition.code() == code)
-    }
-}
 
 /// Something observed about the pipeline itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationalFact {
     /// What it is about, such as the name of a sink; becomes the device of the alarm.
     pub subject: String,
-    /// What may be wrong with it.
-    pub condition: OperationalCondition,
+    /// The code of what may be wrong with it: the rule of the alarm.
+    pub code: &'static str,
+    /// The level of the alarm: 1 (gravest) to 3.
+    pub level: u8,
+    /// What to do about it.
+    pub advice: &'static str,
     /// Whether the condition holds.
     pub active: bool,
     /// What is wrong, for the evidence. Another detail is told as an update: figures that change all the time do not
@@ -86,8 +40,8 @@ pub struct OperationalFact {
     pub detail: String,
 }
 
-/// Subject and condition.
-type Key = (String, OperationalCondition);
+/// Subject and code.
+type Key = (String, Code);
 
 /// What was told last, with the detail told.
 type Known = (Emission, String);
@@ -108,7 +62,7 @@ impl Default for Operations {
 /// All of it is in the shard of the first worker, which tells for all.
 impl Durable for Operations {
     const STATE: &'static str = "operations";
-    const FORM: u16 = 1;
+    const FORM: u16 = 2;
 
     fn begin(&mut self) {
         self.known.begin();
@@ -120,8 +74,45 @@ impl Durable for Operations {
 
     fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
         known_form(Self::STATE, form, Self::FORM)?;
-        self.known.restore(Self::STATE, section)
+        match form {
+            1 => self.known.restore(Self::STATE, &section_of_form_1(section)?),
+            _ => self.known.restore(Self::STATE, section),
+        }
     }
+}
+
+/// The codes of the conditions as form 1 counted them. It stays as it is.
+const OF_FORM_1: [&str; 8] = [
+    "sink_down",
+    "lag",
+    "no_data",
+    "checkpoint_failing",
+    "disk_nearly_full",
+    "clock_skew",
+    "source_down",
+    "data_lost",
+];
+
+/// A section of form 1 as form 2 has it.
+fn section_of_form_1(section: &[u8]) -> Result<Vec<u8>, RestoreError> {
+    let mut known = Ok(Saved::default());
+    read_section(
+        Operations::STATE,
+        section,
+        |(subject, place): (String, u32), value: Option<Known>| match (
+            OF_FORM_1.get(place as usize),
+            &mut known,
+        ) {
+            (Some(code), Ok(known)) => known.put(GLOBAL, &(subject, code), value.as_ref()),
+            (Some(_), Err(_)) => {}
+            (None, known) => *known = Err(place),
+        },
+    )?;
+    let sections = known.map(Saved::into_sections).map_err(|place| RestoreError::Unreadable {
+        state: Operations::STATE,
+        detail: format!("form 1 has no condition {place}"),
+    });
+    Ok(sections?.remove(&GLOBAL).unwrap_or_default())
 }
 
 impl Operations {
@@ -132,7 +123,7 @@ impl Operations {
         }
         let mut transitions = Vec::new();
         for fact in facts {
-            let key = (fact.subject.clone(), fact.condition);
+            let key = (fact.subject.clone(), Code::const_new(fact.code));
             let known = self.known.number(&key).and_then(|number| self.known.get(number));
             let Some(told) = judge(clock, fact, known) else { continue };
             transitions.push(describe(fact, &told));
@@ -150,7 +141,7 @@ impl Operations {
 }
 
 fn judge(clock: Millis, fact: &OperationalFact, known: Option<&Known>) -> Option<Emission> {
-    let level = fact.condition.level();
+    let level = fact.level;
     let standing = known.filter(|(last, _)| last.episode.cleared_at.is_none());
     match (standing, fact.active) {
         // The clock may stand still: then it is the same episode that goes on.
@@ -191,12 +182,12 @@ fn begun(at: Millis, level: u8) -> Episode {
 fn describe(fact: &OperationalFact, told: &Emission) -> AlarmTransition {
     let object = Object { facility: Code::const_new(OURSELVES), device: Code::from(fact.subject.as_str()) };
     let concern = Concern {
-        rule: fact.condition.code(),
+        rule: fact.code,
         metric: None,
         object: &object,
         profile: None,
         analysed: false,
-        advice: fact.condition.advice(),
+        advice: fact.advice,
     };
     concern.transition(told, &json!({ "subject": fact.subject, "detail": fact.detail }))
 }
@@ -209,12 +200,8 @@ mod tests {
     use crate::durable::restarts::{hex, unhex};
 
     fn fact(active: bool, detail: &str) -> OperationalFact {
-        OperationalFact {
-            subject: "clickhouse".into(),
-            condition: OperationalCondition::SinkDown,
-            active,
-            detail: detail.into(),
-        }
+        let (subject, detail) = ("clickhouse".to_owned(), detail.to_owned());
+        OperationalFact { subject, code: "sink_down", level: 1, advice: "检查该服务", active, detail }
     }
 
     #[test]
@@ -250,16 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_known_by_their_codes() {
-        for condition in OperationalCondition::ALL {
-            assert_eq!(OperationalCondition::of(condition.code()), Some(*condition));
-            assert!((1..=3).contains(&condition.level()) && !condition.advice().is_empty());
-        }
-        assert_eq!(OperationalCondition::of("sink_up"), None);
-        let fact = OperationalFact { condition: OperationalCondition::ClockSkew, ..fact(true, "3 s") };
+    fn code_level_and_advice_are_those_of_the_fact() {
+        let fact = OperationalFact { code: "clock_skew", level: 2, advice: "NTP", ..fact(true, "3 s") };
         let told = Operations::default().apply(1_000, &[fact]);
         assert_eq!((told[0].rule.as_str(), told[0].level, told[0].peak_level), ("clock_skew", 2, 2));
-        assert!(told[0].advice.contains("NTP"), "{}", told[0].advice);
+        assert_eq!((told[0].advice.as_str(), told[0].device.as_str()), ("NTP", "clickhouse"));
     }
 
     /// Seconds that pass, facts, whether a checkpoint begins, whether the process is lost.
@@ -267,12 +249,11 @@ mod tests {
 
     fn made() -> impl Strategy<Value = Made> {
         let subject = prop::sample::select(vec!["clickhouse", "kafka", "exchange"]);
-        let condition = prop::sample::select(OperationalCondition::ALL);
+        let code = prop::sample::select(OF_FORM_1.to_vec());
         let detail = prop::sample::select(vec!["503", "timeout"]);
-        let fact =
-            (subject, condition, any::<bool>(), detail).prop_map(|(subject, condition, active, detail)| {
-                OperationalFact { subject: subject.to_owned(), condition, active, detail: detail.to_owned() }
-            });
+        let fact = (subject, code, any::<bool>(), detail).prop_map(|(subject, code, active, detail)| {
+            OperationalFact { subject: subject.to_owned(), code, ..fact(active, detail) }
+        });
         let facts = prop::collection::vec(fact, 0..8);
         (0..3_i64, facts, prop::bool::weighted(0.3), prop::bool::weighted(0.2))
     }
@@ -322,22 +303,50 @@ mod tests {
         0c0000000a636c69636b686f757365002b00000000a01f01a01fa01f00000000000000f03f000000000000f03f000000\
         000000f03fa01f01010403353033";
 
-    #[test]
-    fn a_section_of_form_1_goes_on() {
+    /// The same as form 2 writes it.
+    const FORM_2: &str = "\
+        150000000a636c69636b686f7573650973696e6b5f646f776e2b00000000a01f01a01fa01f00000000000000f03f0000\
+        00000000f03f000000000000f03fa01f01010403353033";
+
+    #[rstest::rstest]
+    #[case(1, FORM_1)]
+    #[case(2, FORM_2)]
+    fn a_section_of_each_form_goes_on(#[case] form: u16, #[case] section: &str) {
         let mut operations = Operations::default();
         operations.apply(2_000, &[fact(true, "503")]);
         operations.begin();
         let mut saved = Saved::default();
         operations.save(usize::MAX, &mut saved);
-        let section = saved.into_sections().remove(&GLOBAL).unwrap();
-        assert_eq!(hex(&section), FORM_1, "if the form has changed on purpose, it needs a new number");
+        let written = saved.into_sections().remove(&GLOBAL).unwrap();
+        assert_eq!(hex(&written), FORM_2, "if the form has changed on purpose, it needs a new number");
 
         let mut restored = Operations::default();
-        restored.restore(GLOBAL, 1, &unhex(FORM_1)).unwrap();
+        restored.restore(GLOBAL, form, &unhex(section)).unwrap();
         assert_eq!(restored.apply(2_000, &[]), []);
         let cleared = restored.apply(9_000, &[fact(false, "")]);
         assert_eq!(cleared, operations.apply(9_000, &[fact(false, "")]));
         assert_eq!((cleared[0].sequence, cleared[0].raised_at), (2, 2_000));
-        assert!(restored.restore(GLOBAL, 2, &section).is_err(), "a form of a later version");
+        assert!(restored.restore(GLOBAL, 3, &written).is_err(), "a form of a later version");
+    }
+
+    #[test]
+    fn form_1_names_conditions_by_their_place() {
+        let mut section = unhex(FORM_1);
+        let place = 4 + 1 + "clickhouse".len();
+        let restored = |section: &[u8]| {
+            let mut operations = Operations::default();
+            operations
+                .restore(GLOBAL, 1, section)
+                .map(|()| operations.known.all_restored().into_keys().next())
+        };
+        let places =
+            "sink_down lag no_data checkpoint_failing disk_nearly_full clock_skew source_down data_lost";
+        for (number, code) in (0..).zip(places.split(' ')) {
+            section[place] = number;
+            let key = ("clickhouse".to_owned(), Code::const_new(code));
+            assert_eq!(restored(&section), Ok(Some(key)));
+        }
+        section[place] = 8;
+        assert!(matches!(restored(&section), Err(RestoreError::Unreadable { state: "operations", .. })));
     }
 }

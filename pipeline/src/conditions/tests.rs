@@ -1,5 +1,7 @@
-use super::*;
-use crate::binding::{Range, next};
+use schemas::Topic;
+
+use super::{presence::Presence, *};
+use crate::binding::{Binding, Range, Watermark, next};
 
 /// Seconds since the start, and what happens then.
 type Script<'a> = &'a [(u64, Sight<'a>)];
@@ -15,7 +17,7 @@ fn told(conditions: &mut Conditions, active: &mut Vec<Condition>, script: Script
         for condition in conditions.observe(Duration::from_secs(*second), sight, active) {
             let (kind, subject) = condition.about();
             let sign = if condition.active { '+' } else { '-' };
-            told.push(format!("{second} {}/{subject} {sign}", kind.code()));
+            told.push(format!("{second} {}/{subject} {sign}", kind.code));
             active.retain(|known| known.subject != condition.subject);
             if condition.active {
                 active.push(condition);
@@ -59,9 +61,9 @@ fn what_is_well_when_the_process_stops_is_over() {
 fn what_the_bindings_say_stands_until_it_is_seen_to_be_over() {
     let mut conditions = Conditions::new(limits(), true);
     let mut active = vec![
-        Condition::of(Kind::SinkDown, "clickhouse", Some("503".to_owned())),
-        Condition::of(Kind::SinkDown, "exchange", Some("no longer configured".to_owned())),
-        Condition::of(Kind::NoData, "reports", Some("no record".to_owned())),
+        recorded("sink_down/clickhouse", "503"),
+        recorded("exchange", "no longer configured"),
+        recorded("no_data/reports", "no record"),
     ];
     let marks = [mark(0, 50)];
     let sight = |wrong| Sight { input: &marks, ..sink(wrong) };
@@ -203,15 +205,40 @@ fn other_conditions_follow_what_is_said() {
     assert!(!replayed.iter().any(|line| line.contains("clock_skew")), "a replay has no live clock");
 }
 
+fn recorded(subject: &str, detail: &str) -> Condition {
+    Condition { subject: subject.to_owned(), active: true, detail: detail.to_owned() }
+}
+
 #[rstest::rstest]
-#[case("clickhouse", Kind::SinkDown, "clickhouse")]
-#[case("lag/reports", Kind::Lag, "reports")]
-#[case("data_lost/heating.reports/3", Kind::DataLost, "heating.reports/3")]
-#[case("unheard/of", Kind::SinkDown, "unheard/of")]
-fn the_subject_carries_the_kind(#[case] subject: &str, #[case] kind: Kind, #[case] about: &str) {
-    let recorded = Condition { subject: subject.to_owned(), active: true, detail: String::new() };
-    assert_eq!(recorded.about(), (kind, about));
-    assert_eq!(Condition::of(kind, about, Some(String::new())), recorded);
+#[case("sink_down/clickhouse", "sink_down", "clickhouse")]
+#[case("lag/reports", "lag", "reports")]
+#[case("data_lost/heating.reports/3", "data_lost", "heating.reports/3")]
+#[case::of_the_first_version("clickhouse", "sink_down", "clickhouse")]
+#[case::of_no_known_kind("unheard/of", "sink_down", "unheard/of")]
+fn the_subject_carries_the_kind(#[case] subject: &str, #[case] code: &str, #[case] about: &str) {
+    let recorded = recorded(subject, "x");
+    let (kind, name) = recorded.about();
+    assert_eq!((kind.code, name), (code, about));
+    let anew = Condition::of(kind, name, Some("x".to_owned()));
+    assert_eq!(anew.subject, format!("{code}/{about}"));
+    assert_eq!(anew.fact(), recorded.fact(), "the alarm is the same");
+    assert_eq!((anew.fact().level, anew.fact().advice), (kind.level, kind.advice));
+}
+
+#[test]
+fn a_plain_subject_is_cleared_as_it_was_recorded() {
+    let mut conditions = Conditions::new(limits(), true);
+    let active = [recorded("clickhouse", "503")];
+    let mut told = Vec::new();
+    for second in [1, 6] {
+        told.extend(conditions.observe(Duration::from_secs(second), &sink(None), &active));
+    }
+    assert_eq!(told, [Condition { active: false, detail: String::new(), ..recorded("clickhouse", "") }]);
+    let mut left = active.to_vec();
+    crate::binding::apply(&mut left, &told);
+    assert_eq!(left, []);
+    let anew = conditions.observe(Duration::from_secs(7), &sink(Some("504")), &left);
+    assert_eq!(anew, [recorded("sink_down/clickhouse", "504")]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use timely::{
 };
 
 use super::{clock::Tick, saving::Recovery};
-use crate::Error;
+use crate::{Error, binding::Condition};
 
 /// Gives alarm transitions.
 pub trait AlarmTransitions<'s> {
@@ -61,7 +61,8 @@ impl<'s> Operational<'s> for StreamVec<'s, Epoch, Tick> {
                 }
                 input.for_each(|time, ticks| {
                     for tick in ticks.drain(..).filter(|tick| tick.epoch > start) {
-                        let facts: Vec<OperationalFact> = tick.conditions.iter().map(fact).collect();
+                        let facts: Vec<OperationalFact> =
+                            tick.conditions.iter().map(Condition::fact).collect();
                         let transitions =
                             operations.apply(tick.epoch, |known| known.apply(tick.clock, &facts));
                         output.session(&time).give_iterator(transitions.into_iter());
@@ -70,15 +71,5 @@ impl<'s> Operational<'s> for StreamVec<'s, Epoch, Tick> {
                 operations.proceed();
             }
         }))
-    }
-}
-
-fn fact(condition: &crate::binding::Condition) -> OperationalFact {
-    let (kind, subject) = condition.about();
-    OperationalFact {
-        subject: subject.to_owned(),
-        condition: kind,
-        active: condition.active,
-        detail: condition.detail.clone(),
     }
 }
