@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use schemas::{
     Error,
     catalogues::{self, Catalogues, Sizes},
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use crate::config::Invalid;
 
 /// The `[catalogue]` section.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// A directory with any of `metrics.csv`, `kpis.csv`, `thresholds.csv`, `sentinels.csv`, `models.csv`,

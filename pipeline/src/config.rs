@@ -12,13 +12,14 @@ use jiff::tz::TimeZone;
 use operators::{
     alarm::alarms::AlarmSettings, model::Terms, season::Seasons, validate::Memory, window::Calendar,
 };
+use schemars::JsonSchema;
 use schemas::{KafkaSettings, Millis, season::Season, time};
 use serde::Deserialize;
 
 use crate::{catalogue, checkpoint, conditions::Limits, flow::clock::ClockSource, telemetry::LogForm};
 
 /// The whole configuration.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The dataflow.
@@ -58,7 +59,7 @@ pub struct Config {
 }
 
 /// The `[pipeline]` section.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PipelineSettings {
     /// Names the consumer group and the transactional id; one running process per name.
@@ -105,7 +106,7 @@ impl Default for PipelineSettings {
 }
 
 /// The `[rules]` section.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleSettings {
     /// Time zone of days and months.
@@ -203,7 +204,7 @@ fn hours(count: u32) -> Millis {
 }
 
 /// The `[telemetry]` section.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetrySettings {
     /// Form of the log lines.

@@ -19,6 +19,7 @@ pub mod kafka;
 mod lost_input;
 mod printable;
 pub mod progress;
+pub mod reference;
 mod sink_tasks;
 pub mod skips;
 pub mod telemetry;

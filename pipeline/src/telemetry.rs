@@ -6,11 +6,12 @@
 use std::{ffi::OsStr, io::IsTerminal};
 
 use prometheus::{
-    Histogram, IntCounter, IntGauge, IntGaugeVec, histogram_opts, register_histogram, register_int_counter,
-    register_int_gauge, register_int_gauge_vec,
+    Histogram, IntCounter, IntGauge, IntGaugeVec, core::Collector, histogram_opts, register_histogram,
+    register_int_counter, register_int_gauge, register_int_gauge_vec,
 };
-use schemas::metric;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use schemas::metrics;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::{
     EnvFilter,
     field::MakeExt,
@@ -20,7 +21,7 @@ use tracing_subscriber::{
 use crate::printable::printable_lines;
 
 /// The form of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogForm {
     /// For a person at a terminal.
@@ -62,89 +63,81 @@ fn text_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'sta
     .delimited(" ")
 }
 
-metric! {
+metrics! {
     /// Entries that a stage keeps.
     pub STATE_ENTRIES: IntGaugeVec = register_int_gauge_vec!(
-        "nuanliu_state_entries", "Entries of an operator's state, on one worker", &["operator", "worker"])
-}
-metric! {
+        "nuanliu_state_entries", "Entries of an operator's state, on one worker", &["operator", "worker"]);
+
     /// The last epoch that was bound.
-    pub EPOCH_BOUND: IntGauge = register_int_gauge!("nuanliu_epoch_bound", "Last epoch that was bound")
-}
-metric! {
+    pub EPOCH_BOUND: IntGauge = register_int_gauge!("nuanliu_epoch_bound", "Last epoch that was bound");
+
     /// The last epoch that every sink has acknowledged.
     pub EPOCH_DELIVERED: IntGauge =
-        register_int_gauge!("nuanliu_epoch_delivered", "Last epoch that every sink has acknowledged")
-}
-metric! {
+        register_int_gauge!("nuanliu_epoch_delivered", "Last epoch that every sink has acknowledged");
+
     /// Whether what comes in goes out.
     pub DELIVERING: IntGauge = register_int_gauge!(
-        "nuanliu_delivering", "0 while no epoch was delivered for operations.delivery_seconds")
-}
-metric! {
+        "nuanliu_delivering", "0 while no epoch was delivered for operations.delivery_seconds");
+
     /// How long ago the oldest epoch was bound that is not delivered.
     pub FRONTIER_AGE: prometheus::Gauge = prometheus::register_gauge!(
-        "nuanliu_frontier_age_seconds", "Age of the oldest epoch that is not delivered")
-}
-metric! {
+        "nuanliu_frontier_age_seconds", "Age of the oldest epoch that is not delivered");
+
     /// From binding to the last acknowledgement.
     pub EPOCH_SECONDS: Histogram = register_histogram!(histogram_opts!(
         "nuanliu_epoch_seconds", "Time from the binding of an epoch to the last acknowledgement",
-        vec![0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]))
-}
-metric! {
+        vec![0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]));
+
     /// How long one slice of saving a state held its operator.
     pub CHECKPOINT_PAUSE: Histogram = register_histogram!(histogram_opts!(
         "nuanliu_checkpoint_pause_seconds", "Time for which saving a state held an operator in one go",
-        vec![0.000_1, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]))
-}
-metric! {
+        vec![0.000_1, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]));
+
     /// What of that was work of its own, and not waiting for a core.
     pub CHECKPOINT_WORK: Histogram = register_histogram!(histogram_opts!(
         "nuanliu_checkpoint_work_seconds", "CPU time that saving a state took of an operator in one go",
-        vec![0.000_1, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]))
-}
-metric! {
+        vec![0.000_1, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]));
+
     /// The epoch of the newest checkpoint that is complete.
     pub CHECKPOINT_EPOCH: IntGauge =
-        register_int_gauge!("nuanliu_checkpoint_epoch", "Epoch of the newest checkpoint that is complete")
-}
-metric! {
+        register_int_gauge!("nuanliu_checkpoint_epoch", "Epoch of the newest checkpoint that is complete");
+
     /// How much the last checkpoint wrote.
     pub CHECKPOINT_BYTES: IntGauge =
-        register_int_gauge!("nuanliu_checkpoint_bytes", "Bytes of the part that the last checkpoint wrote")
-}
-metric! {
+        register_int_gauge!("nuanliu_checkpoint_bytes", "Bytes of the part that the last checkpoint wrote");
+
     /// From the end of the epoch to the manifest, which waits for every sink.
     pub CHECKPOINT_SECONDS: Histogram = register_histogram!(histogram_opts!(
         "nuanliu_checkpoint_seconds", "Time from when a checkpoint was due until it was complete",
-        vec![0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]))
-}
-metric! {
+        vec![0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]));
+
     /// Attempts to write a part or a manifest that failed.
     pub CHECKPOINT_FAILURES: IntCounter = register_int_counter!(
-        "nuanliu_checkpoint_failures_total", "Attempts to write or to complete a checkpoint that failed")
-}
-metric! {
+        "nuanliu_checkpoint_failures_total", "Attempts to write or to complete a checkpoint that failed");
+
     /// Records of a partition that are not bound yet.
     pub LAG: IntGaugeVec = register_int_gauge_vec!(
-        "nuanliu_lag_records", "Records of an input partition that no epoch has bound yet", &["topic", "partition"])
-}
-metric! {
+        "nuanliu_lag_records", "Records of an input partition that no epoch has bound yet", &["topic", "partition"]);
+
     /// Records that the dataflow has read.
     pub RECORDS_READ: IntCounter =
-        register_int_counter!("nuanliu_records_read_total", "Records read from the input topics")
-}
-metric! {
+        register_int_counter!("nuanliu_records_read_total", "Records read from the input topics");
+
     /// What a stage could not take any more.
     pub TOO_LATE: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
-        "nuanliu_too_late_total", "Readings (of stage model: hours) that came too late for a stage", &["stage"])
-}
-metric! {
+        "nuanliu_too_late_total", "Readings (of stage model: hours) that came too late for a stage", &["stage"]);
+
     /// Reports whose time of arrival could not be true.
     pub ARRIVALS_NOT_BELIEVED: IntCounter = register_int_counter!(
         "nuanliu_arrivals_not_believed_total",
-        "Reports that said they arrived later than the broker stamped them; the stamp is used")
+        "Reports that said they arrived later than the broker stamped them; the stamp is used");
+}
+
+/// Every metric of the process, in no order.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Collector>> {
+    let others = connectors::telemetry::all().into_iter().chain(sinks::collectors());
+    collectors().into_iter().chain(others).collect()
 }
 
 /// The gauge of one operator on one worker.

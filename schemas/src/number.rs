@@ -1,11 +1,12 @@
 //! Numbers as senders write them: text that may carry full-width digits, a decimal comma or stray spaces.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::Reason;
 
 /// The character before the decimals, where numbers are written as text; thousands are set apart by the other one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Decimal {
     /// `1,000.5`.
     #[serde(rename = ".")]

@@ -72,11 +72,11 @@ pub enum Dimension {
 }
 
 macro_rules! tests {
-    ($($(#[$doc:meta])* $variant:ident = $id:literal, $looks:ident, $dimension:ident => $name:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $variant:ident = $id:literal, $looks:ident, $dimension:ident => $name:literal;)*) => {
         /// A quality test that did not pass.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        pub enum QualityTest { $($(#[$doc])* $variant,)* }
+        pub enum QualityTest { $($(#[doc = $doc])* $variant,)* }
 
         impl QualityTest {
             /// Every test, in the order in which names are listed.
@@ -85,6 +85,12 @@ macro_rules! tests {
             /// The name in the column `failed` and on the topics.
             #[must_use]
             pub fn name(self) -> &'static str { match self { $(QualityTest::$variant => $name,)* } }
+
+            /// What it found.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(QualityTest::$variant => concat!($($doc),*).trim_ascii(),)* }
+            }
 
             /// Its bit in a [`TestSet`] and in checkpoints, for ever: from 0 to 11 and from 16 to 31, since marks keep
             /// their gravity between.

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::Millis;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident => $name:literal, $advice:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $variant:ident => $name:literal, $advice:literal;)*) => {
         /// Why a record or a reading cannot be used.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Reason { $($(#[$doc])* #[serde(rename = $name)] $variant,)* }
+        pub enum Reason { $($(#[doc = $doc])* #[serde(rename = $name)] $variant,)* }
 
         impl Reason {
             /// Every reason, in a fixed order.
@@ -17,6 +17,10 @@ macro_rules! reasons {
             /// The name in answers, topics and tables.
             #[must_use]
             pub fn name(self) -> &'static str { match self { $(Reason::$variant => $name,)* } }
+
+            /// What it means.
+            #[must_use]
+            pub fn meaning(self) -> &'static str { match self { $(Reason::$variant => concat!($($doc),*).trim_ascii(),)* } }
 
             /// What the sender or operator can do about it.
             #[must_use]

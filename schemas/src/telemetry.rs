@@ -1,12 +1,19 @@
 //! Prometheus metrics, made in one way by every crate.
 
-/// A metric of the program, made when it is first used. Making it fails only when its name is taken or malformed, which
-/// the first use in any test or start shows.
+/// Metrics of the program, each made when it is first used, and `collectors`, which makes and gives all of them. Making
+/// one fails only when its name is taken or malformed, which the first use in any test or start shows.
 #[macro_export]
-macro_rules! metric {
-    ($(#[$doc:meta])* $visibility:vis $name:ident: $kind:ty = $make:expr) => {
-        $(#[$doc])*
-        $visibility static $name: std::sync::LazyLock<$kind> =
-            std::sync::LazyLock::new(|| $make.unwrap_or_else(|error| panic!("metric: {error}")));
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $visibility:vis $name:ident: $kind:ty = $make:expr;)*) => {
+        $(
+            $(#[$doc])*
+            $visibility static $name: std::sync::LazyLock<$kind> =
+                std::sync::LazyLock::new(|| $make.unwrap_or_else(|error| panic!("metric: {error}")));
+        )*
+
+        /// The metrics of this module.
+        pub(crate) fn collectors() -> Vec<Box<dyn prometheus::core::Collector>> {
+            vec![$(Box::new($name.clone()),)*]
+        }
     };
 }

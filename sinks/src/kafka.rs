@@ -23,6 +23,8 @@ use schemas::{Epoch, KafkaSettings, Topic, avro::Codec};
 
 mod sending;
 
+pub(crate) use sending::collectors;
+
 use sending::LeftOut;
 pub use sending::Sending;
 

@@ -49,6 +49,13 @@ pub enum Error {
     },
 }
 
+/// The metrics of this crate.
+#[must_use]
+pub fn collectors() -> Vec<Box<dyn prometheus::core::Collector>> {
+    let of_sinks = [runner::collectors(), disk::spool::collectors(), kafka::collectors()];
+    of_sinks.into_iter().flatten().chain(table::collectors()).collect()
+}
+
 /// One block: the unit of writing and of deduplication.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Block {

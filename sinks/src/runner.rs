@@ -15,7 +15,7 @@ use prometheus::{
     register_histogram_vec, register_int_counter_vec, register_int_gauge_vec,
 };
 pub use schemas::BackOff;
-use schemas::{Millis, metric};
+use schemas::{Millis, metrics};
 use tokio::sync::watch;
 
 use crate::{Block, Error, Sink};
@@ -51,35 +51,30 @@ struct Metrics {
     seconds: Histogram,
 }
 
-metric! {
+metrics! {
     /// Blocks that are durable at a sink.
     BATCHES: IntCounterVec =
-        register_int_counter_vec!("nuanliu_sink_batches_total", "Blocks acknowledged.", &["sink"])
-}
-metric! {
+        register_int_counter_vec!("nuanliu_sink_batches_total", "Blocks acknowledged.", &["sink"]);
+
     /// Rows in them.
-    ROWS: IntCounterVec = register_int_counter_vec!("nuanliu_sink_rows_total", "Rows acknowledged.", &["sink"])
-}
-metric! {
+    ROWS: IntCounterVec = register_int_counter_vec!("nuanliu_sink_rows_total", "Rows acknowledged.", &["sink"]);
+
     /// Attempts that a sink did not accept.
     RETRIES: IntCounterVec =
-        register_int_counter_vec!("nuanliu_sink_retries_total", "Failed attempts.", &["sink"])
-}
-metric! {
+        register_int_counter_vec!("nuanliu_sink_retries_total", "Failed attempts.", &["sink"]);
+
     /// Blocks, or for the exchange rows, that a sink is still to take.
     PENDING: IntGaugeVec =
-        register_int_gauge_vec!("nuanliu_sink_pending", "Blocks not yet acknowledged.", &["sink"])
-}
-metric! {
+        register_int_gauge_vec!("nuanliu_sink_pending", "Blocks not yet acknowledged.", &["sink"]);
+
     /// Whether a sink is paused.
     PAUSED: IntGaugeVec =
-        register_int_gauge_vec!("nuanliu_sink_paused", "1 while the sink holds data.", &["sink"])
-}
-metric! {
+        register_int_gauge_vec!("nuanliu_sink_paused", "1 while the sink holds data.", &["sink"]);
+
     /// How long a sink takes, attempts that failed included.
     SECONDS: HistogramVec = register_histogram_vec!(histogram_opts!(
         "nuanliu_sink_write_seconds", "From the first attempt to the acknowledgement.",
-        (0..16).map(|doublings| 0.001 * f64::from(1 << doublings)).collect()), &["sink"])
+        (0..16).map(|doublings| 0.001 * f64::from(1 << doublings)).collect()), &["sink"]);
 }
 
 impl Metrics {

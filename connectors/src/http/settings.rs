@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use schemas::{Millis, time};
 use serde::Deserialize;
 
@@ -13,7 +14,7 @@ use super::{
 use crate::Error;
 
 /// The `[http]` section.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Address and port to listen on; port 0 takes a free one.

@@ -8,6 +8,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use schemas::{BackOff, Millis, time};
 use serde::Deserialize;
 
@@ -23,7 +24,7 @@ use link::Address;
 use session::End;
 
 /// The `[mqtt]` section.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// `mqtt://host:1883`, or `mqtts://host:8883` for TLS.

@@ -1,8 +1,9 @@
 //! Payload profiles: which topics are subscribed to, and how their payloads are read.
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use schemas::{Code, Reason, number::Decimal};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::wrong;
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// One `[[mqtt.profiles]]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// A topic filter in which `{facility}` and `{device}` may stand for whole levels, beside `+` and `#`. What the topic
@@ -40,7 +41,7 @@ fn slash() -> String {
 }
 
 /// The form of a payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// The native form: an object or an array.

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::fmt::strtime;
+use schemars::JsonSchema;
 use schemas::{
     Catalogue, Metric, Millis, RawValue, Reason, number,
     units::{Conversion, conversion},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Arrival, Batch, MAX_RECORDS,
@@ -23,7 +24,7 @@ use super::{
 use crate::Error;
 
 /// Where things stand in the payload.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pointers {
     /// The array of records, or the one record; the whole payload when absent. Other pointers start at a record.
@@ -45,7 +46,7 @@ pub struct Pointers {
 }
 
 /// One value: its metric and how it becomes the metric's unit: `value · factor + offset`, then from `unit`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Field {
     /// Metric code of the catalogue.

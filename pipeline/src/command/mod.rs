@@ -7,6 +7,7 @@ mod demo;
 mod member;
 mod metrics;
 mod migrate;
+mod reference;
 mod registry;
 mod rejects;
 mod replay;
@@ -85,6 +86,12 @@ enum Command {
         after_help = "Example:\n  nuanliu skip heating.reports/3/1042 --reason \"the dataflow fails on it\"\nIt holds from the next start on; in a cluster run it with the configuration of every process."
     )]
     Skip(skip::Arguments),
+    /// Print what can be configured, sent, measured and told, as Markdown. The catalogues are those of the configuration
+    /// file, or the shipped ones where there is none.
+    #[command(
+        after_help = "Examples:\n  nuanliu reference > reference.md\n  nuanliu reference config --json-schema > nuanliu.schema.json"
+    )]
+    Reference(reference::Arguments),
     /// Run everything with a simulated district and injected faults, and show what was found.
     #[command(after_help = "Example:\n  make demo")]
     Demo(demo::Arguments),
@@ -113,12 +120,21 @@ impl Pace {
 
 /// Runs a command line.
 pub fn main(line: CommandLine) -> ExitCode {
+    if let Command::Reference(arguments) = &line.command
+        && !line.config.exists()
+    {
+        return ended(reference::run(arguments));
+    }
     let config = match config::load(&line.config) {
         Ok(config) => config,
         Err(problems) => return wrong(&problems),
     };
     telemetry::start_logging(config.telemetry.log, &config.telemetry.level);
-    match dispatch(line.command, config) {
+    ended(dispatch(line.command, config))
+}
+
+fn ended(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<Invalid>() {
             Some(problems) => wrong(problems),
@@ -150,6 +166,7 @@ fn dispatch(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Simulate(arguments) => simulate::run(&config, &arguments),
         Command::Rejects(command) => rejects::run(&config, command),
         Command::Skip(arguments) => skip::run(&config, &arguments),
+        Command::Reference(arguments) => reference::run(&arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),
     }
 }

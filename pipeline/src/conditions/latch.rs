@@ -1,12 +1,18 @@
 //! The hysteresis of a condition: it turns only when signs against it have lasted. Pure: time is an argument.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// How long the signs of a condition must last before it is raised, and how long their absence before it is cleared.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     pub(super) raise: Duration,
     pub(super) clear: Duration,
+}
+
+impl fmt::Display for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.raise.as_secs(), self.clear.as_secs())
+    }
 }
 
 impl Patience {

@@ -1,9 +1,10 @@
 //! The `[operations]` section: from when on something about the platform is an alarm.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The `[operations]` section: when the platform raises alarms about itself.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Records of one topic that may wait to be read.

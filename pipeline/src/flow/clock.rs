@@ -6,6 +6,7 @@ use operators::{
     durable::{Durable, GLOBAL, RestoreError, Saved, known_form, read_section},
     flow::Stash,
 };
+use schemars::JsonSchema;
 use schemas::{Epoch, Millis, Topic};
 use serde::{Deserialize, Serialize};
 use timely::{
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// Where the clock of an epoch comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClockSource {
     /// The recorded wall time while the input is read to its end, else the brokers' append times: for live data.

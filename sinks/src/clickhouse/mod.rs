@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use clickhouse::{Client, Compression};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -28,7 +29,7 @@ const NAME: &str = "clickhouse";
 const CHUNK: usize = 1 << 20;
 
 /// The `[clickhouse]` section: where the server is and how it is written to.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// `http://host:8123` or `https://host:8443`.

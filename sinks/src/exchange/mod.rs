@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
 use schemas::{Millis, exchange::Tables};
 use serde::Deserialize;
 use tokio::sync::Notify;
@@ -36,7 +37,7 @@ use mapping::Mapping;
 pub(crate) const NAME: &str = "exchange";
 
 /// The `[exchange]` section: the receiver, and what it gets.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// `http://ip:port`, or the whole address of `pushdata`.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use axum::Router;
+use schemars::JsonSchema;
 use schemas::exchange::{Table, Tables};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ use super::{
 use crate::Error;
 
 /// The `[receiver]` section: whose pushes are taken, and where they are kept.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Directory of what was received; on a disk that survives restarts.

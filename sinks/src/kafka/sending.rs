@@ -11,7 +11,7 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::BaseRecord,
 };
-use schemas::{Epoch, Reason, Reject, Stage, Topic, avro::Record, metric};
+use schemas::{Epoch, Reason, Reject, Stage, Topic, avro::Record, metrics};
 
 use super::{Kafka, NAME, REST, classify, is_too_large};
 use crate::Error;
@@ -20,12 +20,12 @@ use crate::Error;
 const REFUSED_BYTES: usize = 16 << 10;
 const REFUSED_ORIGIN: usize = 512;
 
-metric! {
+metrics! {
     /// Rows that a reject stands for.
     UNDELIVERABLE: IntCounterVec = register_int_counter_vec!(
         "nuanliu_sink_undeliverable_rows_total",
         "Rows that went as a reject because the sink takes none so large.",
-        &["sink", "topic"])
+        &["sink", "topic"]);
 }
 
 /// The records of one epoch on their way to the producer.

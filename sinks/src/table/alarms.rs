@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use prometheus::{IntCounterVec, register_int_counter_vec};
-use schemas::{AlarmState, AlarmTransition, Code, Epoch, MetricId, Millis, Transition, metric};
+use schemas::{AlarmState, AlarmTransition, Code, Epoch, MetricId, Millis, Transition, metrics};
 
 use super::{Gathered, Table};
 use crate::{
@@ -17,10 +17,10 @@ use crate::{
 #[derive(Debug)]
 pub struct Alarms;
 
-metric! {
+metrics! {
     /// Alarm transitions.
     TRANSITIONS: IntCounterVec = register_int_counter_vec!(
-        "nuanliu_alarm_transitions_total", "Alarm transitions", &["transition", "level"])
+        "nuanliu_alarm_transitions_total", "Alarm transitions", &["transition", "level"]);
 }
 
 fn events(rows: &[AlarmTransition], epoch: Epoch) -> NativeBlock {

@@ -28,6 +28,11 @@ pub use rejects::Rejects;
 
 use crate::{Block, Error, clickhouse::Insert, kafka::Sending};
 
+/// The metrics of the tables that count.
+pub(crate) fn collectors() -> Vec<Box<dyn prometheus::core::Collector>> {
+    [alarms::collectors(), readings::collectors(), rejects::collectors()].into_iter().flatten().collect()
+}
+
 /// A table of ours.
 pub trait Table: 'static {
     /// The name in deduplication tokens. Blocks of an epoch go to Kafka in the order of these names.

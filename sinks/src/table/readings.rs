@@ -1,7 +1,7 @@
 //! `readings`: every marked reading. A row replaces one of its key from an earlier epoch.
 
 use prometheus::{IntCounterVec, register_int_counter_vec};
-use schemas::{Code, Epoch, Flag, MetricId, Millis, QualityTest, Reading, TestSet, metric};
+use schemas::{Code, Epoch, Flag, MetricId, Millis, QualityTest, Reading, TestSet, metrics};
 
 use super::Table;
 use crate::{
@@ -17,10 +17,10 @@ pub use columns::{Measured, ObjectRun, ReadingColumns};
 #[derive(Debug)]
 pub struct Readings;
 
-metric! {
+metrics! {
     /// Readings that left validation.
     READINGS: IntCounterVec = register_int_counter_vec!(
-        "nuanliu_readings_total", "Readings that left validation, by flag", &["flag"])
+        "nuanliu_readings_total", "Readings that left validation, by flag", &["flag"]);
 }
 
 impl Table for Readings {

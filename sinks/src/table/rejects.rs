@@ -2,7 +2,7 @@
 //! key: two that are equal are two. Their place in the block tells them apart.
 
 use prometheus::{IntCounterVec, register_int_counter_vec};
-use schemas::{Epoch, Millis, Reason, Reject, Stage, metric};
+use schemas::{Epoch, Millis, Reason, Reject, Stage, metrics};
 
 use super::{Gathered, Table};
 use crate::{
@@ -15,10 +15,10 @@ use crate::{
 #[derive(Debug)]
 pub struct Rejects;
 
-metric! {
+metrics! {
     /// Records turned away by the dataflow.
     REJECTS: IntCounterVec = register_int_counter_vec!(
-        "nuanliu_dataflow_rejects_total", "Records and readings turned away by the dataflow", &["reason"])
+        "nuanliu_dataflow_rejects_total", "Records and readings turned away by the dataflow", &["reason"]);
 }
 
 fn stage_name(stage: Stage) -> &'static str {

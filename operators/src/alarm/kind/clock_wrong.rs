@@ -9,6 +9,7 @@ use crate::alarm::arrival::{Brought, describe, limits};
 pub const KIND: Kind = Kind {
     id: 2,
     code: "clock_wrong",
+    meaning: "reports arrive and are refused for their time",
     advice: "设备在线但时钟错误：校准设备时钟，检查对时服务与时区设置",
     signal: Signal::Arrival(wrong),
     limits,

@@ -18,6 +18,7 @@ pub const MOVED_AFTER_METRES: f64 = 300.0;
 pub const KIND: Kind = Kind {
     id: 0,
     code: "device_moved",
+    meaning: "the device is not where the registry has it",
     advice: "现场核查设备位置，必要时更新登记坐标",
     signal: Signal::Report { ground: registered, value: distance },
     limits,

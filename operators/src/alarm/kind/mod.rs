@@ -37,6 +37,8 @@ pub struct Kind {
     pub id: u32,
     /// The rule code.
     pub code: &'static str,
+    /// What its alarm says.
+    pub meaning: &'static str,
     /// What to do about it.
     pub advice: &'static str,
     /// What it watches.

@@ -7,6 +7,7 @@ use crate::alarm::arrival::{Brought, describe, limits};
 pub const KIND: Kind = Kind {
     id: 1,
     code: "values_missing",
+    meaning: "reports arrive and hold no usable value",
     advice: "设备在线但无有效数据：检查传感器、接线与采集配置",
     signal: Signal::Arrival(missing),
     limits,

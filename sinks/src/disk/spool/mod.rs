@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use prometheus::{IntGauge, register_int_gauge};
-use schemas::{Epoch, Millis, metric};
+use schemas::{Epoch, Millis, metrics};
 
 mod record;
 mod recover;
@@ -35,18 +35,16 @@ const VERSION: &[u8; 16] = b"nuanliu spool 1\n";
 /// A segment of this length is followed by a new one.
 const SEGMENT: u64 = 64 << 20;
 
-metric! {
+metrics! {
     /// Bytes of all segments.
-    BYTES: IntGauge = register_int_gauge!("nuanliu_spool_bytes", "Bytes on disk that wait for ClickHouse")
-}
-metric! {
+    BYTES: IntGauge = register_int_gauge!("nuanliu_spool_bytes", "Bytes on disk that wait for ClickHouse");
+
     /// Inserts that are not settled.
-    BLOCKS: IntGauge = register_int_gauge!("nuanliu_spool_blocks", "Inserts on disk that wait for ClickHouse")
-}
-metric! {
+    BLOCKS: IntGauge = register_int_gauge!("nuanliu_spool_blocks", "Inserts on disk that wait for ClickHouse");
+
     /// Seconds since the oldest of them was written.
     AGE: IntGauge = register_int_gauge!(
-        "nuanliu_spool_age_seconds", "How long the oldest insert on disk has been waiting")
+        "nuanliu_spool_age_seconds", "How long the oldest insert on disk has been waiting");
 }
 
 /// A record and where it stands.

@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// In which order the parameters stand in the canonical text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// By name, in ASCII order.
@@ -18,7 +19,7 @@ pub enum Order {
 }
 
 /// What the canonical text is reduced to before it is signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
     /// The text itself.
@@ -33,7 +34,7 @@ pub enum Reduction {
 }
 
 /// How the signature is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// The digest alone, over a text that holds the secret.
@@ -52,7 +53,7 @@ pub enum Algorithm {
 }
 
 /// How bytes become text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoding {
     /// Hexadecimal, small letters.
@@ -65,7 +66,7 @@ pub enum Encoding {
 }
 
 /// The order of the parts of an SM2 ciphertext.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sm2Layout {
     /// Point, digest, text: the current standard.
@@ -76,7 +77,7 @@ pub enum Sm2Layout {
 }
 
 /// The `[exchange.signing]` section: the convention agreed with the receiver.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The parameters that are signed; those a request does not have are passed over.
