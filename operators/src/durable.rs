@@ -98,7 +98,51 @@ pub enum RestoreError {
 /// State that can be saved and restored.
 ///
 /// The dataflow calls [`Durable::begin`] at the end of an epoch, then [`Durable::save`] until it answers that all is
-/// saved, applying further epochs in between.
+/// saved, applying further epochs in between. State in a [`Keyed`] map saves what changed of itself:
+///
+/// ```
+/// use operators::durable::{Durable, Keyed, RestoreError, Saved, known_form, shard};
+///
+/// /// A count per facility.
+/// struct Counts(Keyed<String, u64>);
+///
+/// impl Counts {
+///     fn new() -> Counts {
+///         Counts(Keyed::new(|facility: &String| shard(facility)))
+///     }
+/// }
+///
+/// impl Durable for Counts {
+///     const STATE: &'static str = "counts";
+///     const FORM: u16 = 1;
+///
+///     fn begin(&mut self) {
+///         self.0.begin();
+///     }
+///
+///     fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
+///         self.0.save(entries, out)
+///     }
+///
+///     fn restore(&mut self, _shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
+///         known_form(Self::STATE, form, Self::FORM)?;
+///         self.0.restore(Self::STATE, section)
+///     }
+/// }
+///
+/// let mut counts = Counts::new();
+/// counts.0.insert("ST-1".to_owned(), 7);
+/// counts.begin();
+/// let mut saved = Saved::default();
+/// while !counts.save(100, &mut saved) {}
+///
+/// let mut again = Counts::new();
+/// for (shard, section) in saved.into_sections() {
+///     again.restore(shard, Counts::FORM, &section)?;
+/// }
+/// assert_eq!(again.0.restored("ST-1"), Some(7));
+/// # Ok::<(), RestoreError>(())
+/// ```
 pub trait Durable {
     /// Its name in checkpoints; never changes.
     const STATE: &'static str;

@@ -70,6 +70,24 @@ enum Writer {
 }
 
 /// Writes and reads the values of the topics. Immutable; share it between threads.
+///
+/// ```
+/// use schemas::{RawReading, RawValue, Report, avro::Codec};
+///
+/// let report = Report {
+///     facility: "ST-0001".into(),
+///     device: None,
+///     observed_at: 1_768_435_200_000,
+///     received_at: 1_768_435_200_250,
+///     origin: "http:198.51.100.7".into(),
+///     sequence: None,
+///     readings: [RawReading { metric: "outdoor_temp".into(), value: RawValue::Number(-7.5) }].into_iter().collect(),
+/// };
+/// let codec = Codec::single_object();
+/// let value = codec.encode(&report)?;
+/// assert_eq!(codec.decode::<Report>(&value)?, report);
+/// # Ok::<(), schemas::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Codec {
     framing: Framing,

@@ -83,7 +83,43 @@ impl fmt::Display for Block {
     }
 }
 
-/// A destination for blocks.
+/// A destination for blocks. Run [`compliance::check`] on every one.
+///
+/// ```
+/// use std::{
+///     collections::BTreeMap,
+///     sync::{Arc, Mutex},
+/// };
+///
+/// use sinks::{Block, Error, Rows, Sink};
+///
+/// /// Blocks by their token, so that one that comes again replaces itself.
+/// #[derive(Default)]
+/// struct Shelf(Mutex<BTreeMap<String, Block>>);
+///
+/// impl Sink for Shelf {
+///     fn name(&self) -> &'static str {
+///         "shelf"
+///     }
+///
+///     async fn write(&self, blocks: Arc<Vec<Block>>) -> Result<(), Error> {
+///         let stop = |_| Error::Stop { sink: "shelf", detail: "a writer has panicked".to_owned() };
+///         let mut shelf = self.0.lock().map_err(stop)?;
+///         shelf.extend(blocks.iter().map(|block| (block.to_string(), block.clone())));
+///         Ok(())
+///     }
+/// }
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// let shelf = Shelf::default();
+/// let blocks = Arc::new(vec![Block { epoch: 7, bucket: 0, rows: Rows::Kpis(Vec::new()) }]);
+/// shelf.write(Arc::clone(&blocks)).await?;
+/// shelf.write(blocks).await?;
+/// assert_eq!(shelf.0.lock().unwrap().keys().collect::<Vec<_>>(), ["kpis/7/0"]);
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 pub trait Sink: Send + Sync + 'static {
     /// The sink's name in logs, metrics and alarms.
     fn name(&self) -> &'static str;

@@ -4,6 +4,31 @@
 //! [`Arrival`]. Leaves: a [`Batch`]. Guarantees: every record and every reading is either in a report or in a refusal
 //! that names its reason and carries its bytes; one bad reading costs only itself, one bad record only itself; values
 //! are passed on as they were written, not interpreted.
+//!
+//! ```
+//! use connectors::payload::{Arrival, native};
+//! use jiff::tz::TimeZone;
+//! use schemas::{Reason, time};
+//!
+//! let arrival = Arrival {
+//!     at: 1_768_435_200_000,
+//!     origin: "http:198.51.100.7".to_owned(),
+//!     zone: TimeZone::UTC,
+//!     decimal: None,
+//!     accept_received_at: false,
+//!     backfill: time::BACKFILL,
+//!     facility: None,
+//!     device: None,
+//! };
+//! let payload = r#"[
+//!     {"facility": "ST-0001", "observed_at": "2026-01-15T00:00:00Z", "readings": {"outdoor_temp": -7.5}},
+//!     {"observed_at": "2026-01-15T00:00:00Z", "readings": {"outdoor_temp": -7.5}}
+//! ]"#;
+//! let batch = native::parse(&payload.into(), &arrival);
+//! assert_eq!(batch.accepted.len(), 1);
+//! let [refused] = &batch.refused[..] else { panic!("{batch:?}") };
+//! assert_eq!((refused.index, refused.reason), (1, Reason::MissingField));
+//! ```
 
 pub mod instant;
 pub mod json;

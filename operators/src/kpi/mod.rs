@@ -37,6 +37,26 @@ pub use self::{
 use crate::window::{Component, Facts};
 
 /// How one KPI is computed. What else is known of it stands in the catalogue ([`schemas::KpiEntry`]).
+///
+/// ```
+/// use operators::{
+///     kpi::{About, Kpi, Parameters},
+///     window::{Component, Facts},
+/// };
+///
+/// /// Hours of which the heat is known.
+/// const HEAT_KNOWN: Kpi = Kpi {
+///     code: "heat_known",
+///     unit: "h",
+///     about: About::Stations,
+///     value: |facts, _| Some(facts.get(Component::HeatTime) as f64 / 3_600_000.0),
+///     coverage: |_| 1.0,
+/// };
+///
+/// let mut facts = Facts::new();
+/// facts.add(Component::HeatTime, 1_800_000);
+/// assert_eq!((HEAT_KNOWN.value)(&facts, Parameters::in_force()), Some(0.5));
+/// ```
 #[derive(Debug)]
 pub struct Kpi {
     /// The code in tables and on topics.
