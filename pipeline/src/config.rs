@@ -10,10 +10,14 @@ use std::{
 
 use jiff::tz::TimeZone;
 use operators::{
-    alarm::alarms::AlarmSettings, model::Terms, season::Seasons, validate::Memory, window::Calendar,
+    alarm::alarms::AlarmSettings,
+    model::Terms,
+    season::Seasons,
+    validate::Memory,
+    window::{Calendar, ladder},
 };
 use schemars::JsonSchema;
-use schemas::{KafkaSettings, Millis, season::Season, time};
+use schemas::{KafkaSettings, Millis, Period, season::Season, time};
 use serde::Deserialize;
 
 use crate::{catalogue, checkpoint, conditions::Limits, flow::clock::ClockSource, telemetry::LogForm};
@@ -129,6 +133,10 @@ pub struct RuleSettings {
     /// Hours after its end in which the KPIs of a day still take what outages held back, at least `lateness_hours`. From
     /// the first silence of an open day on, a facility's hours are kept and revised too: they cost memory as long.
     pub day_lateness_hours: u32,
+    /// Windows longer than a day for which KPIs and quality figures are computed too: `week`, `month`, `quarter`,
+    /// `season` (by the heating season of each object), `year`. One that is added counts from the first day that is
+    /// open then. Each costs memory, and rows whenever a day changes.
+    pub longer_periods: Vec<Period>,
     /// Minutes after its end at which models look at an hour.
     pub settle_minutes: u32,
     /// Minutes for which late readings revise alarms.
@@ -147,6 +155,7 @@ impl Default for RuleSettings {
             backfill_days: (time::BACKFILL / time::DAY) as u32,
             lateness_hours: 6,
             day_lateness_hours: 24,
+            longer_periods: Vec::new(),
             settle_minutes: 10,
             alarm_horizon_minutes: 120,
             heating_season: Season::WIDEST.to_string(),
@@ -176,6 +185,7 @@ impl RuleSettings {
         let settling = Millis::from(self.settle_minutes) * time::MINUTE;
         Calendar::new(zone, hours(self.lateness_hours), settling)
             .with_day_lateness(hours(self.day_lateness_hours))
+            .with_longer(&self.longer_periods, self.seasons())
     }
 
     /// When heating is due. Zone and season have been validated.
@@ -305,6 +315,12 @@ pub fn validate(config: &Config) -> Vec<String> {
     problems.extend(http.map(|problem| format!("http.{problem}")));
     let mqtt = config.mqtt.iter().flat_map(connectors::mqtt::Settings::validate);
     problems.extend(mqtt.map(|problem| format!("mqtt.{problem}")));
+    for period in config.rules.longer_periods.iter().filter(|period| ladder::rung(**period).is_none()) {
+        problems.push(format!(
+            "rules.longer_periods: {} is always computed: name week, month, quarter, season or year",
+            period.name()
+        ));
+    }
     let zone = &config.rules.time_zone;
     if TimeZone::get(zone).is_err() {
         problems.push(format!("rules.time_zone `{zone}` is not known: use a name such as Asia/Shanghai"));

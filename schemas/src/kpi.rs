@@ -7,7 +7,9 @@ use crate::{Code, Millis};
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+        )]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant,)* }
 
         impl $name {
@@ -47,7 +49,7 @@ named! {
 }
 
 named! {
-    /// The length of a window.
+    /// The length of a window. New ones come last: checkpoints name them by their place.
     Period {
         /// One hour of UTC.
         Hour => "hour",
@@ -55,8 +57,14 @@ named! {
         Day => "day",
         /// One calendar month in the configured time zone.
         Month => "month",
-        /// One heating season.
+        /// One heating season of the object, by its legal dates.
         Season => "season",
+        /// One week from Monday, in the configured time zone.
+        Week => "week",
+        /// One calendar quarter in the configured time zone.
+        Quarter => "quarter",
+        /// One calendar year in the configured time zone.
+        Year => "year",
     }
 }
 

@@ -1,5 +1,5 @@
 //! What a model expected and found of each hour is in the store, with what the expectation follows from; a setting of
-//! the user's holds for its facility alone.
+//! the user's holds for its facility alone, and longer windows hold what their days do.
 
 use std::{fs, time::Duration};
 
@@ -13,7 +13,7 @@ use tests::{
     district::{self, MIDNIGHT},
 };
 
-const CONFIG: &str = "clock = \"data\"\n---\n[catalogue]\ndirectory = \"catalogue\"\n";
+const CONFIG: &str = "clock = \"data\"\n---\n[catalogue]\ndirectory = \"catalogue\"\n[rules]\nlonger_periods = [\"month\", \"season\"]\n";
 /// One station is to be known longer before it is judged.
 const SETTINGS: &str = "model,setting,scope,value\nenergy_signature,least_hours,ST-0002,60\n";
 const SOON: Duration = Duration::from_secs(120);
@@ -87,6 +87,21 @@ async fn every_hour_says_what_was_expected_and_what_came_of_it() {
     let alarms =
         "SELECT facility FROM alarms FINAL WHERE rule = 'under_supply' AND type = 1 ORDER BY facility";
     assert_eq!(site.query(alarms).await, [["ST-0001"], ["ST-0002"]]);
+    // A month and a season are the sum of their days.
+    for (scope, code) in [("facility", "ST-0001"), ("city", district::CITY)] {
+        let heat = async |period: &str| {
+            let sum = format!(
+                "SELECT round(sum(value), 1) FROM kpis FINAL WHERE kpi = 'heat_supplied' AND scope_kind = '{scope}' AND \
+                 scope = '{code}' AND period = '{period}'"
+            );
+            site.query(&sum).await[0][0].parse::<f64>().unwrap()
+        };
+        let days = heat("day").await;
+        assert!(days > 50.0, "{days} GJ in three days");
+        for period in ["month", "season"] {
+            assert!((heat(period).await - days).abs() < 1.0, "{scope} by {period}: {days} GJ");
+        }
+    }
     let judged = format!(
         "SELECT countIf(reason = 'not_learnt') FROM estimates FINAL WHERE facility = 'ST-0002' AND \
          toUnixTimestamp(hour) < {}",

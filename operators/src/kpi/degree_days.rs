@@ -9,7 +9,7 @@ use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi = Kpi { code: "degree_days", unit: "°C·d", about: About::Outdoor, value, coverage };
+pub const KPI: Kpi = Kpi { code: "degree_days", unit: "°C·d", about: About::DegreeDays, value, coverage };
 
 fn value(facts: &Facts, parameters: &Parameters) -> Option<f64> {
     let mean = ratio(facts, (Component::Outdoor, 1.0), (Component::OutdoorTime, 1.0))?;

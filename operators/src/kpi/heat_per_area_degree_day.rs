@@ -7,10 +7,13 @@ use super::{About, Kpi, Parameters, ratio, share};
 use crate::window::{Component, Facts};
 
 /// See the module.
-pub const KPI: Kpi =
-    Kpi {
-        code: "heat_per_area_degree_day", unit: "kJ/(m²·°C·d)", about: About::Stations, value, coverage
-    };
+pub const KPI: Kpi = Kpi {
+    code: "heat_per_area_degree_day",
+    unit: "kJ/(m²·°C·d)",
+    about: About::StationsByDegree,
+    value,
+    coverage,
+};
 
 fn value(facts: &Facts, parameters: &Parameters) -> Option<f64> {
     let below =

@@ -27,14 +27,14 @@ pub mod room_temp_mean;
 pub mod room_temp_overhigh;
 pub mod water_temp_mean;
 
-use schemas::{Cause, ScopeKind};
+use schemas::{Cause, Period, ScopeKind};
 
 pub use self::{
     parameters::Parameters,
     published::Published,
     revise::{Revise, Revised},
 };
-use crate::window::{Component, Facts};
+use crate::window::{Component, Facts, ladder};
 
 /// How one KPI is computed. What else is known of it stands in the catalogue ([`schemas::KpiEntry`]).
 ///
@@ -86,12 +86,16 @@ pub enum About {
     Devices,
     /// Those in which reports are expected.
     Reports,
+    /// Hours and days with an outdoor temperature: degree-days of a longer window do not follow from its mean.
+    DegreeDays,
+    /// Hours and days of stations, for the same reason.
+    StationsByDegree,
 }
 
 impl About {
     /// Whether a window with these facts is one of them.
     #[must_use]
-    pub fn holds(self, scope: ScopeKind, facts: &Facts) -> bool {
+    pub fn holds(self, scope: ScopeKind, period: Period, facts: &Facts) -> bool {
         let above = |component| facts.get(component) > 0;
         match self {
             About::Stations => above(Component::StationSpan),
@@ -100,6 +104,8 @@ impl About {
             About::Outdoor => above(Component::OutdoorSpan),
             About::Devices => above(Component::DeviceSpan),
             About::Reports => above(Component::Expected),
+            About::DegreeDays => above(Component::OutdoorSpan) && ladder::rung(period).is_none(),
+            About::StationsByDegree => above(Component::StationSpan) && ladder::rung(period).is_none(),
         }
     }
 }

@@ -21,8 +21,8 @@ pub struct Published {
 #[derive(Debug)]
 struct Entry {
     kpi: &'static Kpi,
-    /// Ten to the power of its decimals.
-    power: f64,
+    /// Ten to the power of its decimals, in windows up to a quarter and in longer ones.
+    powers: [f64; 2],
 }
 
 static IN_FORCE: OnceLock<Published> = OnceLock::new();
@@ -39,7 +39,8 @@ impl Published {
     pub fn of(catalogue: &[KpiEntry]) -> Published {
         let entry = |kpi: &&'static Kpi| {
             let row = catalogue.iter().find(|row| row.code == kpi.code && row.enabled)?;
-            Some(Entry { kpi, power: 10f64.powi(i32::from(row.decimals)) })
+            let powers = [row.decimals, row.season_decimals].map(|decimals| 10f64.powi(i32::from(decimals)));
+            Some(Entry { kpi, powers })
         };
         Published { kpis: ALL.iter().filter_map(entry).collect(), parameters: Parameters::of(catalogue) }
     }
@@ -55,7 +56,7 @@ impl Published {
     ) -> impl Iterator<Item = KpiRow> + 'a {
         let cause = cause(before, after);
         self.kpis.iter().filter_map(move |entry| {
-            let rounded = |facts| entry.rounded(scope.kind, facts, &self.parameters);
+            let rounded = |facts| entry.rounded((scope.kind, period), facts, &self.parameters);
             let (previous, covered) = before.map_or((None, 0.0), rounded);
             let (value, coverage) = rounded(after);
             (value != previous || coverage != covered).then(|| KpiRow {
@@ -75,19 +76,26 @@ impl Published {
     #[cfg(test)]
     pub(super) fn figure(&self, code: &str, scope: ScopeKind, facts: &Facts) -> (Option<f64>, f32) {
         let entry = self.kpis.iter().find(|entry| entry.kpi.code == code).unwrap();
-        entry.rounded(scope, facts, &self.parameters)
+        entry.rounded((scope, Period::Day), facts, &self.parameters)
     }
 }
 
 impl Entry {
     /// Value and coverage as they are published: rounded, and nothing where the KPI does not apply or has no value.
-    fn rounded(&self, scope: ScopeKind, facts: &Facts, parameters: &Parameters) -> (Option<f64>, f32) {
+    fn rounded(
+        &self,
+        (scope, period): (ScopeKind, Period),
+        facts: &Facts,
+        parameters: &Parameters,
+    ) -> (Option<f64>, f32) {
         let Kpi { about, value, coverage, .. } = self.kpi;
-        let Some(value) = about.holds(scope, facts).then(|| value(facts, parameters)).flatten() else {
+        let Some(value) = about.holds(scope, period, facts).then(|| value(facts, parameters)).flatten()
+        else {
             return (None, 0.0);
         };
         // Adding 0 turns -0 into 0.
-        let value = Some((value * self.power).round() / self.power + 0.0);
+        let power = self.powers[usize::from(matches!(period, Period::Season | Period::Year))];
+        let value = Some((value * power).round() / power + 0.0);
         (value, (coverage(facts).clamp(0.0, 1.0) * 100.0).round() / 100.0)
     }
 }
@@ -116,6 +124,32 @@ mod tests {
         let mut kpis = Catalogues::shipped().kpis().to_vec();
         change(kpis.iter_mut().find(|kpi| kpi.code == code).unwrap());
         Published::of(&kpis)
+    }
+
+    /// A season has the decimals of the source, and no degree-days of its mean.
+    #[test]
+    fn longer_windows_have_their_own_decimals() {
+        let scope = station();
+        let mut window = half_an_hour();
+        window.add(Component::Heat, 123_456_789_000);
+        window.add(Component::OutdoorSpan, 3_600_000);
+        window.add(Component::OutdoorTime, 3_600_000);
+        window.add(Component::OutdoorFacilities, 1);
+        let codes = |period| -> Vec<(String, Option<f64>)> {
+            let rows = Published::in_force().rows(&scope, period, 0, None, &window);
+            rows.map(|row| (row.kpi.to_string(), row.value)).collect()
+        };
+        let heat = |period| codes(period).into_iter().find(|(code, _)| code == "heat_supplied").unwrap().1;
+        let entry =
+            Catalogues::shipped().kpis().iter().find(|kpi| kpi.code == "heat_supplied").unwrap().clone();
+        let round = |decimals: u8| {
+            let power = 10f64.powi(decimals.into());
+            Some((124.456_789 * power).round() / power)
+        };
+        assert_eq!(heat(Period::Month), round(entry.decimals));
+        assert_eq!(heat(Period::Season), round(entry.season_decimals));
+        let degrees = |period| codes(period).iter().any(|(code, _)| code == "degree_days");
+        assert!(degrees(Period::Day) && !degrees(Period::Month) && !degrees(Period::Year));
     }
 
     #[test]

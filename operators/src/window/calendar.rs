@@ -1,10 +1,14 @@
 //! Hours and days, and when they are closed for good.
 
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use schemas::{
     Millis, Period,
+    season::Season,
     time::{DAY, HOUR, MINUTE},
 };
+
+use super::ladder::{self, LADDER, Rung};
+use crate::{Profile, season::Seasons};
 
 /// Windows older than this are closed: nothing revises them any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ impl Horizon {
         match period {
             Period::Hour => start < self.hour,
             Period::Day => start < self.day,
-            Period::Month | Period::Season => false,
+            longer => start < ladder::closed_before(longer, *self),
         }
     }
 }
@@ -48,6 +52,9 @@ pub struct Calendar {
     lateness: Millis,
     day_lateness: Millis,
     settling: Millis,
+    /// The longer windows that are computed.
+    rungs: Vec<&'static Rung>,
+    seasons: Seasons,
 }
 
 impl Calendar {
@@ -56,7 +63,70 @@ impl Calendar {
     #[must_use]
     pub fn new(zone: TimeZone, lateness: Millis, settling: Millis) -> Calendar {
         let lateness = lateness.max(0);
-        Calendar { zone, lateness, day_lateness: lateness, settling: settling.clamp(0, lateness) }
+        Calendar {
+            zone,
+            lateness,
+            day_lateness: lateness,
+            settling: settling.clamp(0, lateness),
+            rungs: Vec::new(),
+            seasons: Seasons::default(),
+        }
+    }
+
+    /// The same with longer windows, those of the season by `seasons`.
+    #[must_use]
+    pub fn with_longer(mut self, periods: &[Period], seasons: Seasons) -> Calendar {
+        self.rungs = LADDER.iter().filter(|rung| periods.contains(&rung.period)).collect();
+        self.seasons = seasons;
+        self
+    }
+
+    /// Whether there are longer windows than days.
+    #[must_use]
+    pub fn has_longer(&self) -> bool {
+        !self.rungs.is_empty()
+    }
+
+    /// The longer windows that hold the day which starts then, with start and end.
+    pub fn longer(
+        &self,
+        day: Millis,
+        season: Option<Season>,
+    ) -> impl Iterator<Item = (Period, (Millis, Millis))> + '_ {
+        self.rungs.iter().filter_map(move |rung| Some((rung.period, (rung.bounds)(self, day, season)?)))
+    }
+
+    /// The heating season of a facility, where longer windows ask for it.
+    pub(super) fn season_of(&self, profile: &Profile) -> Option<Season> {
+        self.has_longer().then(|| self.seasons.of(profile, "")).flatten()
+    }
+
+    /// The week from Monday that holds a day.
+    pub(super) fn week(&self, day: Millis) -> Option<(Millis, Millis)> {
+        let date = self.date(day)?;
+        let monday = date.checked_sub(i64::from(date.weekday().to_monday_zero_offset()).days()).ok()?;
+        Some((self.midnight(monday)?, self.midnight(monday.checked_add(7.days()).ok()?)?))
+    }
+
+    /// The span of so many calendar months, a divisor of 12, that holds a day.
+    pub(super) fn months(&self, day: Millis, count: i8) -> Option<(Millis, Millis)> {
+        let date = self.date(day)?;
+        let first = Date::new(date.year(), (date.month() - 1) / count * count + 1, 1).ok()?;
+        Some((self.midnight(first)?, self.midnight(first.checked_add(i64::from(count).months()).ok()?)?))
+    }
+
+    /// The heating season that holds a day.
+    pub(super) fn season(&self, day: Millis, season: Option<Season>) -> Option<(Millis, Millis)> {
+        let spell = self.seasons.spell(Some(season?), day);
+        spell.heating.then_some((spell.from, spell.until))
+    }
+
+    fn date(&self, at: Millis) -> Option<Date> {
+        Some(self.zone.to_datetime(Timestamp::from_millisecond(at).ok()?).date())
+    }
+
+    fn midnight(&self, date: Date) -> Option<Millis> {
+        Some(date.to_zoned(self.zone.clone()).ok()?.timestamp().as_millisecond())
     }
 
     /// The same with days that stay open for `lateness` ms behind their end, at least as long as their hours.

@@ -75,7 +75,7 @@ impl From<FormerSite> for RestoredSite {
         let hours = hours.into_iter().map(Hour::from).collect();
         let days =
             days.into_iter().map(|day| Day { start: day.start, facts: day.facts.0, hole: None }).collect();
-        RestoredSite { objects, hours, days, outdoor_since }
+        RestoredSite { objects, hours, days, outdoor_since, longer: None }
     }
 }
 

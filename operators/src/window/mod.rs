@@ -21,6 +21,7 @@ pub mod facts;
 mod former;
 mod heat;
 mod hole;
+pub mod ladder;
 mod mask;
 mod object;
 mod packing;
@@ -68,7 +69,7 @@ use crate::{
 pub struct Windowed {
     /// The facility.
     pub scope: Scope,
-    /// Hour or day.
+    /// Its length.
     pub period: Period,
     /// Start of the window.
     pub window_start: Millis,
@@ -256,12 +257,14 @@ impl Window {
                     &now,
                     &mut self.tally,
                 );
+                site.season = self.calendar.season_of(profile);
                 self.series += site.entries();
                 site.gone = false;
                 site.take(&mut self.tally, number, &now, &mut self.touched);
             }
             (Some(profile), None) => {
                 let mut site = Site::new(profile.clone(), self.totals.intern(profile), self.rooms);
+                site.season = self.calendar.season_of(profile);
                 site.expect_registered(Calendar::hour(clock));
                 self.series += site.entries();
                 self.sites.insert(change.facility.clone(), site);
@@ -418,13 +421,28 @@ impl Window {
             }
             tell_facility(told, site, (Period::Hour, touched.hour), before, after);
         }
+        let mut changed_days = Vec::new();
         for (place, before) in days {
             let traits = site.traits;
             let day = &mut site.days[place];
             derive::derive_static(&mut day.facts, &traits);
             let (start, after) = (day.start, day.facts.clone());
             self.totals.spread(site, moved.as_deref(), (Period::Day, start), &before, &after);
+            if self.calendar.has_longer() {
+                let end = day_of(&self.calendar, &self.last_day, start).1;
+                changed_days.push((start, end, after.minus(&before)));
+            }
             tell_facility(told, site, (Period::Day, start), before, after);
+        }
+        if self.calendar.has_longer() {
+            let (season, traits) = (site.season, site.traits);
+            let terms = ladder::Terms { calendar: &self.calendar, season, traits, clock: self.clock };
+            for (place, before) in site.longer_mut().add(&changed_days, moved.is_some(), &terms) {
+                let window = site.longer_mut().at(place);
+                let (key, after) = ((window.period, window.start), window.facts.clone());
+                self.totals.spread(site, moved.as_deref(), key, &before, &after);
+                tell_facility(told, site, key, before, after);
+            }
         }
         if site.gone {
             self.series -= site.entries();

@@ -4,18 +4,21 @@
 //! registry alone. Leaves: in that epoch everything that the open windows add to the scopes, and no change of any window.
 //! Guarantees: what follows is the same as if the process had never ended.
 //!
-//! Form 2: per facility its objects, kept hours and open days, under its code; what facilities left in open windows of
+//! Form 3: per facility its objects, kept hours, open days and longer windows, under its code; what facilities left in open windows of
 //! scopes, under facility, scope and window, in the shard of the facility; the clock and the horizon, for all alike.
-//! What follows from the profile (scopes and traits) is derived again from the same profile. Form 1 ([`super::former`])
-//! knew less of a facility. Sums of rooms that were measured against other temperatures than 18 and 24 °C say so, for all
+//! What follows from the profile (scopes and traits) is derived again from the same profile. Form 2
+//! had no longer windows than days; form 1 ([`super::former`]) knew less of a facility. Sums of rooms that were measured against other temperatures than 18 and 24 °C say so, for all
 //! alike; a state without that entry reads as before.
 
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Calendar, Horizon, Window, WindowedEpoch, former::FormerSite, object::RoomLimits,
-    scope_totals::Departure, site::Site,
+    Calendar, Horizon, Window, WindowedEpoch,
+    former::FormerSite,
+    object::RoomLimits,
+    scope_totals::Departure,
+    site::{SecondSite, Site},
 };
 use crate::{
     CheckedEpoch,
@@ -33,7 +36,7 @@ pub(super) struct Time {
 
 impl Durable for Window {
     const STATE: &'static str = "window";
-    const FORM: u16 = 2;
+    const FORM: u16 = 3;
 
     fn begin(&mut self) {
         let time =
@@ -70,6 +73,7 @@ impl Durable for Window {
         })?;
         match form {
             1 => self.sites.restore_former::<FormerSite>(Self::STATE, &sites)?,
+            2 => self.sites.restore_former::<SecondSite>(Self::STATE, &sites)?,
             _ => self.sites.restore(Self::STATE, &sites)?,
         }
         self.totals.left.restore(Self::STATE, &left)
@@ -121,6 +125,7 @@ impl Window {
             let Some(profile) = &change.profile else { continue };
             let scopes = self.totals.intern(profile);
             let mut site = Site::new(profile.clone(), scopes, self.rooms_of_sums);
+            site.season = self.calendar.season_of(profile);
             let form = self.sites.restored(&change.facility);
             let known = form.is_some();
             match form {

@@ -131,6 +131,9 @@ impl ScopeTotals {
         for day in &site.days {
             self.contribute(scopes, mask, (Period::Day, day.start), &day.facts, 1);
         }
+        for window in site.longer() {
+            self.contribute(scopes, mask, (window.period, window.start), &window.facts, 1);
+        }
     }
 
     /// Takes over what was restored, and adds it.

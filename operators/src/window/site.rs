@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use schemas::{Code, FacilityKind, Millis, Period, time::HOUR};
+use schemas::{Code, FacilityKind, Millis, Period, season::Season, time::HOUR};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -11,6 +11,7 @@ use super::{
     derive::{self, Beside, FacilityTraits},
     facts::{Component, Facts},
     heat,
+    ladder::{self, Longer},
     mask::Mask,
     object::{Object, ObjectTraits, RoomLimits, WindowContext},
     quantity::Role,
@@ -50,6 +51,11 @@ pub(super) struct Site {
     pub(super) days: Vec<Day>,
     /// The first hour in which it is known to measure an outdoor temperature.
     outdoor_since: Millis,
+    /// Where there are longer windows than days.
+    longer: Option<Box<Longer>>,
+    /// Its heating season, where longer windows ask for it.
+    #[serde(skip)]
+    pub(super) season: Option<Season>,
     /// What came in this epoch for days and none of their hours.
     #[serde(skip)]
     pub(super) booked: Vec<Undated>,
@@ -67,6 +73,22 @@ pub(super) struct RestoredSite {
     pub(super) hours: Vec<Hour>,
     pub(super) days: Vec<Day>,
     pub(super) outdoor_since: Millis,
+    pub(super) longer: Option<Box<Longer>>,
+}
+
+/// A facility as form 2 wrote it: there were no longer windows than days.
+#[derive(Debug, Deserialize)]
+pub(super) struct SecondSite {
+    objects: Vec<Object>,
+    hours: Vec<Hour>,
+    days: Vec<Day>,
+    outdoor_since: Millis,
+}
+
+impl From<SecondSite> for RestoredSite {
+    fn from(SecondSite { objects, hours, days, outdoor_since }: SecondSite) -> RestoredSite {
+        RestoredSite { objects, hours, days, outdoor_since, longer: None }
+    }
 }
 
 /// An hour whose data are kept. It is open at least in the facility and its day, and as long as the horizon says in the
@@ -127,6 +149,8 @@ impl Site {
             hours: Vec::new(),
             days: Vec::new(),
             outdoor_since: Millis::MAX,
+            longer: None,
+            season: None,
             booked: Vec::new(),
             moved_from: None,
             gone: false,
@@ -137,6 +161,7 @@ impl Site {
     pub(super) fn restore(&mut self, restored: RestoredSite) {
         (self.objects, self.hours, self.days) = (restored.objects, restored.hours, restored.days);
         self.outdoor_since = restored.outdoor_since;
+        self.longer = restored.longer;
         for object in &mut self.objects {
             object.resume(ObjectTraits::of(&self.profile, &object.code, self.rooms));
         }
@@ -311,7 +336,9 @@ impl Site {
     /// Whether the way from one horizon to another closes any of its windows. Whatever an object holds lies in an hour
     /// that is kept, but for the one point per series that stays.
     pub(super) fn closes(&self, from: Horizon, to: Horizon) -> bool {
-        self.passing(from, to).next().is_some() || self.days.first().is_some_and(|day| day.start < to.day)
+        self.passing(from, to).next().is_some()
+            || self.days.first().is_some_and(|day| day.start < to.day)
+            || self.longer.as_ref().is_some_and(|longer| longer.has_closed(to))
     }
 
     /// The hours that close for the scopes.
@@ -327,6 +354,18 @@ impl Site {
         self.passing(from, to).for_each(|hour| contribute(Period::Hour, hour.start, &hour.facts));
         let closed = self.days.iter().filter(|day| day.start < to.day);
         closed.for_each(|day| contribute(Period::Day, day.start, &day.facts));
+        let closed = self.longer().filter(|window| to.is_closed(window.period, window.start));
+        closed.for_each(|window| contribute(window.period, window.start, &window.facts));
+    }
+
+    /// Its longer windows.
+    pub(super) fn longer(&self) -> impl Iterator<Item = &ladder::Window> {
+        self.longer.iter().flat_map(|longer| longer.iter())
+    }
+
+    /// Its longer windows, to be changed.
+    pub(super) fn longer_mut(&mut self) -> &mut Longer {
+        self.longer.get_or_insert_default()
     }
 
     /// The first hours of days with a silence, of the hours that close: (day, hour). `day_of` gives the start of an
@@ -352,11 +391,13 @@ impl Site {
         !holes.is_empty()
             || self.hours.first().is_some_and(|hour| hour.start < self.floor(horizon))
             || self.days.first().is_some_and(|day| day.start < horizon.day)
+            || self.longer.as_ref().is_some_and(|longer| longer.has_closed(horizon))
     }
 
     /// Forgets what is closed and no silence keeps.
     pub(super) fn forget(&mut self, holes: Holes, horizon: Horizon) {
         self.days.retain(|day| day.start >= horizon.day);
+        self.longer.iter_mut().for_each(|longer| longer.forget(horizon));
         for (day, hour) in holes {
             let place = self.day(day);
             self.days[place].hole = Some(hour);
@@ -422,6 +463,7 @@ impl Site {
         objects
             + hours
             + days
+            + self.longer.as_ref().map_or(0, |longer| size_of::<Longer>() + longer.heap_bytes())
             + self.objects.capacity() * size_of::<Object>()
             + self.hours.capacity() * size_of::<Hour>()
             + self.days.capacity() * size_of::<Day>()

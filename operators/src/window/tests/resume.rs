@@ -10,6 +10,7 @@ use crate::{
         restarts::{hex, unhex, with},
         shard,
     },
+    season::Seasons,
 };
 
 const FACILITIES: [(&str, FacilityKind); 7] = [
@@ -35,6 +36,13 @@ const METRICS: [&str; 7] = [
 fn short() -> Calendar {
     let calendar = Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), 2 * HOUR, 10 * MINUTE);
     calendar.with_day_lateness(9 * HOUR)
+}
+
+/// The same with every longer window; those of the season turn in the days of the tests.
+fn with_longer() -> Calendar {
+    let periods: Vec<Period> = ladder::LADDER.iter().map(|rung| rung.period).collect();
+    let zone = TimeZone::fixed(jiff::tz::offset(8));
+    short().with_longer(&periods, Seasons::new(zone, "10-20..01-15".parse().ok()))
 }
 
 /// The same for every worker: an epoch before it is divided.
@@ -179,7 +187,11 @@ struct Workers {
 
 impl Workers {
     fn new(count: usize) -> Workers {
-        let windows = (0..count).map(|_| Window::new(short())).collect();
+        Workers::by(count, &short())
+    }
+
+    fn by(count: usize, calendar: &Calendar) -> Workers {
+        let windows = (0..count).map(|_| Window::new(calendar.clone())).collect();
         Workers { windows, scopes: Scopes::new(), under_way: Saved::default() }
     }
 
@@ -194,12 +206,14 @@ impl Workers {
             all.facility.extend(one.facility);
             all.contributions.extend(one.contributions);
             all.hours.extend(one.hours);
+            all.profiles.extend(one.profiles);
             one.too_late.facility.iter().for_each(|code| all.too_late.count(one.too_late.readings, code));
             all.unregistered += one.unregistered;
         }
         assert!(self.windows.iter().all(|window| window.entries() == window.footprint().1));
         all.facility.sort_by_key(|w| (w.scope.code.clone(), w.period, w.window_start));
         all.hours.sort_by_key(|hour| (hour.facility.clone(), hour.hour));
+        all.profiles.sort_by_key(|change| change.facility.clone());
         let mut sums = Scopes::new();
         accumulate(&mut sums, &all.contributions);
         accumulate(&mut self.scopes, &all.contributions);
@@ -223,11 +237,15 @@ impl Workers {
     }
 
     fn restore(count: usize, chains: &BTreeMap<u16, Vec<Vec<u8>>>) -> Workers {
-        Workers::restore_form(count, Window::FORM, chains)
+        Workers::restore_form((count, &short()), Window::FORM, chains)
     }
 
-    fn restore_form(count: usize, form: u16, chains: &BTreeMap<u16, Vec<Vec<u8>>>) -> Workers {
-        let mut workers = Workers::new(count);
+    fn restore_form(
+        (count, calendar): (usize, &Calendar),
+        form: u16,
+        chains: &BTreeMap<u16, Vec<Vec<u8>>>,
+    ) -> Workers {
+        let mut workers = Workers::by(count, calendar);
         for (shard, chain) in chains {
             for (worker, window) in workers.windows.iter_mut().enumerate() {
                 for section in chain {
@@ -253,16 +271,16 @@ fn compacted(chains: &BTreeMap<u16, Vec<Vec<u8>>>) -> BTreeMap<u16, Vec<Vec<u8>>
 }
 
 /// Applies epochs with checkpoints and crashes in between, against a run without either.
-fn crashes(seed: u64) {
+fn crashes(seed: u64, calendar: &Calendar) {
     let mut dice = Dice(seed);
     let epochs = random_epochs(&mut dice, 70);
-    let mut whole = Workers::new(1);
+    let mut whole = Workers::by(1, calendar);
     let expected: Vec<(WindowedEpoch, Scopes)> = epochs
         .iter()
         .enumerate()
         .map(|(n, input)| (whole.apply(n as Epoch, input), whole.scopes.clone()))
         .collect();
-    let mut workers = Workers::new(1 + dice.below(3) as usize);
+    let mut workers = Workers::by(1 + dice.below(3) as usize, calendar);
     let mut registry: BTreeMap<Code, ProfileChange> = BTreeMap::new();
     let mut registries: Vec<Vec<ProfileChange>> = Vec::new();
     for input in &epochs {
@@ -293,7 +311,7 @@ fn crashes(seed: u64) {
         if dice.one_in(2) {
             chains = compacted(&chains);
         }
-        workers = Workers::restore(1 + dice.below(3) as usize, &chains);
+        workers = Workers::restore_form((1 + dice.below(3) as usize, calendar), Window::FORM, &chains);
         let again =
             Input { clock: epochs[epoch].clock, profiles: registries[epoch].clone(), ..Input::default() };
         let told = workers.apply(epoch as Epoch, &again);
@@ -337,14 +355,55 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_restart_changes_nothing(seed in any::<u64>()) {
-        crashes(seed);
+        crashes(seed, &short());
+    }
+
+    #[test]
+    fn a_restart_changes_nothing_of_longer_windows(seed in any::<u64>()) {
+        crashes(seed, &with_longer());
+    }
+}
+
+/// The windows of facilities that were told last.
+type Known = BTreeMap<(Code, Period, Millis), Facts>;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn a_longer_window_is_the_sum_of_its_days(seed in any::<u64>()) {
+        let (calendar, mut known, mut seen) = (with_longer(), Known::new(), BTreeSet::new());
+        let mut window = Window::new(calendar.clone());
+        let summed = |facts: &Facts| facts.only(derive::SUMS_OF_OPEN);
+        for (epoch, input) in (1..).zip(random_epochs(&mut Dice(seed), 70)) {
+            let told = window.apply(&input.of(epoch, 0, 1));
+            for change in input.profiles.iter().filter(|change| change.profile.is_none()) {
+                known.retain(|(facility, ..), _| *facility != change.facility);
+            }
+            let gone = |code: &Code| input.profiles.iter().any(|c| c.facility == *code && c.profile.is_none());
+            for told in told.facility.into_iter().filter(|told| !gone(&told.scope.code)) {
+                known.insert((told.scope.code, told.period, told.window_start), told.after);
+            }
+            let mut sums = Known::new();
+            for ((facility, _, start), facts) in known.iter().filter(|((_, period, _), _)| *period == Period::Day) {
+                for (period, (from, _)) in calendar.longer(*start, "10-20..01-15".parse().ok()) {
+                    sums.entry((facility.clone(), period, from)).or_default().add_all(&summed(facts), 1);
+                }
+            }
+            let longer = known.iter().filter(|((_, period, _), _)| ladder::rung(*period).is_some());
+            for (key, facts) in longer {
+                seen.insert(key.1);
+                prop_assert_eq!(&summed(facts), &sums.remove(key).unwrap_or_default(), "{:?}", key);
+            }
+            prop_assert!(sums.values().all(Facts::is_zero), "every day is in its windows: {:?}", sums.keys());
+        }
+        prop_assert_eq!(seen.len(), ladder::LADDER.len());
     }
 }
 
 /// A flow and a temperature whose product is out of all proportion: the sums of their scopes must not leave 64 bits.
 #[test]
 fn absurd_products_are_retracted_too() {
-    crashes(7_094_602_468_830_553_118);
+    crashes(7_094_602_468_830_553_118, &short());
 }
 
 /// A station with a doubtful reading that has moved, at the end of epoch 3: what epoch it is, what comes then.
@@ -366,7 +425,25 @@ fn small() -> (Vec<Input>, Input, Input) {
     (epochs, again, then)
 }
 
-/// The sections of that state by shard, as form 2 writes them.
+/// The sections of that state by shard, as form 3 writes them.
+const FORM_3: [(u16, &str); 2] = [
+    (
+        203,
+        "050000000453542d316f010000010080f0d7a6a163808bc6a9a1630000000000000000c0f2dfaaa163c0a90700000000\
+         00000000000ce080be920100e0bf948b010003000100808bc6a9a163000000000000f83f80c9d8aaa16380be92018827\
+         000000000000044007e080be9201d00f020301c0f2dfaaa1630c6f7574646f6f725f74656d7000010101020a68656174\
+         5f746f74616c01b0e939b2e9390c6f7574646f6f725f74656d7001b2e939b2e9390280f0d7a6a16301f3818080908080\
+         ff31118094ebdc03809f498094ebdc03809f49a09c01c0a90780bab70380bab70378020202020202020280dddb010100\
+         80aa8faaa16301f38180809098c0ff11138094ebdc03809f498094ebdc03809f49a09c01c0a907c0c85002c0c850c0a9\
+         07c0c8501804040402040402a0a42800000180a09c8ba16301f38180809098c0ff111380a8d6b90780be920180a8d6b9\
+         0780be9201a09c0180d30ec082880402c0c850c0a907c08288049001060606040606040080aa8faaa163001200000000\
+         0453542d310503452d310180a09c8ba163020000000112000000000453542d310503452d310080aa8faaa16302000000\
+         0112000000000453542d310503452d310080f0d7a6a1630200000001",
+    ),
+    (256, "050000000474696d65140000000180c284aba16380b6a0a3a16380a09c8ba163"),
+];
+
+/// The same as form 2 wrote them.
 const FORM_2: [(u16, &str); 2] = [
     (
         203,
@@ -402,7 +479,7 @@ const FORM_1: [(u16, &str); 2] = [
 ];
 
 #[test]
-fn form_2_is_read_and_written() {
+fn form_3_is_read_and_written() {
     let (epochs, again, then) = small();
     let mut whole = Workers::new(1);
     epochs.iter().zip(1..).for_each(|(input, epoch)| drop(whole.apply(epoch, input)));
@@ -411,12 +488,24 @@ fn form_2_is_read_and_written() {
     while !whole.save(1) {}
     let sections: Vec<_> = std::mem::take(&mut whole.under_way).into_sections().into_iter().collect();
     let written: Vec<_> = sections.iter().map(|(shard, section)| (*shard, hex(section))).collect();
-    assert_eq!(written, FORM_2.map(|(shard, section)| (shard, section.to_owned())));
-    let chains = FORM_2.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
+    assert_eq!(written, FORM_3.map(|(shard, section)| (shard, section.to_owned())));
+    let chains = FORM_3.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
     let mut back = Workers::restore(2, &chains);
     back.apply(3, &again);
     assert_eq!(back.scopes, scopes);
     assert_eq!(back.apply(4, &then), whole.apply(4, &then));
+}
+
+#[test]
+fn form_2_is_read() {
+    let (epochs, again, then) = small();
+    let mut whole = Workers::new(1);
+    epochs.iter().zip(1..).for_each(|(input, epoch)| drop(whole.apply(epoch, input)));
+    let chains = FORM_2.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
+    let mut back = Workers::restore_form((2, &short()), 2, &chains);
+    back.apply(3, &again);
+    assert_eq!(back.apply(4, &then), whole.apply(4, &then));
+    assert_eq!(back.scopes, whole.scopes);
 }
 
 #[test]
@@ -425,7 +514,7 @@ fn form_1_is_read() {
     let mut whole = Workers::new(1);
     epochs.iter().zip(1..).for_each(|(input, epoch)| drop(whole.apply(epoch, input)));
     let chains = FORM_1.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
-    let mut back = Workers::restore_form(2, 1, &chains);
+    let mut back = Workers::restore_form((2, &short()), 1, &chains);
     back.apply(3, &again);
     let ends = |told: WindowedEpoch| {
         let windows = told.facility.into_iter();
@@ -439,8 +528,8 @@ fn form_1_is_read() {
 fn what_cannot_be_read_is_refused() {
     let mut window = Window::new(short());
     let newer = window.restore(7, Window::FORM + 1, &[]).unwrap_err();
-    assert!(matches!(newer, RestoreError::UnknownForm { state: "window", found: 3, known: 2 }), "{newer}");
-    for (shard, section) in FORM_2 {
+    assert!(matches!(newer, RestoreError::UnknownForm { state: "window", found: 4, known: 3 }), "{newer}");
+    for (shard, section) in FORM_3 {
         let whole = unhex(section);
         for length in 1..whole.len() {
             let mut window = Window::new(short());
@@ -456,8 +545,8 @@ fn what_cannot_be_read_is_refused() {
 #[case::of_a_doubt("outdoor_temp", "outdoor_cold")]
 #[case::that_was_reported("heat_total", "heat_totem")]
 fn a_metric_that_the_catalogue_lacks_is_refused(#[case] metric: &str, #[case] instead: &str) {
-    let section = with(&unhex(FORM_2[0].1), metric.as_bytes(), instead.as_bytes());
-    let refused = Window::new(short()).restore(FORM_2[0].0, Window::FORM, &section);
+    let section = with(&unhex(FORM_3[0].1), metric.as_bytes(), instead.as_bytes());
+    let refused = Window::new(short()).restore(FORM_3[0].0, Window::FORM, &section);
     assert_eq!(refused, Err(RestoreError::UnknownMetric { state: "window", metric: instead.to_owned() }));
 }
 
