@@ -17,7 +17,8 @@ use super::{
     neighbours::{Point, State, step},
     object::{Remark, ReportHistory, check},
     rows::Row,
-    rule::{self, Rule},
+    rule::Rule,
+    test::{self, Arrival, Own, sentinel},
 };
 use crate::{
     flow::{Change, Observation, Repeated},
@@ -39,8 +40,8 @@ impl ReportHistory {
         profile: &Profile,
         admission: &mut Admission<'_>,
     ) {
-        let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
-        let blank = rule::is_blank(report.readings, admission.rules);
+        let arrival = test::arrival(&Arrival::of(report, self.arrives_within));
+        let blank = sentinel::is_blank(report.readings, admission.rules);
         let mut touched: SmallVec<[Touched; 8]> = SmallVec::new();
         let mut repeated = 0;
         for (hint, reading) in report.readings.iter().enumerate() {
@@ -50,7 +51,8 @@ impl ReportHistory {
             }
             let column = self.column(hint, reading.metric, profile, admission.rules);
             let rule = &admission.rules[usize::from(reading.metric.0)];
-            let own = arrival.union(rule.own(reading, self.columns[column].range(), blank));
+            let device = self.columns[column].range();
+            let own = arrival.union(test::own(&Own { rule, reading, device, blank }));
             match self.known(column, report.observed_at, rule) {
                 Some((_, value)) if value == reading.value => {
                     repeated += 1;

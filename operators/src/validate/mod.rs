@@ -48,6 +48,7 @@ mod ring;
 mod rows;
 mod rule;
 mod saved;
+mod test;
 #[cfg(test)]
 pub(crate) mod tests;
 mod values;
@@ -68,7 +69,7 @@ use crate::{
     stage::Stage,
 };
 
-pub use rule::{ARRIVES_WITHIN, CLOCK_TOLERANCE};
+pub use test::{clock_ahead::CLOCK_TOLERANCE, timeliness::ARRIVES_WITHIN};
 
 /// How much each object remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The tests that compare a reading with those around it: spike, rate of change, flat line; those of counters are in
+//! A reading among those around it: what the tests that compare it need to know ([`super::test`]); those of counters are in
 //! [`super::counter`].
 //!
 //! Enters: one series in the order of its times, without impossible values (they are no neighbours). Leaves: one
@@ -14,8 +14,9 @@ use schemas::{Millis, QualityTest};
 use super::{
     counter,
     mark::{Gravity, Mark},
-    rule::{Flat, Rule},
+    rule::Rule,
     saved::SavedState,
+    test::{self, Beside, sentinel},
 };
 use crate::capacity::RiseLimit;
 
@@ -35,10 +36,6 @@ pub struct State {
     /// Greatest value since then, as bits; of a counter what [`super::counter`] packs.
     pub(super) packed: u64,
 }
-
-/// A value that equals the limit of a register is genuine when it differs from a neighbour by at most this share of it. Wide,
-/// as flows move: garbage is far from what it replaces, and where it is not it does little harm.
-const GENUINE_WITHIN: f64 = 0.2;
 
 /// What a test of neighbours says of a reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,10 +108,7 @@ fn step_gauge(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, ne
     let (at, value) = point;
     // A value that may stand for nothing says nothing about the one before it.
     let next = next.filter(|next| !rule.is_sentinel(next.1));
-    if rule.is_sentinel(value)
-        && !is_near(value, state.last.1)
-        && !next.is_some_and(|next| is_near(value, next.1))
-    {
+    if sentinel::stands_for_nothing(rule, value, state.last.1, next) {
         return Mark::CLEAN.with(QualityTest::Sentinel, Gravity::Fail);
     }
     if state.is_empty() {
@@ -122,59 +116,12 @@ fn step_gauge(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, ne
         return Mark::CLEAN;
     }
     let (last, since, span) = (state.last, state.since, state.span());
-    let mut mark = rate_of_change(limit, last, point);
-    if let (Some(height), Some(next)) = (rule.spike, next) {
-        mark = mark.union(spike(height, last.1, value, next.1));
-    }
     let wider = (span.0.min(value), span.1.max(value));
-    let unchanged =
+    let stands =
         rule.flat.is_some_and(|flat| at - last.0 <= flat.longest_gap && wider.1 - wider.0 < flat.tolerance);
-    let (since, span) = if unchanged { (since, wider) } else { (at, (value, value)) };
-    if let Some(flat) = rule.flat.filter(|flat| value.abs() >= flat.above) {
-        mark = mark.union(flat_line(flat, at - since));
-    }
+    let (since, span) = if stands { (since, wider) } else { (at, (value, value)) };
     *state = State::steady(point, since, span);
-    mark
-}
-
-/// Whether a value that may stand for nothing is a measurement by the looks of its neighbour: the last one before it that
-/// was believed, or the next one.
-fn is_near(value: f64, neighbour: f64) -> bool {
-    (value - neighbour).abs() <= GENUINE_WITHIN * value.abs()
-}
-
-/// Further than `limit` from both neighbours on the same side: suspect; further than twice as far: failed.
-fn spike(limit: f64, before: f64, value: f64, after: f64) -> Mark {
-    let (rise, fall) = (value - before, value - after);
-    let height = if rise * fall > 0.0 { rise.abs().min(fall.abs()) } else { 0.0 };
-    if height > 2.0 * limit {
-        Mark::CLEAN.with(QualityTest::Spike, Gravity::Fail)
-    } else if height > limit {
-        Mark::CLEAN.with(QualityTest::Spike, Gravity::Suspect)
-    } else {
-        Mark::CLEAN
-    }
-}
-
-fn rate_of_change(limit: RiseLimit, before: Point, point: Point) -> Mark {
-    if limit.allows((point.1 - before.1).abs(), point.0 - before.0) {
-        Mark::CLEAN
-    } else {
-        Mark::CLEAN.with(QualityTest::RateOfChange, Gravity::Suspect)
-    }
-}
-
-/// A run begins at the first value that leaves the range of the run before it, or that follows a long silence.
-/// `ioos_qc` instead slides a window; for a value that stands still both agree, for one that creeps within the
-/// tolerance the run is never longer than the window.
-fn flat_line(flat: Flat, unchanged: Millis) -> Mark {
-    if unchanged >= flat.fail {
-        Mark::CLEAN.with(QualityTest::FlatLine, Gravity::Fail)
-    } else if unchanged >= flat.suspect {
-        Mark::CLEAN.with(QualityTest::FlatLine, Gravity::Suspect)
-    } else {
-        Mark::CLEAN
-    }
+    test::beside(&Beside { rule, limit, last, point, next, unchanged: at - since })
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::{
     rows::{Row, Rows},
     rule::{self, Rule},
     saved::{SavedSeries, SavedStates},
+    test::{self, Arrival, Own, sentinel, timeliness},
 };
 use crate::{
     capacity::{self, RiseLimit},
@@ -54,7 +55,7 @@ impl ReportHistory {
             columns: Vec::new(),
             states: Vec::new(),
             forgotten: Millis::MIN,
-            arrives_within: rule::ARRIVES_WITHIN,
+            arrives_within: timeliness::ARRIVES_WITHIN,
             touched: Millis::MIN,
         };
         series.limit(profile);
@@ -130,7 +131,7 @@ impl ReportHistory {
     pub fn limit(&mut self, profile: &Profile) {
         let within = profile.number(&self.object.device, schemas::registry::attribute::ARRIVES_WITHIN);
         self.arrives_within =
-            within.map_or(rule::ARRIVES_WITHIN, |seconds| (seconds * SECOND as f64) as Millis);
+            within.map_or(timeliness::ARRIVES_WITHIN, |seconds| (seconds * SECOND as f64) as Millis);
         for column in &mut self.columns {
             limit(column, profile, &self.object.device);
         }
@@ -158,8 +159,8 @@ impl ReportHistory {
 
     /// The common path: a report after all others.
     fn admit_newest(&mut self, report: &Observation<'_>, profile: &Profile, admission: &mut Admission<'_>) {
-        let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
-        let blank = rule::is_blank(report.readings, admission.rules);
+        let arrival = test::arrival(&Arrival::of(report, self.arrives_within));
+        let blank = sentinel::is_blank(report.readings, admission.rules);
         let row = self.rows.len();
         self.insert_row(row, Row { observed: report.observed_at, received: report.received_at });
         let ring = self.rows.ring();
@@ -171,7 +172,8 @@ impl ReportHistory {
                 admission.reject_twice(report, reading);
                 continue;
             }
-            let own = arrival.union(rule.own(reading, self.columns[index].range(), blank));
+            let device = self.columns[index].range();
+            let own = arrival.union(test::own(&Own { rule, reading, device, blank }));
             let mark = if rule.compares() && !own.impossible() {
                 own.union(self.append(index, rule, (report.observed_at, reading.value), &mut remarks))
             } else {
@@ -229,8 +231,8 @@ impl ReportHistory {
     /// A report from before the memory: its readings are judged by themselves, and are not good by that alone. Whether it
     /// was received before cannot be told any more.
     fn admit_old(&mut self, report: &Observation<'_>, profile: &Profile, admission: &mut Admission<'_>) {
-        let arrival = rule::arrival(report.observed_at, report.received_at, self.arrives_within);
-        let blank = rule::is_blank(report.readings, admission.rules);
+        let arrival = test::arrival(&Arrival::of(report, self.arrives_within));
+        let blank = sentinel::is_blank(report.readings, admission.rules);
         for (hint, reading) in report.readings.iter().enumerate() {
             if report.readings[..hint].iter().any(|earlier| earlier.metric == reading.metric) {
                 admission.reject_twice(report, reading);
@@ -238,7 +240,8 @@ impl ReportHistory {
             }
             let index = self.column(hint, reading.metric, profile, admission.rules);
             let rule = &admission.rules[usize::from(reading.metric.0)];
-            let own = arrival.union(rule.own(reading, self.columns[index].range(), blank));
+            let device = self.columns[index].range();
+            let own = arrival.union(test::own(&Own { rule, reading, device, blank }));
             let checked = check(reading.metric, reading.value, own, Change::Unverified);
             let flag = if checked.flag == Flag::Good { Flag::NotEvaluated } else { checked.flag };
             admission.reports.add(Checked { flag, ..checked });

@@ -6,6 +6,7 @@ use super::{
     mark::Mark,
     neighbours::{Point, State, step},
     rule::{Flat, Rule},
+    test::{self, Own},
     tests::id,
 };
 use crate::{capacity::RiseLimit, flow::Observed};
@@ -58,7 +59,9 @@ fn judged(test: &str, parameters: &[f64], points: &[Point]) -> Vec<Flag> {
             let device = Some((*device_least, *device_greatest));
             return points
                 .iter()
-                .map(|(_, value)| rule.own(&reading(*value), device, false).flag())
+                .map(|(_, value)| {
+                    test::own(&Own { rule: &rule, reading: &reading(*value), device, blank: false }).flag()
+                })
                 .collect();
         }
         ("aggregate", []) => {
