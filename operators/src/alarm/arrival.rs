@@ -10,7 +10,7 @@ use schemas::{Millis, Side, time::SECOND};
 use serde_json::{Value, json};
 
 use super::{
-    communication::level, episode::Limits, monitor::Emission, rhythm::Patience, rule::Rule,
+    communication::level, episode::Limits, journal::Emission, rhythm::Patience, rule::Rule,
     series::WatchedSeries,
 };
 use crate::{CheckedReport, Heard, Profile};

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     episode::Episode,
-    monitor::{Cause, Emission},
+    journal::{Cause, Emission, Journal},
     rhythm::{Patience, Rhythm},
 };
 use crate::Profile;
@@ -80,7 +80,7 @@ pub struct Contact {
     #[serde(skip)]
     learnt: Millis,
     /// What was told last of the silence after each remembered spell; each begins with the end of its spell.
-    told: Vec<Emission>,
+    told: Journal,
 }
 
 /// Contact as form 1 wrote it: one spell, whatever the pauses in it.
@@ -88,13 +88,13 @@ pub struct Contact {
 pub struct FormerContact {
     first: Millis,
     last: Millis,
-    told: Vec<Emission>,
+    told: Journal,
 }
 
 /// Silences that ended before are final; of the one under way it is known what was told.
 impl From<FormerContact> for Contact {
     fn from(FormerContact { first, last, mut told }: FormerContact) -> Contact {
-        told.retain(|told| told.episode.onset == last);
+        told.retain(|onset| onset == last);
         Contact { now: Spell { first, last }, told, ..Contact::new(last, Patience::default(), 0) }
     }
 }
@@ -112,7 +112,7 @@ impl Contact {
     #[must_use]
     pub fn new(at: Millis, patience: Patience, level: u8) -> Contact {
         let now = Spell { first: at, last: at };
-        Contact { now, past: None, patience, level, learnt: patience.least, told: Vec::new() }
+        Contact { now, past: None, patience, level, learnt: patience.least, told: Journal::default() }
     }
 
     /// After it was read back: with the patience and level of its profile.
@@ -162,7 +162,7 @@ impl Contact {
     }
 
     fn told_of(&self, onset: Millis) -> Option<Emission> {
-        self.told.iter().find(|told| told.episode.onset == onset).copied()
+        self.told.of(onset).copied()
     }
 
     /// Takes an arrival.
@@ -186,7 +186,7 @@ impl Contact {
         } else {
             // What was told of the end that moves was retracted, and no silence can begin there any more.
             let before = std::mem::replace(&mut self.now.last, at);
-            self.told.retain(|told| told.episode.onset != before);
+            self.told.retain(|onset| onset != before);
         }
     }
 
@@ -205,7 +205,7 @@ impl Contact {
             past.forgot = true;
         }
         let first = past.spells.first().map_or(at, |first| first.last);
-        self.told.retain(|told| told.episode.onset >= first);
+        self.told.retain(|onset| onset >= first);
         self.learn();
     }
 
@@ -372,13 +372,7 @@ impl Contact {
         cause: Cause,
         told: &mut Vec<Emission>,
     ) {
-        let last = self.told_of(episode.onset);
-        let sequence = last.map_or(1, |last| last.sequence + 1);
-        let at = last.map_or(at, |last| at.max(last.at));
-        let next = Emission { transition, at, sequence, episode, cause };
-        self.told.retain(|told| told.episode.onset != episode.onset);
-        self.told.push(next);
-        told.push(next);
+        told.push(self.told.emit(transition, at, episode, cause));
     }
 }
 
@@ -544,7 +538,7 @@ mod tests {
         for n in 0..10_000 {
             contact.arrive(n * 30, &mut Vec::new());
         }
-        assert!(contact.spells().count() <= SPELLS && contact.told.len() <= SPELLS);
+        assert!(contact.spells().count() <= SPELLS && contact.told.iter().count() <= SPELLS);
         assert!(postcard::to_stdvec(&contact).unwrap().len() < 200);
     }
 }

@@ -16,6 +16,7 @@ pub mod arrival;
 pub mod communication;
 pub mod episode;
 pub mod heating;
+pub mod journal;
 pub mod kind;
 pub mod monitor;
 pub mod object;

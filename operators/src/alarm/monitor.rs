@@ -6,79 +6,14 @@
 use std::rc::Rc;
 
 use schemas::{Millis, Transition};
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
     episode::{Episode, Fold, Limits, Step},
+    journal::{Cause, Emission, Journal},
     rule::Rule,
 };
 use crate::window::points::Points;
-
-/// Why something is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Cause {
-    /// The next reading.
-    Data,
-    /// A reading that came after later ones.
-    LateData,
-    /// A reading whose value or mark was revised.
-    Correction,
-    /// A change of the registry.
-    Registry,
-    /// The passing of time.
-    Clock,
-    /// No heating is due at this time of the year.
-    Season,
-    /// The weather asks for no heat.
-    MildWeather,
-    /// A relation that has lasted was taken for the object's own.
-    NewSignature,
-}
-
-impl Cause {
-    /// As written in a transition.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Cause::Data => "data",
-            Cause::LateData => "late data",
-            Cause::Correction => "correction",
-            Cause::Registry => "registry",
-            Cause::Clock => "clock",
-            Cause::Season => "season",
-            Cause::MildWeather => "mild weather",
-            Cause::NewSignature => "new signature",
-        }
-    }
-}
-
-/// One transition to be told.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Emission {
-    /// What happened.
-    pub transition: Transition,
-    /// When, in event time; never before an earlier transition of the episode.
-    pub at: Millis,
-    /// Number within the episode, from 1.
-    pub sequence: u32,
-    /// The episode after it.
-    pub episode: Episode,
-    /// Why.
-    pub cause: Cause,
-}
-
-/// An episode of which something was told.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
-    last: Emission,
-}
-
-impl Record {
-    fn open(&self) -> bool {
-        self.last.transition != Transition::Retracted && self.last.episode.cleared_at.is_none()
-    }
-}
 
 /// One rule over the series.
 #[derive(Debug)]
@@ -98,14 +33,14 @@ pub(super) struct Judged {
     pub(super) settled: Fold,
     /// State after them; stale while the series is to be revised.
     pub(super) latest: Fold,
-    /// Episodes that may still change, by onset.
-    pub(super) records: Vec<Record>,
+    /// Episodes that may still change.
+    pub(super) journal: Journal,
 }
 
 impl Judged {
     /// Whether nothing is pending, stands or may still change.
     pub(super) fn is_empty(&self) -> bool {
-        self.settled.idle() && self.latest.idle() && self.records.is_empty()
+        self.settled.idle() && self.latest.idle() && self.journal.is_empty()
     }
 }
 
@@ -125,11 +60,15 @@ impl RuleMonitor {
     /// Whether an episode stands.
     #[must_use]
     pub fn open(&self) -> bool {
-        self.records().iter().any(Record::open)
+        self.standing().next().is_some()
     }
 
-    fn records(&self) -> &[Record] {
-        self.judged.as_deref().map_or(&[], |judged| &judged.records)
+    fn journal(&self) -> impl Iterator<Item = &Emission> {
+        self.judged.iter().flat_map(|judged| judged.journal.iter())
+    }
+
+    fn standing(&self) -> impl Iterator<Item = Episode> {
+        self.journal().filter(|last| last.stands()).map(|last| last.episode)
     }
 
     /// Takes the reading after all others.
@@ -175,7 +114,7 @@ impl RuleMonitor {
     /// Keeps the episodes of some onsets.
     fn retain(&mut self, keep: impl Fn(Millis) -> bool) {
         if let Some(judged) = &mut self.judged {
-            judged.records.retain(|record| keep(record.last.episode.onset));
+            judged.journal.retain(keep);
             if judged.is_empty() {
                 self.judged = None;
             }
@@ -183,27 +122,13 @@ impl RuleMonitor {
     }
 
     fn tell(&mut self, transition: Transition, at: Millis, episode: Episode, cause: Cause) -> Emission {
-        let records = &mut self.judged.get_or_insert_default().records;
-        let slot = records.binary_search_by_key(&episode.onset, |r| r.last.episode.onset);
-        let last = slot.ok().map(|index| records[index].last);
-        let told = Emission {
-            transition,
-            at: last.map_or(at, |last| at.max(last.at)),
-            sequence: last.map_or(1, |last| last.sequence + 1),
-            episode,
-            cause,
-        };
-        match slot {
-            Ok(index) => records[index].last = told,
-            Err(index) => records.insert(index, Record { last: told }),
-        }
-        told
+        self.judged.get_or_insert_default().journal.emit(transition, at, episode, cause)
     }
 
     /// Ends what stands, from outside the data.
     pub(crate) fn end(&mut self, at: Millis, cause: Cause, told: &mut Vec<Emission>) {
-        let open: Vec<Episode> = self.records().iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
-        for episode in open {
+        let standing: Vec<Episode> = self.standing().collect();
+        for episode in standing {
             let at = at.max(episode.raised_at);
             let ended = Episode { cleared_at: Some(at), ..episode };
             told.push(self.tell(Transition::Cleared, at, ended, cause));
@@ -215,8 +140,8 @@ impl RuleMonitor {
 
     /// Tells again what stands, because what surrounds it changed.
     pub(super) fn repeat(&mut self, at: Millis, cause: Cause, told: &mut Vec<Emission>) {
-        let open: Vec<Episode> = self.records().iter().filter(|r| r.open()).map(|r| r.last.episode).collect();
-        for episode in open {
+        let standing: Vec<Episode> = self.standing().collect();
+        for episode in standing {
             told.push(self.tell(Transition::Updated, at, episode, cause));
         }
     }
@@ -239,11 +164,9 @@ impl RuleMonitor {
 
     /// Tells the difference between what was told and the episodes that were found anew, by onset.
     pub(crate) fn correct(&mut self, found: Vec<Found>, revision: Revision, told: &mut Vec<Emission>) {
-        let gone: Vec<Episode> = self
-            .records()
-            .iter()
-            .filter(|r| r.last.transition != Transition::Retracted)
-            .map(|r| r.last.episode)
+        let told_of = self.journal().filter(|last| last.transition != Transition::Retracted);
+        let gone: Vec<Episode> = told_of
+            .map(|last| last.episode)
             .filter(|episode| !found.iter().any(|steps| steps.onset == episode.onset))
             .collect();
         for episode in gone {
@@ -255,12 +178,8 @@ impl RuleMonitor {
     }
 
     fn reconcile(&mut self, found: &Found, revision: Revision, told: &mut Vec<Emission>) {
-        let records = self.records();
-        let known = records
-            .binary_search_by_key(&found.onset, |r| r.last.episode.onset)
-            .ok()
-            .map(|index| records[index].last)
-            .filter(|last| last.transition != Transition::Retracted);
+        let known = self.judged.as_ref().and_then(|judged| judged.journal.of(found.onset)).copied();
+        let known = known.filter(|last| last.transition != Transition::Retracted);
         let from = match known {
             None => 0,
             Some(last) => match found.steps.iter().rposition(|(step, _)| step.episode == last.episode) {

@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 use super::{
     arrival::Brought,
     communication::{self, Contact},
+    journal::{Cause, Emission},
     kind::{self, ArrivalRules, KindsOfObject, ReportWatch, Seen, Signal},
-    monitor::{Cause, Emission},
     rule::Rule,
     series::{Now, Taken, WatchedSeries},
     threshold::RuleList,

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     episode::Episode,
-    monitor::{Cause, Emission},
+    journal::{Cause, Emission},
     transition::{Concern, sort},
 };
 use crate::{
@@ -141,28 +141,25 @@ impl Operations {
 }
 
 fn judge(clock: Millis, fact: &OperationalFact, known: Option<&Known>) -> Option<Emission> {
-    let level = fact.level;
     let standing = known.filter(|(last, _)| last.episode.cleared_at.is_none());
+    let next =
+        |last, transition, episode| Some(Emission::after(last, transition, clock, episode, Cause::Clock));
     match (standing, fact.active) {
         // The clock may stand still: then it is the same episode that goes on.
-        (None, true) => Some(match known.filter(|(last, _)| last.episode.onset == clock) {
-            Some((last, _)) => told(Transition::Raised, last.at, last.sequence + 1, begun(clock, level)),
-            None => told(Transition::Raised, clock, 1, begun(clock, level)),
-        }),
+        (None, true) => {
+            let last = known.map(|(last, _)| last).filter(|last| last.episode.onset == clock);
+            next(last, Transition::Raised, begun(clock, fact.level))
+        }
         (Some((last, detail)), true) if *detail != fact.detail => {
-            Some(told(Transition::Updated, clock.max(last.at), last.sequence + 1, last.episode))
+            next(Some(last), Transition::Updated, last.episode)
         }
         (Some((last, _)), false) => {
-            let at = clock.max(last.at);
-            let ended = Episode { cleared_at: Some(at), current_value: 0.0, ..last.episode };
-            Some(told(Transition::Cleared, at, last.sequence + 1, ended))
+            let cleared_at = Some(clock.max(last.at));
+            let ended = Episode { cleared_at, current_value: 0.0, ..last.episode };
+            next(Some(last), Transition::Cleared, ended)
         }
         _ => None,
     }
-}
-
-fn told(transition: Transition, at: Millis, sequence: u32, episode: Episode) -> Emission {
-    Emission { transition, at, sequence, episode, cause: Cause::Clock }
 }
 
 fn begun(at: Millis, level: u8) -> Episode {

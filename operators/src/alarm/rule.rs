@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     episode::{Fold, Limits, Step},
     heating::HeatingTimes,
-    monitor::Cause,
+    journal::Cause,
 };
 
 /// A rule as it applies to a series.

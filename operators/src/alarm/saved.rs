@@ -19,8 +19,9 @@ use smallvec::SmallVec;
 use super::{
     communication::{Contact, FormerContact},
     episode::Fold,
+    journal::Journal,
     kind::{self, KindsOfObject},
-    monitor::{Judged, Record, RuleMonitor},
+    monitor::{Judged, RuleMonitor},
     object::{ObjectState, Subject},
     rhythm::Patience,
     rule::{Rule, threshold_code},
@@ -171,7 +172,7 @@ pub struct SavedMonitor {
     marks: u8,
     settled: Fold,
     latest: Fold,
-    records: Vec<Record>,
+    journal: Journal,
     /// Written only when it is not empty, as for most rules: then the marks say so.
     name: Code,
 }
@@ -188,7 +189,7 @@ impl<'de> Deserialize<'de> for SavedMonitor {
             type Value = SavedMonitor;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("marks, two folds, records and, where the marks say so, a name")
+                f.write_str("marks, two folds, a journal and, where the marks say so, a name")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<SavedMonitor, A::Error> {
@@ -196,9 +197,9 @@ impl<'de> Deserialize<'de> for SavedMonitor {
                     parts.next_element()?.ok_or_else(|| serde::de::Error::custom("a monitor is cut off"))
                 }
                 let marks: u8 = next(&mut parts)?;
-                let (settled, latest, records) = (next(&mut parts)?, next(&mut parts)?, next(&mut parts)?);
+                let (settled, latest, journal) = (next(&mut parts)?, next(&mut parts)?, next(&mut parts)?);
                 let name = if marks & NAMED == 0 { Code::default() } else { next(&mut parts)? };
-                Ok(SavedMonitor { marks, settled, latest, records, name })
+                Ok(SavedMonitor { marks, settled, latest, journal, name })
             }
         }
 
@@ -228,8 +229,8 @@ impl SavedMonitor {
     /// The rule again with what it told; `rule_of` gives the rule of a side and name.
     #[must_use]
     pub fn resume(self, mut rule_of: impl FnMut(Side, &Code) -> Rc<Rule>) -> RuleMonitor {
-        let SavedMonitor { marks, settled, latest, records, name } = self;
-        let judged = Judged { settled, latest, records };
+        let SavedMonitor { marks, settled, latest, journal, name } = self;
+        let judged = Judged { settled, latest, journal };
         RuleMonitor {
             rule: rule_of(if marks & LOW == 0 { Side::High } else { Side::Low }, &name),
             enabled: marks & IN_FORCE != 0,
@@ -243,7 +244,7 @@ impl SavedSeries {
     pub fn into_watches(self) -> impl Iterator<Item = (Side, Fold, SavedMonitor)> {
         self.watches.into_iter().map(|watch| {
             let side = if watch.marks & LOW == 0 { Side::High } else { Side::Low };
-            let told = SavedMonitor { marks: watch.marks, records: watch.records, ..SavedMonitor::new(side) };
+            let told = SavedMonitor { marks: watch.marks, journal: watch.journal, ..SavedMonitor::new(side) };
             (side, watch.latest, told)
         })
     }
@@ -255,7 +256,7 @@ impl SavedMonitor {
     pub fn new(side: Side) -> SavedMonitor {
         let marks = if side == Side::Low { IN_FORCE | LOW } else { IN_FORCE };
         let (settled, latest) = (Fold::default(), Fold::default());
-        SavedMonitor { marks, settled, latest, records: Vec::new(), name: Code::default() }
+        SavedMonitor { marks, settled, latest, journal: Journal::default(), name: Code::default() }
     }
 }
 
@@ -276,10 +277,10 @@ impl Serialize for RuleMonitor {
         let low = mark(self.rule.limits.side == Side::Low, LOW);
         let marks = low | mark(self.enabled, IN_FORCE) | mark(!name.is_empty(), NAMED);
         let calm = Judged::default();
-        let Judged { settled, latest, records } = self.judged.as_deref().unwrap_or(&calm);
+        let Judged { settled, latest, journal } = self.judged.as_deref().unwrap_or(&calm);
         match name.is_empty() {
-            true => (marks, settled, latest, records).serialize(serializer),
-            false => (marks, settled, latest, records, name).serialize(serializer),
+            true => (marks, settled, latest, journal).serialize(serializer),
+            false => (marks, settled, latest, journal, name).serialize(serializer),
         }
     }
 }
@@ -299,7 +300,7 @@ mod tests {
 
     use super::{
         super::{
-            monitor::{Cause, Emission},
+            journal::{Cause, Emission},
             series::Now,
         },
         *,

@@ -12,7 +12,8 @@ use schemas::Millis;
 use smallvec::SmallVec;
 
 use super::{
-    monitor::{Cause, Emission, Revision, RuleMonitor},
+    journal::{Cause, Emission},
+    monitor::{Revision, RuleMonitor},
     rule::Rule,
 };
 use crate::window::points::Points;

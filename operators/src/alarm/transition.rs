@@ -3,7 +3,7 @@
 use schemas::{AlarmState, AlarmTransition, Code, MetricId, Millis, Transition, fnv::fnv_128};
 use serde_json::{Value, json};
 
-use super::{monitor::Emission, rule::Rule, series::WatchedSeries};
+use super::{journal::Emission, rule::Rule, series::WatchedSeries};
 use crate::{Object, Profile};
 
 /// What an alarm is about.

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::{Case, Judged, Lesson, Model, Remembered, Say, end_of, number};
 use crate::alarm::{
     episode::{Fold, Step},
-    monitor::Cause,
+    journal::Cause,
     rule::Rule,
 };
 

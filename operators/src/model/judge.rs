@@ -21,7 +21,8 @@ use super::{
 use crate::{
     Object, Profile, ProfileChange, Stage,
     alarm::{
-        monitor::{Cause, Emission, Found, Revision, RuleMonitor},
+        journal::{Cause, Emission},
+        monitor::{Found, Revision, RuleMonitor},
         transition::{Concern, sort},
     },
     durable::{Keyed, shard},

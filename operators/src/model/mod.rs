@@ -37,7 +37,7 @@ pub use settings::{Settings, Values};
 
 use crate::{
     Profile,
-    alarm::{episode::Fold, monitor::Cause, rule::Rule},
+    alarm::{episode::Fold, journal::Cause, rule::Rule},
     durable::RestoreError,
     window::{ClosedHour, Component},
 };

@@ -13,7 +13,7 @@ use super::{
     Model, Remembered, Terms,
     course::{Course, Fits, Outcome, Rules, Surroundings},
 };
-use crate::{alarm::monitor::Cause, season::Spell, window::ClosedHour};
+use crate::{alarm::journal::Cause, season::Spell, window::ClosedHour};
 
 /// Hours that are remembered before the open ones, at least: what looks back looks at three days.
 const LEAST_REMEMBERED: i32 = 96;

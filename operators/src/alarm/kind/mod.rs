@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use super::{
     arrival::Brought,
     episode::Limits,
-    monitor::{Cause, Emission},
+    journal::{Cause, Emission},
     rule::Rule,
     series::WatchedSeries,
 };

@@ -13,7 +13,7 @@ use super::{
     learn::{OFF, SET_BACK_BY_HABIT, of_hour},
 };
 use crate::{
-    alarm::monitor::Cause,
+    alarm::journal::Cause,
     model::{Case, Judged, Say},
 };
 

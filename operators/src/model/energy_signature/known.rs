@@ -14,7 +14,7 @@ use super::{
     signature::{Design, Signature},
 };
 use crate::{
-    alarm::monitor::Cause,
+    alarm::journal::Cause,
     model::{Case, Excluded, Lesson, number},
 };
 

@@ -33,7 +33,7 @@ use self::{hours::Hour, known::Known, learn::Fit};
 use super::{Case, Judge, Judged, Lesson, Model, Values, end_of};
 use crate::{
     Profile,
-    alarm::{episode::Limits, monitor::Cause, rule::Rule},
+    alarm::{episode::Limits, journal::Cause, rule::Rule},
     durable::RestoreError,
     window::{ClosedHour, Component},
 };
