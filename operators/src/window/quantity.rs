@@ -50,13 +50,33 @@ pub enum Quantity {
 }
 
 impl Quantity {
+    /// What it contributes to the facts.
+    #[must_use]
+    pub fn feeds(self) -> Feeds {
+        use Component as C;
+        match self {
+            Quantity::HeatCounter => Feeds::Counter([C::HeatCounter, C::HeatCounterTime], 1e9, Rise::Heat),
+            Quantity::HeatPower => Feeds::Integral(C::HeatPower, Some(C::HeatPowerTime)),
+            Quantity::Temperature(side) => Feeds::Integral(side.components()[0], Some(side.components()[1])),
+            Quantity::Weight(side) => Feeds::Integral(side.components()[2], None),
+            Quantity::Product(side) => Feeds::Integral(side.components()[3], None),
+            Quantity::Makeup => Feeds::Counter([C::Makeup, C::MakeupTime], 1e6, Rise::Makeup),
+            Quantity::Electricity => {
+                Feeds::Counter([C::Electricity, C::ElectricityTime], 1e6, Rise::Electricity)
+            }
+            Quantity::DeviceElectricity => {
+                Feeds::Counter([C::DeviceElectricity, C::DeviceElectricityTime], 1e6, Rise::Electricity)
+            }
+            Quantity::Outdoor => Feeds::Integral(C::Outdoor, Some(C::OutdoorTime)),
+            Quantity::Room => Feeds::Room,
+            Quantity::Flow(_) | Quantity::Setpoint => Feeds::Nothing,
+        }
+    }
+
     /// Whether it is a meter that counts.
     #[must_use]
     pub fn counts(self) -> bool {
-        matches!(
-            self,
-            Quantity::HeatCounter | Quantity::Makeup | Quantity::Electricity | Quantity::DeviceElectricity
-        )
+        matches!(self.feeds(), Feeds::Counter(..))
     }
 
     /// Whether it is computed from others, and missing where they are, or need not come with every report.
@@ -64,6 +84,30 @@ impl Quantity {
     pub fn follows(self) -> bool {
         matches!(self, Quantity::Weight(_) | Quantity::Product(_) | Quantity::Setpoint)
     }
+}
+
+/// How a quantity becomes facts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Feeds {
+    /// The increments of a counter: amount and time, amount per unit of the metric, and how far it can rise.
+    Counter([Component; 2], f64, Rise),
+    /// The integral of what is measured and, where it counts itself, its time.
+    Integral(Component, Option<Component>),
+    /// The integral of a room's temperature, its time, and the time above the limits of rooms.
+    Room,
+    /// Nothing itself: others are computed with it.
+    Nothing,
+}
+
+/// Which limit of its object a counter goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rise {
+    /// That of heat.
+    Heat,
+    /// That of make-up water.
+    Makeup,
+    /// That of electricity.
+    Electricity,
 }
 
 /// A water temperature.

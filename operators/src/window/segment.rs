@@ -17,7 +17,12 @@ use schemas::{
     time::{DAY, HOUR},
 };
 
-use super::{calendar::Calendar, facts::Component, points::Point, quantity::Quantity};
+use super::{
+    calendar::Calendar,
+    facts::Component,
+    points::Point,
+    quantity::{Feeds, Quantity, Rise},
+};
 use crate::capacity::RiseLimit;
 
 /// No segment contributes more, in thousandths of the unit times seconds: an absurd value must not make a sum leave its 64
@@ -56,6 +61,14 @@ impl Rises {
     /// Any rise is possible: of objects without counters.
     pub const ANY: Rises =
         Rises { heat: RiseLimit::NONE, makeup: RiseLimit::NONE, electricity: RiseLimit::NONE };
+
+    fn of(&self, rise: Rise) -> RiseLimit {
+        match rise {
+            Rise::Heat => self.heat,
+            Rise::Makeup => self.makeup,
+            Rise::Electricity => self.electricity,
+        }
+    }
 }
 
 /// What of a counter's increment is dated to no hour.
@@ -73,20 +86,6 @@ pub struct Undated {
     pub span: (Millis, Millis),
 }
 
-/// A counter: amount and time, amount per unit of the metric, and how far it can rise.
-fn counter(quantity: Quantity, rises: &Rises) -> Option<([Component; 2], f64, RiseLimit)> {
-    use Component as C;
-    Some(match quantity {
-        Quantity::HeatCounter => ([C::HeatCounter, C::HeatCounterTime], 1e9, rises.heat),
-        Quantity::Makeup => ([C::Makeup, C::MakeupTime], 1e6, rises.makeup),
-        Quantity::Electricity => ([C::Electricity, C::ElectricityTime], 1e6, rises.electricity),
-        Quantity::DeviceElectricity => {
-            ([C::DeviceElectricity, C::DeviceElectricityTime], 1e6, rises.electricity)
-        }
-        _ => return None,
-    })
-}
-
 /// What of the segment between two values of a counter is dated to no hour.
 pub fn undated(quantity: Quantity, (a, b): (Point, Point), terms: &Terms<'_>) -> Option<Undated> {
     if b.at < terms.floor {
@@ -96,8 +95,8 @@ pub fn undated(quantity: Quantity, (a, b): (Point, Point), terms: &Terms<'_>) ->
     if from <= a.at {
         return None;
     }
-    let ([component, _], per_unit, limit) = counter(quantity, &terms.rises)?;
-    let amount = counted((a, b), increment(a, b, limit)? * per_unit, from);
+    let Feeds::Counter([component, _], per_unit, rise) = quantity.feeds() else { return None };
+    let amount = counted((a, b), increment(a, b, terms.rises.of(rise))? * per_unit, from);
     let hour = Calendar::hour((b.at - 1).max(from));
     Some(Undated { hour, component, amount, time: from - a.at, span: (a.at, from) })
 }
@@ -119,26 +118,20 @@ pub fn contribute(
     tell: &mut impl FnMut(Millis, Component, i64),
 ) {
     use Component as C;
-    match quantity {
-        Quantity::HeatCounter | Quantity::Makeup | Quantity::Electricity | Quantity::DeviceElectricity => {
-            count(quantity, (a, b), terms, tell);
+    match quantity.feeds() {
+        Feeds::Counter(components, per_unit, rise) => {
+            let Some(increment) = increment(a, b, terms.rises.of(rise)) else { return };
+            count(components, increment * per_unit, (a, b), terms, tell);
         }
-        Quantity::HeatPower => integrate(C::HeatPower, Some(C::HeatPowerTime), (a, b), terms, tell),
-        Quantity::Outdoor => integrate(C::Outdoor, Some(C::OutdoorTime), (a, b), terms, tell),
-        Quantity::Temperature(side) => {
-            let [integral, time, ..] = side.components();
-            integrate(integral, Some(time), (a, b), terms, tell);
-        }
-        Quantity::Weight(side) => integrate(side.components()[2], None, (a, b), terms, tell),
-        Quantity::Product(side) => integrate(side.components()[3], None, (a, b), terms, tell),
-        Quantity::Flow(_) | Quantity::Setpoint => {}
-        Quantity::Room => {
+        Feeds::Integral(integral, time) => integrate(integral, time, (a, b), terms, tell),
+        Feeds::Room => {
             integrate(C::Room, Some(C::RoomTime), (a, b), terms, tell);
             pieces((a, b), terms, Some(terms.gap), |hour, from, to| {
                 tell(hour, C::RoomCompliant, time_above(from, to, terms.standard, true));
                 tell(hour, C::RoomOverHigh, time_above(from, to, terms.over_high, false));
             });
         }
+        Feeds::Nothing => {}
     }
 }
 
@@ -178,13 +171,12 @@ fn area(from: Point, to: Point) -> i64 {
 }
 
 fn count(
-    quantity: Quantity,
+    [amount, time]: [Component; 2],
+    increment: f64,
     (a, b): (Point, Point),
     terms: &Terms<'_>,
     tell: &mut impl FnMut(Millis, Component, i64),
 ) {
-    let Some(([amount, time], per_unit, limit)) = counter(quantity, &terms.rises) else { return };
-    let Some(increment) = increment(a, b, limit).map(|up| up * per_unit) else { return };
     let until = |at| counted((a, b), increment, at);
     let dated = Terms { floor: dated_from((a, b), terms), ..*terms };
     pieces((a, b), &dated, None, |hour, from, to| {
