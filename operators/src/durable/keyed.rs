@@ -261,6 +261,17 @@ where
         })
     }
 
+    /// Puts an entry in that becomes known, and gives its number: `make` is given what was restored under the key, and says
+    /// whether the entry is as it was restored. Then it need not be saved before it changes.
+    pub fn know(&mut self, key: K, make: impl FnOnce(Option<F>) -> (V, bool)) -> u32 {
+        let restored = self.restored.remove(&key);
+        let was_saved = restored.is_some();
+        match make(restored) {
+            (value, true) if was_saved => self.insert_restored(key, value),
+            (value, _) => self.insert(key, value),
+        }
+    }
+
     /// Takes what was restored under a key.
     pub fn restored<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<F>
     where

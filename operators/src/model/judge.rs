@@ -169,13 +169,11 @@ impl<M: Model> Judge<M> {
         let object = ObjectState::new(ground, &self.rules);
         let monitors = self.rules.iter().map(|rule| RuleMonitor::new(Rc::clone(rule))).collect();
         let watched = Watched { profile, object, monitors };
-        match self.objects.restored(&facility) {
-            Some(saved) => {
-                let watched = saved.resume(watched, &self.terms, &self.rules);
-                self.objects.insert_restored(facility, watched);
-            }
-            None => drop(self.objects.insert(facility, watched)),
-        }
+        let (terms, rules) = (&self.terms, &self.rules);
+        self.objects.know(facility, |saved| match saved {
+            Some(saved) => (saved.resume(watched, terms, rules), true),
+            None => (watched, false),
+        });
     }
 
     /// Takes the hours of one object, by time.

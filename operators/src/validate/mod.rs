@@ -193,20 +193,19 @@ impl Validate {
 
     /// A facility becomes known, with what was restored of it.
     fn know(&mut self, facility: &Code, profile: &Arc<Profile>) {
-        let restored = self.facilities.restored(facility);
-        let known = restored.as_ref().map(|restored| restored.series.len());
-        let again = |restored| ReportHistory::restored(restored, facility, profile, &self.rules);
-        let mut series: Vec<ReportHistory> =
-            restored.unwrap_or_default().series.into_iter().map(again).collect();
-        series.retain(|series| has_device(profile, series.device()));
-        series.iter_mut().for_each(|series| series.limit(profile));
-        let whole = known == Some(series.len());
-        let state = FacilityState { profile: Arc::clone(profile), series };
-        self.columns += state.columns();
-        match whole {
-            true => self.facilities.insert_restored(facility.clone(), state),
-            false => self.facilities.insert(facility.clone(), state),
-        };
+        let (rules, columns) = (&self.rules, &mut self.columns);
+        self.facilities.know(facility.clone(), |restored| {
+            let saved = restored.unwrap_or_default().series;
+            let count = saved.len();
+            let again = |saved| ReportHistory::restored(saved, facility, profile, rules);
+            let mut series: Vec<ReportHistory> = saved.into_iter().map(again).collect();
+            series.retain(|series| has_device(profile, series.device()));
+            series.iter_mut().for_each(|series| series.limit(profile));
+            let whole = count == series.len();
+            let state = FacilityState { profile: Arc::clone(profile), series };
+            *columns += state.columns();
+            (state, whole)
+        });
     }
 
     /// Lets objects that have been silent for as long as the lateness forget their reports. Looked for four times in

@@ -126,19 +126,17 @@ impl Window {
             let scopes = self.totals.intern(profile);
             let mut site = Site::new(profile.clone(), scopes, self.rooms_of_sums);
             site.season = self.calendar.season_of(profile);
-            let form = self.sites.restored(&change.facility);
-            let known = form.is_some();
-            match form {
-                Some(form) => site.restore(form),
-                None => site.expect_registered(Calendar::hour(clock)),
-            }
-            self.totals.contribute_all(&site, self.horizon);
-            self.series += site.entries();
-            let code = change.facility.clone();
-            match known {
-                true => self.sites.insert_restored(code, site),
-                false => self.sites.insert(code, site),
-            };
+            let (totals, series, horizon) = (&mut self.totals, &mut self.series, self.horizon);
+            self.sites.know(change.facility.clone(), |form| {
+                let known = form.is_some();
+                match form {
+                    Some(form) => site.restore(form),
+                    None => site.expect_registered(Calendar::hour(clock)),
+                }
+                totals.contribute_all(&site, horizon);
+                *series += site.entries();
+                (site, known)
+            });
         }
         self.sites.forget_restored();
         self.totals.restore_left();
