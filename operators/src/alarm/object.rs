@@ -183,7 +183,10 @@ impl ObjectState {
     fn read_kinds(&mut self, report: CheckedReport<'_>, now: Now, told: &mut Vec<SeriesEmission>) -> u64 {
         let watches = self.reports.iter().flat_map(|watches| watches.iter());
         let seen: SmallVec<[(u8, Rc<Rule>, Seen); 1]> = watches
-            .filter_map(|watch| Some((watch.kind, Rc::clone(&watch.rule), watch.seen(report.readings)?)))
+            .filter_map(|watch| {
+                let seen = watch.seen(report.readings)?;
+                Some((watch.kind, Rc::clone(&watch.rule), seen))
+            })
             .collect();
         for (kind, rule, _) in &seen {
             if let Err(place) = self.find(Subject::Kind(*kind)) {
