@@ -5,6 +5,7 @@
 //! delivery report of everything it sent; what cannot be used is on `heating.rejects` by then, with its bytes; no value
 //! is interpreted here.
 
+pub mod connect;
 mod feed;
 pub mod http;
 pub mod intake;
@@ -17,9 +18,13 @@ pub mod replay;
 pub mod simulator;
 pub mod telemetry;
 
+pub use connect::Connect;
 pub use intake::Intake;
 pub use known::KnownFacilities;
 pub use publish::{Outgoing, Publisher};
+
+/// The sections of all connectors; the origins of their records begin with the same names.
+pub const NAMES: [&str; 2] = ["http", "mqtt"];
 
 /// What can go wrong between a sender and Kafka.
 #[derive(Debug, thiserror::Error)]

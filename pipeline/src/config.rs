@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use connectors::Connect;
 use jiff::tz::TimeZone;
 use operators::{
     alarm::alarms::AlarmSettings,
@@ -267,11 +268,21 @@ pub fn parse(text: &str, name: &str) -> Result<Config, Invalid> {
     Ok(passed_on(config))
 }
 
+impl Config {
+    /// The connectors that are configured.
+    #[must_use]
+    pub fn connectors(&self) -> Vec<&dyn Connect> {
+        let http = self.http.as_ref().map(|http| http as &dyn Connect);
+        let mqtt = self.mqtt.as_ref().map(|mqtt| mqtt as &dyn Connect);
+        [http, mqtt].into_iter().flatten().collect()
+    }
+}
+
 /// Gives the connectors what they need of the rules, so that senders are told what the dataflow would refuse.
 fn passed_on(mut config: Config) -> Config {
     let backfill = config.rules.backfill();
-    config.http.iter_mut().for_each(|http| http.backfill = backfill);
-    config.mqtt.iter_mut().for_each(|mqtt| mqtt.backfill = backfill);
+    config.http.iter_mut().for_each(|http| http.set_backfill(backfill));
+    config.mqtt.iter_mut().for_each(|mqtt| mqtt.set_backfill(backfill));
     config
 }
 
@@ -311,10 +322,10 @@ pub fn validate(config: &Config) -> Vec<String> {
     problems.extend(config.operations.validate().into_iter().map(|problem| format!("operations.{problem}")));
     let exchange = config.exchange.iter().flat_map(sinks::exchange::Settings::validate);
     problems.extend(exchange.map(|problem| format!("exchange.{problem}")));
-    let http = config.http.iter().flat_map(connectors::http::Settings::validate);
-    problems.extend(http.map(|problem| format!("http.{problem}")));
-    let mqtt = config.mqtt.iter().flat_map(connectors::mqtt::Settings::validate);
-    problems.extend(mqtt.map(|problem| format!("mqtt.{problem}")));
+    for connector in config.connectors() {
+        let name = connector.name();
+        problems.extend(connector.problems().into_iter().map(|problem| format!("{name}.{problem}")));
+    }
     for period in config.rules.longer_periods.iter().filter(|period| ladder::rung(**period).is_none()) {
         problems.push(format!(
             "rules.longer_periods: {} is always computed: name week, month, quarter, season or year",

@@ -23,12 +23,19 @@ use axum::{
     routing::{get, post},
 };
 use jiff::tz::TimeZone;
+use schemas::Millis;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, SemaphorePermit, oneshot},
 };
 
-use crate::{Error, intake::Intake, telemetry};
+use crate::{
+    Error,
+    connect::{Connect, Reread, Serving, Terms},
+    intake::Intake,
+    payload::{self, Arrival, native, senml},
+    telemetry,
+};
 
 mod answer;
 mod body;
@@ -60,6 +67,47 @@ struct Shared {
     buffered: Arc<Semaphore>,
     /// What holds up the process behind the connectors, if there is more in it and something does.
     held: OnceLock<Held>,
+}
+
+impl Connect for Settings {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.validate()
+    }
+
+    fn set_backfill(&mut self, backfill: Millis) {
+        self.backfill = backfill;
+    }
+
+    fn serve(&self, intake: Intake, terms: Terms) -> Serving {
+        let settings = self.clone();
+        Box::pin(async move {
+            let server = Server::bind(settings, intake).await?.watching(terms.held);
+            tracing::info!(address = %server.address(), "the HTTP connector listens");
+            server.serve(terms.routes, terms.stopped).await
+        })
+    }
+
+    /// The media type is not kept: the form that can be read is the right one.
+    fn reread(&self) -> Result<Reread, Error> {
+        let zone = self.zone()?;
+        Ok(Box::new(move |_, raw, arrival| {
+            let arrival = Arrival { zone: zone.clone(), ..arrival };
+            let first = native::parse(raw, &arrival);
+            if !first.accepted.is_empty() {
+                return first;
+            }
+            let others = [
+                native::parse_lines(raw, &arrival),
+                senml::parse(raw, &arrival),
+                payload::events(raw, &arrival, false),
+            ];
+            others.into_iter().find(|batch| !batch.accepted.is_empty()).unwrap_or(first)
+        }))
+    }
 }
 
 /// Says what holds up the rest of the process, if anything does.

@@ -12,7 +12,13 @@ use schemars::JsonSchema;
 use schemas::{BackOff, Millis, time};
 use serde::Deserialize;
 
-use crate::{Error, intake::Intake, telemetry};
+use crate::{
+    Error,
+    connect::{Connect, Reread, Serving, Terms},
+    intake::Intake,
+    payload::Arrival,
+    telemetry,
+};
 
 mod link;
 mod profile;
@@ -141,6 +147,32 @@ impl Settings {
         let host = url.host_str().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| wrong("broker", format!("names no host, {wanted}")))?.to_owned();
         Ok(Address { host, port: url.port().unwrap_or(port), tls, five })
+    }
+}
+
+impl Connect for Settings {
+    fn name(&self) -> &'static str {
+        "mqtt"
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.validate()
+    }
+
+    fn set_backfill(&mut self, backfill: Millis) {
+        self.backfill = backfill;
+    }
+
+    fn serve(&self, intake: Intake, terms: Terms) -> Serving {
+        let settings = self.clone();
+        Box::pin(async move { Connector::new(settings, intake)?.run(terms.stopped).await })
+    }
+
+    fn reread(&self) -> Result<Reread, Error> {
+        let (zone, profiles) = (self.zone()?, Profiles::new(&self.profiles)?);
+        Ok(Box::new(move |topic, raw, arrival| {
+            profiles.parse(topic, raw, Arrival { zone: zone.clone(), ..arrival }).0
+        }))
     }
 }
 

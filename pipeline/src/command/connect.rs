@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::bail;
 use axum::Router;
-use connectors::{Intake, KnownFacilities, Publisher, http, mqtt, publish::Limits};
+use connectors::{Intake, KnownFacilities, NAMES, Publisher, connect::Terms, publish::Limits};
 use schemas::avro::Codec;
+use tokio::task::JoinSet;
 
 use crate::{config::Config, control::Control};
 
@@ -17,35 +18,38 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Errors
 /// When a connector cannot start or fails.
 pub async fn serve(config: Config, codec: Codec, control: Arc<Control>) -> anyhow::Result<()> {
-    if config.http.is_none() && config.mqtt.is_none() {
-        bail!("nothing to connect: the configuration has neither [http] nor [mqtt]");
+    let connectors = config.connectors();
+    if connectors.is_empty() {
+        bail!("nothing to connect: the configuration has neither {}", sections(" nor "));
     }
     let codec = Arc::new(codec);
     let publisher = Publisher::connect(&config.kafka, Arc::clone(&codec), Limits::default())?;
     let (known, _following) = KnownFacilities::follow(&config.kafka, codec)?;
     let intake = Intake { publisher: publisher.clone(), known: Some(known) };
-    let http = serve_http(&config, intake.clone(), Arc::clone(&control));
-    let mqtt = serve_mqtt(&config, intake, control);
-    tokio::try_join!(http, mqtt)?;
+    let mut serving = JoinSet::new();
+    for connector in connectors {
+        let held = Arc::clone(&control);
+        let terms = Terms {
+            stopped: Box::pin(stopped(Arc::clone(&control))),
+            held: Box::new(move || held.held()),
+            routes: match &config.receiver {
+                Some(settings) if connector.name() == "http" => sinks::exchange::province::open(settings)?,
+                _ => Router::new(),
+            },
+        };
+        serving.spawn(connector.serve(intake.clone(), terms));
+    }
+    // The first that fails ends the others.
+    while let Some(served) = serving.join_next().await {
+        served??;
+    }
     publisher.drained().await;
     Ok(())
 }
 
-async fn serve_http(config: &Config, intake: Intake, control: Arc<Control>) -> anyhow::Result<()> {
-    let Some(settings) = &config.http else { return Ok(()) };
-    let held = Arc::clone(&control);
-    let server = http::Server::bind(settings.clone(), intake).await?.watching(Box::new(move || held.held()));
-    tracing::info!(address = %server.address(), "the HTTP connector listens");
-    let extra = match &config.receiver {
-        Some(settings) => sinks::exchange::province::open(settings)?,
-        None => Router::new(),
-    };
-    Ok(server.serve(extra, stopped(control)).await?)
-}
-
-async fn serve_mqtt(config: &Config, intake: Intake, control: Arc<Control>) -> anyhow::Result<()> {
-    let Some(settings) = &config.mqtt else { return Ok(()) };
-    Ok(mqtt::Connector::new(settings.clone(), intake)?.run(stopped(control)).await?)
+/// The sections of connectors, for people.
+fn sections(between: &str) -> String {
+    NAMES.map(|name| format!("[{name}]")).join(between)
 }
 
 async fn stopped(control: Arc<Control>) {

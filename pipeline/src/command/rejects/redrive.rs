@@ -4,7 +4,7 @@
 //! would put them there, and notes. Guarantees: each reject is taken at most once; one that is refused again stays open.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{Write, stdout},
     sync::Arc,
     time::{Duration, Instant},
@@ -13,9 +13,9 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 use clickhouse::{Client, Row};
-use connectors::{KnownFacilities, Outgoing, mqtt::Profiles};
+use connectors::{Connect, KnownFacilities, Outgoing, http};
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use schemas::{Reason, avro::Codec, time};
 use serde::Deserialize;
 use sinks::clickhouse::ClickHouse;
@@ -123,16 +123,13 @@ async fn registry(known: &KnownFacilities) -> anyhow::Result<()> {
 }
 
 fn reader(config: &Config, codec: Codec, known: KnownFacilities) -> anyhow::Result<Reader> {
-    let zone = |name: Option<&String>| name.map_or(Ok(TimeZone::UTC), |name| TimeZone::get(name));
-    let (http, mqtt) = (config.http.clone().unwrap_or_default(), config.mqtt.as_ref());
-    Ok(Reader {
-        profiles: mqtt.map(|mqtt| Profiles::new(&mqtt.profiles)).transpose()?,
-        zones: [zone(Some(&http.time_zone))?, zone(mqtt.map(|mqtt| &mqtt.time_zone))?],
-        kafka: config.kafka.clone(),
-        backfill: config.rules.backfill(),
-        codec,
-        known,
-    })
+    // Payloads of HTTP can be read without its section.
+    let http = http::Settings::default();
+    let mut connectors = BTreeMap::from([(http.name(), http.reread()?)]);
+    for connector in config.connectors() {
+        connectors.insert(connector.name(), connector.reread()?);
+    }
+    Ok(Reader { connectors, kafka: config.kafka.clone(), backfill: config.rules.backfill(), codec, known })
 }
 
 impl Arguments {

@@ -4,13 +4,12 @@
 //! Guarantees: pure apart from the registry's codes; what comes out carries the arrival time of the reject, so that it
 //! falls into the windows it belongs to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use connectors::{
-    KnownFacilities, Outgoing,
-    mqtt::Profiles,
-    payload::{self, Arrival, Batch, native, senml},
+    KnownFacilities, Outgoing, connect,
+    payload::{self, Arrival, Batch, native},
 };
 use jiff::tz::TimeZone;
 use schemas::{Event, KafkaSettings, Millis, Reason, Report, Stage, Topic, avro::Codec};
@@ -49,10 +48,8 @@ pub const SETTLED: &[Reason] =
 
 /// Reads rejects again.
 pub struct Reader {
-    /// How MQTT payloads are read.
-    pub profiles: Option<Profiles>,
-    /// The zones of times without offset: of HTTP and of MQTT.
-    pub zones: [TimeZone; 2],
+    /// How payloads of connectors are read, by the connector's name.
+    pub connectors: BTreeMap<&'static str, connect::Reread>,
     /// The topics' names.
     pub kafka: KafkaSettings,
     /// How records are read.
@@ -81,11 +78,12 @@ impl Reader {
         };
         let (kind, place) = origin.split_once(':').unwrap_or((origin, ""));
         let batch = match (reject.stage, kind) {
-            (Stage::Connector, "http") => self.http(reject, origin),
-            (Stage::Connector, "mqtt") => match self.mqtt(reject, origin, place) {
-                Some(batch) => batch,
-                None => return Reread::LeftOut("the configuration has no section [mqtt]".to_owned()),
-            },
+            (Stage::Connector, kind) if connectors::NAMES.contains(&kind) => {
+                match self.connectors.get(kind) {
+                    Some(read) => read(place, &reject.raw, self.arrival(reject, origin)),
+                    None => return Reread::LeftOut(format!("the configuration has no section [{kind}]")),
+                }
+            }
             (Stage::Dataflow, "kafka") => match self.record(reject, origin, place) {
                 Ok(batch) => batch,
                 Err(why) => return Reread::LeftOut(why),
@@ -101,11 +99,12 @@ impl Reader {
         self.judge(reject, origin, metric, batch)
     }
 
-    fn arrival(&self, reject: &Rejected, origin: &str, zone: &TimeZone) -> Arrival {
+    /// Times without offset are in UTC, unless the connector knows better.
+    fn arrival(&self, reject: &Rejected, origin: &str) -> Arrival {
         Arrival {
             at: reject.at,
             origin: origin.to_owned(),
-            zone: zone.clone(),
+            zone: TimeZone::UTC,
             decimal: None,
             // The dataflow's rejects carry the time at which they came.
             accept_received_at: reject.stage == Stage::Dataflow,
@@ -113,26 +112,6 @@ impl Reader {
             facility: None,
             device: None,
         }
-    }
-
-    /// The media type is not kept: the form that can be read is the right one.
-    fn http(&self, reject: &Rejected, origin: &str) -> Batch {
-        let arrival = self.arrival(reject, origin, &self.zones[0]);
-        let first = native::parse(&reject.raw, &arrival);
-        if !first.accepted.is_empty() {
-            return first;
-        }
-        let others = [
-            native::parse_lines(&reject.raw, &arrival),
-            senml::parse(&reject.raw, &arrival),
-            payload::events(&reject.raw, &arrival, false),
-        ];
-        others.into_iter().find(|batch| !batch.accepted.is_empty()).unwrap_or(first)
-    }
-
-    fn mqtt(&self, reject: &Rejected, origin: &str, topic: &str) -> Option<Batch> {
-        let arrival = self.arrival(reject, origin, &self.zones[1]);
-        Some(self.profiles.as_ref()?.parse(topic, &reject.raw, arrival).0)
     }
 
     /// What the dataflow turned away: a report in the native form, or a record of a topic that it could not read.
@@ -146,7 +125,7 @@ impl Reader {
             return Err(format!("records of {topic} are not sent again"));
         }
         if !matches!(reject.reason, Reason::Malformed | Reason::UnknownSchema) {
-            return Ok(native::parse(&reject.raw, &self.arrival(reject, origin, &TimeZone::UTC)));
+            return Ok(native::parse(&reject.raw, &self.arrival(reject, origin)));
         }
         let decoded = if is(Topic::Reports) {
             self.codec.decode::<Report>(&reject.raw).map(Outgoing::Report)
@@ -178,7 +157,7 @@ impl Reader {
                 None => Reread::Refused(reject.reason, reject.detail.clone()),
             };
         }
-        let arrival = self.arrival(reject, origin, &TimeZone::UTC);
+        let arrival = self.arrival(reject, origin);
         // A record that was turned away as a whole for its object had its readings looked at before.
         let looked_at = metric.is_some()
             || reject.stage == Stage::Dataflow

@@ -1,3 +1,4 @@
+use connectors::Connect;
 use schemas::{Facility, FacilityKind, RegistryEntry};
 
 use super::*;
@@ -10,9 +11,9 @@ fn reader(facilities: &[&str]) -> Reader {
         let entry = RegistryEntry::Facility(Facility::new(*code, FacilityKind::Station));
         known.apply(&entry.key().0, Some(&entry));
     }
+    let (http, mqtt) = (connectors::http::Settings::default(), connectors::mqtt::Settings::default());
     Reader {
-        profiles: Some(Profiles::new(&connectors::mqtt::Settings::default().profiles).unwrap()),
-        zones: [TimeZone::UTC, TimeZone::UTC],
+        connectors: [&http as &dyn Connect, &mqtt].map(|c| (c.name(), c.reread().unwrap())).into(),
         kafka: serde_json::from_value(serde_json::json!({ "brokers": "b:1" })).unwrap(),
         backfill: schemas::time::BACKFILL,
         codec: Codec::single_object(),
@@ -80,7 +81,7 @@ fn payloads_of_topics_go_through_the_profiles() {
     let one = reject(Stage::Connector, "mqtt:heating/ST-1/report", Reason::NoProfile, "", raw);
     assert_eq!(taken(reader(&["ST-1"]).read(&one)), ["ST-1 room_temp 0"]);
     let mut without = reader(&["ST-1"]);
-    without.profiles = None;
+    without.connectors.remove("mqtt");
     assert!(matches!(without.read(&one), Reread::LeftOut(_)));
 }
 
