@@ -116,10 +116,15 @@ async fn a_metric_of_the_users_works_through_the_whole_path() {
     send(&site, first, &calm).await;
     send(&site, first + 7 * MINUTE, &[(260.0, 8.0); 8]).await;
     alarms_are(&site, &mut process, "active").await;
+    // Alarms leave with every epoch, readings with a group of them.
+    until("the readings are stored", SOON, async || {
+        process.must_run();
+        site.number("SELECT count() FROM readings FINAL").await == 15.0 * 3.0
+    })
+    .await;
     let sql = "SELECT value, flag, arrayStringConcat(failed, ' ') FROM readings FINAL \
                WHERE metric = 'flue_temp_2' AND value != 100 AND value != 260 ORDER BY value";
     assert_eq!(site.query(sql).await, [["180", "3", "spike timeliness"], ["700", "4", "range timeliness"]]);
-    assert_eq!(site.number("SELECT count() FROM readings FINAL").await, 15.0 * 3.0);
     until("the KPI has the decimals of the catalogue", SOON, async || {
         process.must_run();
         let exact = "SELECT count() FROM kpis FINAL WHERE kpi = 'online_rate' AND value != round(value, 1)";
