@@ -84,24 +84,18 @@ impl Longer {
     /// Adds what days have changed by; gives the windows that it concerns, by place, with their facts before. `all` asks
     /// for every window.
     pub(super) fn add(&mut self, days: &[ChangedDay], all: bool, terms: &Terms<'_>) -> Vec<(usize, Facts)> {
-        let mut opened: Vec<(Period, Millis)> = Vec::new();
-        for (start, ..) in days {
-            for (period, (from, end)) in terms.calendar.longer(*start, terms.season) {
-                if let Err(place) = self.find(period, from) {
-                    self.0.insert(place, Window { period, start: from, end, facts: Facts::new() });
-                    opened.push((period, from));
-                }
-            }
-        }
         let mut before: Vec<Option<Facts>> = self.0.iter().map(|w| all.then(|| w.facts.clone())).collect();
         for (start, day_end, more) in days {
             for (period, (from, end)) in terms.calendar.longer(*start, terms.season) {
-                let Ok(place) = self.find(period, from) else { continue };
+                let place = self.find(period, from).unwrap_or_else(|place| {
+                    self.0.insert(place, Window { period, start: from, end, facts: Facts::new() });
+                    before.insert(place, None);
+                    place
+                });
                 let window = &mut self.0[place];
                 before[place].get_or_insert_with(|| window.facts.clone());
                 let over = terms.clock.is_some_and(|clock| end <= clock) || *day_end >= end;
-                let sums = if over { derive::SUMS } else { derive::SUMS_OF_OPEN };
-                window.facts.add_all(&more.only(sums), 1);
+                window.facts.add_all(&more.only(derive::sums(over)), 1);
             }
         }
         let changed: Vec<(usize, Facts)> =

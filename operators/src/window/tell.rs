@@ -62,10 +62,9 @@ impl Window {
                 }
                 let day_over = self.clock.is_some_and(|clock| bounds.1 <= clock);
                 let last_hour = touched.hour + HOUR >= bounds.1;
-                let sums = if day_over || last_hour { derive::SUMS } else { derive::SUMS_OF_OPEN };
                 let traits = site.traits;
                 let day = &mut site.days[place].facts;
-                day.add_all(&after.minus(&before).only(sums), 1);
+                day.add_all(&after.minus(&before).only(derive::sums(day_over || last_hour)), 1);
                 let of_day = booked.iter().filter(|undated| undated.hour == touched.hour);
                 of_day.for_each(|undated| derive::book(day, &traits, undated));
             }
