@@ -143,7 +143,7 @@ impl<M: Model> Judge<M> {
     }
 
     fn ground(&self, profile: &Profile) -> Option<Ground<M::Ground>> {
-        let model = M::ground(profile, &self.settings.values(profile))?;
+        let model = M::ground(profile, &self.settings)?;
         Some(Ground { model, season: self.terms.seasons.of(profile, "") })
     }
 

@@ -109,8 +109,8 @@ pub trait Model: Sized + fmt::Debug + 'static {
     /// The rules that judge what the model says of an hour. [`Judged::says`] follows their order.
     fn rules() -> Vec<Rule>;
 
-    /// What is known of an object; `None` when it is none of this model's.
-    fn ground(profile: &Profile, values: &Values) -> Option<Self::Ground>;
+    /// What is known of an object; `None` when it is none of this model's. Asked of everything that is registered.
+    fn ground(profile: &Profile, settings: &Settings) -> Option<Self::Ground>;
 
     /// Hours to remember.
     fn memory(ground: &Self::Ground) -> i32;

@@ -3,7 +3,10 @@
 use schemas::{FacilityKind, registry::attribute};
 
 use super::signature::{Design, SignatureSettings};
-use crate::{Profile, kpi, model::Values};
+use crate::{
+    Profile, kpi,
+    model::{Settings, Values},
+};
 
 /// Outdoor temperature that the design load is for, unless the attribute `design_temp` says otherwise, °C.
 pub const DESIGN_OUTDOOR_TEMP: f64 = -20.0;
@@ -65,9 +68,12 @@ pub struct Ground {
 impl Ground {
     /// What the profile of a station says; `None` for other facilities.
     #[must_use]
-    pub fn of(profile: &Profile, values: &Values) -> Option<Ground> {
+    pub fn of(profile: &Profile, settings: &Settings) -> Option<Ground> {
         let station = profile.facility.kind == FacilityKind::Station;
-        station.then(|| Ground { design: design(profile), settings: values.into() })
+        station.then(|| Ground {
+            design: design(profile),
+            settings: SupplySettings::from(&settings.values(profile)),
+        })
     }
 }
 
@@ -94,7 +100,6 @@ pub(super) mod tests {
     use schemas::Facility;
 
     use super::{super::MODEL, *};
-    use crate::model::Settings;
 
     fn of(kind: FacilityKind, attributes: &[(&str, &str)]) -> Option<Ground> {
         let attributes = attributes.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -106,7 +111,7 @@ pub(super) mod tests {
             households_below: 0,
             area_below: 0.0,
         };
-        Ground::of(&profile, &Settings::of(MODEL).values(&profile))
+        Ground::of(&profile, &Settings::of(MODEL))
     }
 
     pub fn shipped() -> SupplySettings {

@@ -30,7 +30,7 @@ pub use ground::{DESIGN_OUTDOOR_TEMP, Ground, SupplySettings};
 pub use signature::{Design, Sample, Signature, SignatureSettings};
 
 use self::{hours::Hour, known::Known, learn::Fit};
-use super::{Case, Judge, Judged, Lesson, Model, Values, end_of};
+use super::{Case, Judge, Judged, Lesson, Model, Settings, end_of};
 use crate::{
     Profile,
     alarm::{episode::Limits, journal::Cause, rule::Rule},
@@ -80,8 +80,8 @@ impl Model for EnergySignature {
         rules()
     }
 
-    fn ground(profile: &Profile, values: &Values) -> Option<Ground> {
-        Ground::of(profile, values)
+    fn ground(profile: &Profile, settings: &Settings) -> Option<Ground> {
+        Ground::of(profile, settings)
     }
 
     fn memory(ground: &Ground) -> i32 {
