@@ -38,7 +38,7 @@ mod tally;
 mod tell;
 mod written;
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use schemas::{
     Code, Epoch, Millis, Period, Scope,
@@ -56,11 +56,11 @@ use self::{
     object::{RoomLimits, WindowContext},
     saved::Time,
     scope_totals::ScopeTotals,
-    site::{RestoredSite, ScopeIds, Site, Touched},
+    site::{Registered, RestoredSite, ScopeIds, Site, Touched},
     tally::Tally,
 };
 use crate::{
-    CheckedEpoch, ProfileChange, Stage,
+    CheckedEpoch, Profile, ProfileChange, Stage,
     durable::{Keyed, shard},
     model,
 };
@@ -244,28 +244,21 @@ impl Window {
 
     /// Applies a registry change.
     fn register(&mut self, change: &ProfileChange, clock: Millis) {
+        let registered = change.profile.as_ref().map(|profile| self.registered(profile, self.rooms));
         let number = self.sites.number(&change.facility);
         let known = number.and_then(|number| Some((number, self.sites.get_mut(number)?)));
         let floor = known.as_ref().map_or(self.horizon.hour, |(_, site)| site.floor(self.horizon));
         let now = now((&self.calendar, &self.quantities), Role::Network, floor, self.clock);
-        match (&change.profile, known) {
-            (Some(profile), Some((number, site))) => {
-                let scopes = self.totals.intern(profile);
+        match (registered, known) {
+            (Some(registered), Some((number, site))) => {
                 self.series -= site.entries();
-                site.revise(
-                    (profile.clone(), scopes, self.rooms),
-                    Calendar::hour(clock),
-                    &now,
-                    &mut self.tally,
-                );
-                site.season = self.calendar.season_of(profile);
+                site.revise(registered, Calendar::hour(clock), &now, &mut self.tally);
                 self.series += site.entries();
                 site.gone = false;
                 site.take(&mut self.tally, number, &now, &mut self.touched);
             }
-            (Some(profile), None) => {
-                let mut site = Site::new(profile.clone(), self.totals.intern(profile), self.rooms);
-                site.season = self.calendar.season_of(profile);
+            (Some(registered), None) => {
+                let mut site = Site::new(registered);
                 site.expect_registered(Calendar::hour(clock));
                 self.series += site.entries();
                 self.sites.insert(change.facility.clone(), site);
@@ -278,6 +271,11 @@ impl Window {
             }
             (None, None) => {}
         }
+    }
+
+    fn registered(&mut self, profile: &Arc<Profile>, rooms: RoomLimits) -> Registered {
+        let (scopes, season) = (self.totals.intern(profile), self.calendar.season_of(profile));
+        Registered { profile: Arc::clone(profile), scopes, rooms, season }
     }
 
     /// Measures what was restored against the room temperatures of this process, where they are others than those of the

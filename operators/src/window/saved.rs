@@ -4,11 +4,11 @@
 //! registry alone. Leaves: in that epoch everything that the open windows add to the scopes, and no change of any window.
 //! Guarantees: what follows is the same as if the process had never ended.
 //!
-//! Form 3: per facility its objects, kept hours, open days and longer windows, under its code; what facilities left in open windows of
-//! scopes, under facility, scope and window, in the shard of the facility; the clock and the horizon, for all alike.
-//! What follows from the profile (scopes and traits) is derived again from the same profile. Form 2
-//! had no longer windows than days; form 1 ([`super::former`]) knew less of a facility. Sums of rooms that were measured against other temperatures than 18 and 24 °C say so, for all
-//! alike; a state without that entry reads as before.
+//! Form 3: per facility its objects, kept hours, open days and longer windows, under its code; what facilities left in
+//! open windows of scopes, under facility, scope and window, in the shard of the facility; the clock and the horizon, for
+//! all alike. What follows from the profile (scopes, traits and season) is derived again from the same profile. Sums of
+//! rooms that were measured against other temperatures than 18 and 24 °C say so, for all alike; a state without that entry
+//! reads as before. Form 2 had no longer windows than days; form 1 ([`super::former`]) knew less of a facility.
 
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
@@ -123,9 +123,7 @@ impl Window {
         let clock = self.clock.unwrap_or(epoch.clock);
         for change in &epoch.profiles {
             let Some(profile) = &change.profile else { continue };
-            let scopes = self.totals.intern(profile);
-            let mut site = Site::new(profile.clone(), scopes, self.rooms_of_sums);
-            site.season = self.calendar.season_of(profile);
+            let mut site = Site::new(self.registered(profile, self.rooms_of_sums));
             let (totals, series, horizon) = (&mut self.totals, &mut self.series, self.horizon);
             self.sites.know(change.facility.clone(), |form| {
                 let known = form.is_some();

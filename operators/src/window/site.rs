@@ -134,9 +134,21 @@ pub(super) struct Touched {
     pub(super) before: Facts,
 }
 
+/// What registry and configuration say of a facility.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) profile: Arc<Profile>,
+    /// Where it rolls up.
+    pub(super) scopes: ScopeIds,
+    /// What its rooms are measured against where the registry does not say.
+    pub(super) rooms: RoomLimits,
+    /// Its heating season, where longer windows ask for it.
+    pub(super) season: Option<Season>,
+}
+
 impl Site {
     /// A facility as the registry describes it, of which nothing is known and nothing expected.
-    pub(super) fn new(profile: Arc<Profile>, scopes: ScopeIds, rooms: RoomLimits) -> Site {
+    pub(super) fn new(Registered { profile, scopes, rooms, season }: Registered) -> Site {
         let traits = traits(&profile, rooms);
         Site {
             code: profile.facility.code.clone(),
@@ -150,7 +162,7 @@ impl Site {
             days: Vec::new(),
             outdoor_since: Millis::MAX,
             longer: None,
-            season: None,
+            season,
             booked: Vec::new(),
             moved_from: None,
             gone: false,
@@ -198,10 +210,11 @@ impl Site {
         }
     }
 
-    /// Takes a changed profile or other room temperatures over, moving what depends on it; `hour` is the one the clock stands in.
+    /// Takes a changed profile or other room temperatures over, moving what depends on it; `hour` is the one the clock
+    /// stands in.
     pub(super) fn revise(
         &mut self,
-        (profile, scopes, rooms): (Arc<Profile>, ScopeIds, RoomLimits),
+        Registered { profile, scopes, rooms, season }: Registered,
         hour: Millis,
         now: &WindowContext<'_>,
         tally: &mut Tally,
@@ -233,8 +246,7 @@ impl Site {
         if moves {
             self.leave(scopes, traits.role.rolls_up());
         }
-        (self.traits, self.rooms) = (traits, rooms);
-        self.profile = profile;
+        (self.profile, self.traits, self.rooms, self.season) = (profile, traits, rooms, season);
         self.expect_registered(hour);
     }
 
