@@ -140,7 +140,8 @@ pub enum RestoreError {
 /// for (shard, section) in saved.into_sections() {
 ///     again.restore(shard, Counts::FORM, &section)?;
 /// }
-/// assert_eq!(again.0.restored("ST-1"), Some(7));
+/// let number = again.0.know("ST-1".to_owned(), |saved| (saved.unwrap_or(0), true));
+/// assert_eq!(again.0.get(number), Some(&7));
 /// # Ok::<(), RestoreError>(())
 /// ```
 pub trait Durable {

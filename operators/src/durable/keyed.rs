@@ -238,7 +238,7 @@ where
         self.saving.is_empty()
     }
 
-    /// See [`super::Durable::restore`]: what is read waits until [`Keyed::restored`] asks for it.
+    /// See [`super::Durable::restore`]: what is read waits until [`Keyed::know`] asks for it.
     ///
     /// # Errors
     /// When the bytes are not what `save` wrote.
@@ -270,14 +270,6 @@ where
             (value, true) if was_saved => self.insert_restored(key, value),
             (value, _) => self.insert(key, value),
         }
-    }
-
-    /// Takes what was restored under a key.
-    pub fn restored<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<F>
-    where
-        K: Borrow<Q>,
-    {
-        self.restored.remove(key)
     }
 
     /// Takes what was restored under the keys from `first` on, as far as they belong together.
@@ -389,8 +381,12 @@ mod tests {
                         chains.values().flatten().for_each(|section| map.restore("test", section).unwrap());
                         model.clone_from(&at_begin);
                         for (key, value) in at_begin.iter().filter(|(key, _)| **key != useless) {
-                            prop_assert_eq!(map.restored(key), Some(*value));
-                            map.insert_restored(*key, *value);
+                            let mut restored = None;
+                            map.know(*key, |saved| {
+                                restored = saved;
+                                (*value, true)
+                            });
+                            prop_assert_eq!(restored, Some(*value));
                         }
                         map.forget_restored();
                         model.remove(&useless);

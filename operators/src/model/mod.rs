@@ -47,9 +47,6 @@ macro_rules! models {
         /// The states of all models in checkpoints.
         pub const STATES: [&str; [$(<$model as Model>::STATE),*].len()] = [$(<$model as Model>::STATE),*];
 
-        /// The codes of all models.
-        pub const CODES: [&str; STATES.len()] = [$(<$model as Model>::CODE),*];
-
         /// The facts that models look at: an hour in which one of them changes is given again.
         pub const FACTS: &[&[Component]] = &[$(<$model as Model>::FACTS),*];
 
