@@ -21,7 +21,10 @@ use schemars::JsonSchema;
 use schemas::{KafkaSettings, Millis, Period, season::Season, time};
 use serde::Deserialize;
 
-use crate::{catalogue, checkpoint, conditions::Limits, flow::clock::ClockSource, telemetry::LogForm};
+use crate::{
+    catalogue, checkpoint, conditions::Limits, flow::clock::ClockSource, sink_tasks::Configured,
+    telemetry::LogForm,
+};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -276,6 +279,12 @@ impl Config {
         let mqtt = self.mqtt.as_ref().map(|mqtt| mqtt as &dyn Connect);
         [http, mqtt].into_iter().flatten().collect()
     }
+
+    /// The sinks behind Kafka, configured or not.
+    #[must_use]
+    pub fn sinks(&self) -> [Configured<'_>; 2] {
+        [Configured::by(Some(&self.clickhouse)), Configured::by(self.exchange.as_ref())]
+    }
 }
 
 /// Gives the connectors what they need of the rules, so that senders are told what the dataflow would refuse.
@@ -318,10 +327,8 @@ pub fn validate(config: &Config) -> Vec<String> {
     demand(config.kafka.partitions > 0, "kafka.partitions must be at least 1");
     let checkpoint = config.checkpoint.validate(pipeline.block_epochs);
     problems.extend(checkpoint.into_iter().map(|problem| format!("checkpoint.{problem}")));
-    problems.extend(config.clickhouse.validate().into_iter().map(|problem| format!("clickhouse.{problem}")));
     problems.extend(config.operations.validate().into_iter().map(|problem| format!("operations.{problem}")));
-    let exchange = config.exchange.iter().flat_map(sinks::exchange::Settings::validate);
-    problems.extend(exchange.map(|problem| format!("exchange.{problem}")));
+    problems.extend(config.sinks().iter().flat_map(Configured::problems));
     for connector in config.connectors() {
         let name = connector.name();
         problems.extend(connector.problems().into_iter().map(|problem| format!("{name}.{problem}")));

@@ -9,7 +9,7 @@
 //!                                                         ├─► alarms ─────────────┴─► alarms
 //!                                                         ├─► readings
 //!                                                         └─► rejects  (with those of decode and join)
-//!  all of them ─► blocks ─► deliver to Kafka, then to ClickHouse and the exchange ─► delivered ─► bind
+//!  all of them ─► blocks ─► deliver to Kafka, then to the sinks of the configuration ─► delivered ─► bind
 //! ```
 //!
 //! Enters: Kafka. Leaves: blocks at the sinks. Guarantees: the output of an epoch is a pure function of its binding and
@@ -26,6 +26,7 @@ use operators::{
     window::Window,
 };
 use schemas::{AlarmTransition, Epoch, EstimateRow, KpiRow, QualityRow, Reject, avro::Codec};
+use sinks::Placement;
 use timely::dataflow::{
     ProbeHandle, Scope, StreamVec,
     operators::{Concat, Concatenate, Exchange, Probe, vec::Broadcast},
@@ -38,7 +39,7 @@ use crate::{
     flow::{
         alarms::{AlarmTransitions, Operational},
         bind::{Minter, bind},
-        block::Blocks,
+        block::TableBlocks,
         clock::{Clock, Clocked, Tick},
         decode::{Decode, Decoded, RegistryRecord},
         deliver::{Beats, Deliver},
@@ -89,7 +90,8 @@ pub struct Parts {
     pub skips: Arc<Skips>,
 }
 
-/// Builds the dataflow of one worker. `delivered` follows what every sink has acknowledged, `stored` ClickHouse.
+/// Builds the dataflow of one worker. `delivered` follows what every sink has acknowledged, `stored` what those have that
+/// work in each process.
 ///
 /// # Errors
 /// When the state of the checkpoint cannot be read.
@@ -113,39 +115,25 @@ pub fn build(
     let computed = compute(decoded, ticks.clone(), config, recovery)?;
     recovery.attached(pipeline.workers);
 
-    // What goes out: alarms with every epoch, the rest in groups of epochs.
-    let beats = ticks.beats(group);
-    let alarms = computed.alarms.exchange(|_| 0).blocks::<tables::Alarms>(1);
-    let rejects = computed.rejects.exchange(|_| 0).blocks::<tables::Rejects>(group);
-    let kpis = computed.kpis.blocks::<tables::Kpis>(group);
-    let registry = computed.registry.exchange(|_| 0).blocks::<tables::Registry>(group);
-    let readings = computed.readings.blocks::<tables::Readings>(group);
-    let quality = computed.quality.blocks::<tables::Quality>(group);
-    let estimates = computed.estimates.blocks::<tables::Estimates>(group);
-
-    let stored_blocks = [&alarms, &rejects, &kpis, &registry].map(Clone::clone);
-    let to_store = scope.concatenate(stored_blocks).concat(readings).concat(quality).concat(estimates);
-    let to_store = to_store.exchange(|block| u64::from(block.bucket));
-    let topic_blocks = [alarms.clone(), rejects, kpis.clone(), beats];
-    let to_kafka = scope.concatenate(topic_blocks).exchange(|_| 0);
-    let to_province = scope.concatenate([alarms, kpis, registry]).exchange(|_| 0);
-    // Kafka first: it turns away a process that another one has replaced, which then writes nowhere.
-    let kafka_acked =
-        to_kafka.deliver("deliver to kafka", sink_tasks.kafka_has.max(start), sink_tasks.to_kafka());
-    let has = sink_tasks.clickhouse_has.max(start);
-    let store_acked = to_store.deliver_behind(
-        kafka_acked.clone(),
-        "deliver to clickhouse",
-        has,
-        sink_tasks.to_clickhouse(),
-    );
-    let exchange_acked = to_province.deliver_behind(
-        kafka_acked.clone(),
-        "deliver to the exchange",
-        start,
-        sink_tasks.to_exchange(),
-    );
-    scope.concatenate([store_acked.probe_with(stored), kafka_acked, exchange_acked]).probe_with(delivered);
+    // What goes out. Kafka first: it turns away a process that another one has replaced, which then writes nowhere.
+    let blocks = computed.blocks(group);
+    let to_kafka = blocks.of(&tables::published()).concat(ticks.beats(group)).exchange(|_| 0);
+    let has = sink_tasks.kafka_has.max(start);
+    let kafka_acked = to_kafka.deliver("deliver to kafka", has, sink_tasks.to_kafka());
+    let mut acked = vec![kafka_acked.clone()];
+    for sink in sink_tasks.behind.iter() {
+        let (blocks, name) = (blocks.of(sink.tables), format!("deliver to {}", sink.name));
+        let (fence, send) = (kafka_acked.clone(), sink.deliveries());
+        acked.push(match sink.placement {
+            Placement::First => blocks.exchange(|_| 0).deliver_behind(fence, &name, start, send),
+            Placement::Each => {
+                let has = sink_tasks.stored.max(start);
+                let blocks = blocks.exchange(|block| u64::from(block.bucket));
+                blocks.deliver_behind(fence, &name, has, send).probe_with(stored)
+            }
+        });
+    }
+    scope.concatenate(acked).probe_with(delivered);
     Ok(())
 }
 
@@ -165,6 +153,21 @@ pub struct Computed<'s> {
     pub readings: StreamVec<'s, Epoch, SharedEpoch>,
     /// Registry entries.
     pub registry: StreamVec<'s, Epoch, RegistryRecord>,
+}
+
+impl<'s> Computed<'s> {
+    /// Its blocks: alarms with every epoch, the rest in groups of epochs.
+    #[must_use]
+    pub fn blocks(self, group: u64) -> TableBlocks<'s> {
+        TableBlocks::new(self.alarms.scope())
+            .with::<tables::Alarms>(self.alarms.exchange(|_| 0), 1)
+            .with::<tables::Rejects>(self.rejects.exchange(|_| 0), group)
+            .with::<tables::Kpis>(self.kpis, group)
+            .with::<tables::Registry>(self.registry.exchange(|_| 0), group)
+            .with::<tables::Readings>(self.readings, group)
+            .with::<tables::Quality>(self.quality, group)
+            .with::<tables::Estimates>(self.estimates, group)
+    }
 }
 
 /// Computes everything from what was decoded.

@@ -30,7 +30,8 @@ pub use sending::Sending;
 
 use crate::{Block, Error, failpoint};
 
-const NAME: &str = "kafka";
+/// The sink's name.
+pub const NAME: &str = "kafka";
 /// What brokers answer when they know nothing of the transaction.
 const LOST: RDKafkaErrorCode = RDKafkaErrorCode::InvalidTransactionalState;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);

@@ -3,6 +3,7 @@
 //! Enters: [`Block`]s, which are a pure function of (checkpoint, binding, Kafka). Leaves: acknowledgements.
 //! Guarantees: a block is acknowledged only after its destination made it durable; writing it again changes nothing.
 
+pub mod attach;
 pub mod clickhouse;
 pub mod compliance;
 pub mod disk;
@@ -17,6 +18,7 @@ pub mod table;
 
 use std::{fmt, future::Future, sync::Arc};
 
+pub use attach::{Attach, Attached, Inlet, Placement, Terms};
 use schemas::Epoch;
 pub use table::{Measured, ObjectRun, ReadingColumns, Rows};
 

@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     Block, Error,
+    attach::{Done, Fail, Inlet},
     disk::spool::{self, Insert, Spool, Waiting},
     runner::{BackOff, Status, stopped_while},
 };
@@ -52,11 +53,6 @@ pub trait Store: Send + Sync + 'static {
     /// Sends an insert and returns when it is durable; sending it again changes nothing.
     fn send(&self, insert: &Insert) -> impl Future<Output = Result<(), Error>> + Send;
 }
-
-/// What to do with a lot that is durable.
-pub type Done = Box<dyn FnOnce() + Send>;
-/// What to do with an error that nothing but the operator can mend.
-pub type Fail = Arc<dyn Fn(Error) + Send + Sync>;
 
 /// How an outbox behaves.
 pub struct Settings {
@@ -123,22 +119,20 @@ impl Outbox {
         thread::Builder::new().name("spool".to_owned()).spawn(move || keep(&shared, to_spool, &handle))?;
         Ok(outbox)
     }
+}
 
-    /// Takes a lot; `done` is called when it is durable. Returns at once.
-    pub fn put(&self, blocks: Arc<Vec<Block>>, done: Done) {
+impl Inlet for Outbox {
+    fn put(&self, _epoch: Epoch, blocks: Arc<Vec<Block>>, done: Done) {
         // Fails only when the program is ending.
         let _ = self.lots.send((blocks, done));
     }
 
-    /// Inserts that wait on disk.
-    #[must_use]
-    pub fn waiting(&self) -> u64 {
+    fn waiting(&self) -> u64 {
         self.spool.inserts()
     }
 
     /// Whether nothing waits on disk, or the store does not take it for now.
-    #[must_use]
-    pub fn settled(&self) -> bool {
+    fn settled(&self) -> bool {
         !self.spool.in_use() || self.status.pause().paused
     }
 }

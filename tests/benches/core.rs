@@ -21,13 +21,11 @@ use pipeline::{
     control::Control,
     dataflow::{STATES, compute},
     flow::{
-        block::Blocks,
         bucket,
         clock::{ClockSource, Tick},
         decode::{Decode, Decoded},
         read::RecordBatch,
         saving::Recovery,
-        tables,
     },
     kafka::Fetched,
 };
@@ -38,7 +36,7 @@ use timely::{
     dataflow::{
         ProbeHandle, StreamVec,
         channels::pact::Pipeline,
-        operators::{Concatenate, Exchange, Input, Operator, Probe},
+        operators::{Input, Operator, Probe},
     },
 };
 
@@ -183,18 +181,10 @@ fn build<'s>(
     registry: StreamVec<'s, Epoch, RegistryRecord>,
     recovery: &Recovery,
 ) -> StreamVec<'s, Epoch, Block> {
-    let (scope, config) = (batches.scope(), config());
-    let group = config.pipeline.block_epochs;
+    let config = config();
     let decoded = batches.decode(&Codec::single_object(), &config.kafka, &Arc::default(), ClockSource::Data);
     let computed = compute(Decoded { registry, ..decoded }, ticks, &config, recovery).unwrap();
-    scope.concatenate([
-        computed.alarms.exchange(|_| 0).blocks::<tables::Alarms>(1),
-        computed.rejects.exchange(|_| 0).blocks::<tables::Rejects>(group),
-        computed.kpis.blocks::<tables::Kpis>(group),
-        computed.quality.blocks::<tables::Quality>(group),
-        computed.estimates.blocks::<tables::Estimates>(group),
-        computed.readings.blocks::<tables::Readings>(group),
-    ])
+    computed.blocks(config.pipeline.block_epochs).of(sinks::table::NAMES)
 }
 
 fn config() -> Config {

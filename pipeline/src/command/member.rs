@@ -1,4 +1,4 @@
-//! A process of a cluster that is not the first: it has workers and inserts into ClickHouse, nothing else.
+//! A process of a cluster that is not the first: it has workers and the sinks that work in each process, nothing else.
 //!
 //! Guarantees: it starts from the checkpoint that the first process has chosen, and ends when the dataflow does.
 
@@ -8,7 +8,6 @@ use std::{
 };
 
 use schemas::{Epoch, avro::Codec};
-use sinks::{clickhouse::ClickHouse, disk::spool::Spool};
 use timely::dataflow::Scope;
 
 use super::workers::{self, Reached};
@@ -21,7 +20,7 @@ use crate::{
     dataflow,
     flow::saving::Recovery,
     progress::Progress,
-    sink_tasks::{SinkTasks, Sinks},
+    sink_tasks::{SinkTasks, Site},
     skips::Skips,
 };
 
@@ -39,16 +38,9 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let pipeline = &config.pipeline;
     let progress = Arc::new(Progress::open(&pipeline.state, None)?);
-    let stored = progress.stored();
-    let place = pipeline.state.join(format!("spool-{}", cluster.process));
-    let spool = Spool::open(&place, config.clickhouse.spool_bytes, stored)?;
-    let sinks = Sinks {
-        clickhouse: (ClickHouse::new(&config.clickhouse)?, stored),
-        spool: (spool, config.clickhouse.spool),
-        kafka: None,
-        exchange: None,
-    };
-    let sink_tasks = SinkTasks::start(sinks, runtime.handle(), &progress, control)?;
+    let (process, state) = (cluster.process, pipeline.state.clone());
+    let site = Site { process, state, stored: progress.stored(), kafka: None };
+    let sink_tasks = SinkTasks::start(config, site, runtime.handle(), &progress, control)?;
     tracing::info!(process = cluster.process, workers = pipeline.workers, "a member of a cluster starts");
     let share = Share {
         config: config.clone(),

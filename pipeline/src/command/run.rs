@@ -7,7 +7,7 @@ use std::{
 
 use clap::{ArgAction, Args};
 use schemas::{Epoch, avro::Codec};
-use sinks::{clickhouse::ClickHouse, disk::spool::Spool, kafka::Kafka};
+use sinks::kafka::Kafka;
 use timely::dataflow::Scope;
 
 use super::{
@@ -32,7 +32,7 @@ use crate::{
     kafka::Watermarks,
     lost_input,
     progress::Progress,
-    sink_tasks::{SinkTasks, Sinks},
+    sink_tasks::{SinkTasks, Site},
     skips::Skips,
     watchdog::{self, Watched, Workers},
 };
@@ -161,17 +161,18 @@ fn run_dataflow(
         return Err(lost_input::refused(&lost, &config.kafka).into());
     }
     let stored = progress.stored().max(restored.as_ref().map_or(0, |restored| restored.epoch));
-    let sinks = open_sinks(config, &codec, stored, &watermarks)?;
+    let (kafka, kafka_has) = open_kafka(config, &codec, &watermarks)?;
     let known =
         recorded.last().map(|binding| binding.epoch).or(restored.as_ref().map(|restored| restored.epoch));
-    let said = sinks.kafka.as_ref().map_or(0, |(_, epoch)| *epoch);
-    lost_input::agrees(said, known.unwrap_or(0), &pipeline.name)?;
-    let sink_tasks = SinkTasks::start(sinks, runtime.handle(), &progress, control)?;
+    lost_input::agrees(kafka_has, known.unwrap_or(0), &pipeline.name)?;
+    let (process, state) = (parts.cluster.process, pipeline.state.clone());
+    let site = Site { process, state, stored, kafka: Some((kafka, kafka_has)) };
+    let sink_tasks = SinkTasks::start(config, site, runtime.handle(), &progress, control)?;
     tracing::info!(
         checkpoint = restored.as_ref().map_or(0, |restored| restored.epoch),
         replayed = recorded.len(),
-        clickhouse = sink_tasks.clickhouse_has,
-        kafka = sink_tasks.kafka_has,
+        stored,
+        kafka = kafka_has,
         workers = pipeline.workers * parts.cluster.processes(),
         "the dataflow starts"
     );
@@ -219,25 +220,14 @@ fn run_dataflow(
     Ok(())
 }
 
-fn open_sinks(
+fn open_kafka(
     config: &Config,
     codec: &Codec,
-    stored: Epoch,
     watermarks: &Watermarks,
-) -> anyhow::Result<Sinks> {
+) -> Result<(Kafka, Epoch), sinks::Error> {
     let partitions: Vec<_> = watermarks.now().iter().map(|mark| (mark.topic, mark.partition)).collect();
-    let pipeline = &config.pipeline;
-    let kafka =
-        Kafka::open(&config.kafka, &pipeline.name, codec.clone(), pipeline.publish_kpis, &partitions)?;
-    let clickhouse = ClickHouse::new(&config.clickhouse)?;
-    let settings = &config.clickhouse;
-    let spool = Spool::open(&pipeline.state.join("spool"), settings.spool_bytes, stored)?;
-    Ok(Sinks {
-        clickhouse: (clickhouse, stored),
-        spool: (spool, settings.spool),
-        kafka: Some(kafka),
-        exchange: config.exchange.clone().map(|settings| (settings, pipeline.name.clone())),
-    })
+    let Config { kafka, pipeline, .. } = config;
+    Kafka::open(kafka, &pipeline.name, codec.clone(), pipeline.publish_kpis, &partitions)
 }
 
 /// What the platform's conditions are told from.

@@ -8,7 +8,11 @@ use schemas::Epoch;
 use sinks::{Block, Rows};
 use timely::{
     container::CapacityContainerBuilder,
-    dataflow::{StreamVec, channels::pact::Pipeline, operators::Operator},
+    dataflow::{
+        Scope, StreamVec,
+        channels::pact::Pipeline,
+        operators::{Concatenate, Operator},
+    },
 };
 
 /// How what flows becomes the blocks of a table.
@@ -46,33 +50,54 @@ pub fn group_end(epoch: Epoch, group: u64) -> Epoch {
     epoch / group * group + group - 1
 }
 
-/// Builds blocks.
-pub trait Blocks<'s, I> {
-    /// Collects the rows of `group` epochs and gives the blocks at the group's last epoch. Where a block has rows on several
-    /// workers, each gives its part: [`unite`] puts them together.
-    fn blocks<T: Gather<Item = I>>(self, group: u64) -> StreamVec<'s, Epoch, Block>;
+/// The blocks of every table.
+pub struct TableBlocks<'s> {
+    scope: Scope<'s, Epoch>,
+    tables: Vec<(&'static str, StreamVec<'s, Epoch, Block>)>,
 }
 
-impl<'s, I: Clone + 'static> Blocks<'s, I> for StreamVec<'s, Epoch, I> {
-    fn blocks<T: Gather<Item = I>>(self, group: u64) -> StreamVec<'s, Epoch, Block> {
-        type Builder = CapacityContainerBuilder<Vec<Block>>;
-        let name = format!("block {}", T::TABLE);
-        self.unary_frontier::<Builder, _, _, _>(Pipeline, &name, move |_, _| {
-            let mut stash: Stash<T::Gathered> = Stash::default();
-            move |(input, frontier), output| {
-                input.for_each(|time, items| {
-                    let end = group_end(*time.time(), group);
-                    let gathered = stash.entry(end, || (time.delayed(&end, 0), T::Gathered::default()));
-                    items.drain(..).for_each(|item| T::gather(gathered, item));
-                });
-                while let Some((epoch, capability, gathered)) = stash.take(|end| !frontier.less_equal(end)) {
-                    let block = |(bucket, rows)| Block { epoch, bucket: bucket as u16, rows };
-                    let blocks = T::close(gathered).into_iter().map(block);
-                    output.session(&capability).give_iterator(blocks);
-                }
-            }
-        })
+impl<'s> TableBlocks<'s> {
+    /// Of no table yet.
+    #[must_use]
+    pub fn new(scope: Scope<'s, Epoch>) -> TableBlocks<'s> {
+        TableBlocks { scope, tables: Vec::new() }
     }
+
+    /// Adds a table, whose rows of `group` epochs go out together.
+    #[must_use]
+    pub fn with<T: Gather>(mut self, rows: StreamVec<'s, Epoch, T::Item>, group: u64) -> TableBlocks<'s> {
+        self.tables.push((T::TABLE, blocks::<T>(rows, group)));
+        self
+    }
+
+    /// The blocks of some tables.
+    #[must_use]
+    pub fn of(&self, names: &[&str]) -> StreamVec<'s, Epoch, Block> {
+        let wanted = self.tables.iter().filter(|(name, _)| names.contains(name));
+        self.scope.clone().concatenate(wanted.map(|(_, blocks)| blocks.clone()))
+    }
+}
+
+/// Collects the rows of `group` epochs and gives the blocks at the group's last epoch. Where a block has rows on several
+/// workers, each gives its part: [`unite`] puts them together.
+fn blocks<'s, T: Gather>(rows: StreamVec<'s, Epoch, T::Item>, group: u64) -> StreamVec<'s, Epoch, Block> {
+    type Builder = CapacityContainerBuilder<Vec<Block>>;
+    let name = format!("block {}", T::TABLE);
+    rows.unary_frontier::<Builder, _, _, _>(Pipeline, &name, move |_, _| {
+        let mut stash: Stash<T::Gathered> = Stash::default();
+        move |(input, frontier), output| {
+            input.for_each(|time, items| {
+                let end = group_end(*time.time(), group);
+                let gathered = stash.entry(end, || (time.delayed(&end, 0), T::Gathered::default()));
+                items.drain(..).for_each(|item| T::gather(gathered, item));
+            });
+            while let Some((epoch, capability, gathered)) = stash.take(|end| !frontier.less_equal(end)) {
+                let block = |(bucket, rows)| Block { epoch, bucket: bucket as u16, rows };
+                let blocks = T::close(gathered).into_iter().map(block);
+                output.session(&capability).give_iterator(blocks);
+            }
+        }
+    })
 }
 
 /// Sorts the blocks of an epoch, and makes the parts of each one block.

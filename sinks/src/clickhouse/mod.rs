@@ -20,8 +20,14 @@ pub use migrate::{Applied, migrate};
 pub(crate) use native::{Insert, NativeBlock};
 
 use crate::{
-    Block, Error, Sink, disk::spool, exchange::ledger::Event, failpoint, outbox::Store,
-    table::exchange_ledger,
+    Block, Error, Sink,
+    attach::{Attach, Attached, Placement, Terms},
+    disk::spool::{self, Spool},
+    exchange::ledger::Event,
+    failpoint,
+    outbox::{self, Outbox, Store},
+    runner::Status,
+    table::{self, exchange_ledger},
 };
 
 const NAME: &str = "clickhouse";
@@ -127,36 +133,6 @@ impl Settings {
         }
     }
 
-    /// Checks what can be checked without the server; one line per problem, naming the key.
-    #[must_use]
-    pub fn validate(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if !(self.url.starts_with("http://") || self.url.starts_with("https://")) {
-            problems.push(format!("url: {:?} does not begin with http:// or https://", self.url));
-        }
-        for (key, name) in [("database", Some(&self.database)), ("cluster", self.cluster.as_ref())] {
-            if let Some(name) = name
-                && (name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
-            {
-                problems.push(format!("{key}: {name:?} may hold only letters, digits and underscores"));
-            }
-        }
-        let passwords = [self.password.is_some(), self.password_file.is_some(), self.password_env.is_some()];
-        if passwords.into_iter().filter(|given| *given).count() > 1 {
-            problems.push("password: give one of password, password_file and password_env".to_owned());
-        }
-        if self.in_flight == 0 {
-            problems.push("in_flight: must be at least 1".to_owned());
-        }
-        if self.spool && self.spool_bytes == 0 {
-            problems.push("spool_bytes: must be at least 1; `spool = false` turns it off".to_owned());
-        }
-        if self.retention_years == 0 {
-            problems.push("retention_years: must be at least 1".to_owned());
-        }
-        problems
-    }
-
     /// A client of the server, without a database.
     ///
     /// # Errors
@@ -193,6 +169,60 @@ impl Settings {
 
 fn stop(detail: String) -> Error {
     Error::Stop { sink: NAME, detail }
+}
+
+impl Attach for Settings {
+    const NAME: &'static str = NAME;
+    const TABLES: &'static [&'static str] = table::NAMES;
+    const PLACEMENT: Placement = Placement::Each;
+
+    fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !(self.url.starts_with("http://") || self.url.starts_with("https://")) {
+            problems.push(format!("url: {:?} does not begin with http:// or https://", self.url));
+        }
+        for (key, name) in [("database", Some(&self.database)), ("cluster", self.cluster.as_ref())] {
+            if let Some(name) = name
+                && (name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+            {
+                problems.push(format!("{key}: {name:?} may hold only letters, digits and underscores"));
+            }
+        }
+        let passwords = [self.password.is_some(), self.password_file.is_some(), self.password_env.is_some()];
+        if passwords.into_iter().filter(|given| *given).count() > 1 {
+            problems.push("password: give one of password, password_file and password_env".to_owned());
+        }
+        if self.in_flight == 0 {
+            problems.push("in_flight: must be at least 1".to_owned());
+        }
+        if self.spool && self.spool_bytes == 0 {
+            problems.push("spool_bytes: must be at least 1; `spool = false` turns it off".to_owned());
+        }
+        if self.retention_years == 0 {
+            problems.push("retention_years: must be at least 1".to_owned());
+        }
+        problems
+    }
+
+    fn open(&self, terms: &Terms) -> Result<Attached, Error> {
+        let place = match terms.process {
+            0 => terms.state.join(spool::NAME),
+            process => terms.state.join(format!("{}-{process}", spool::NAME)),
+        };
+        let (status, spool_status) = (Status::new(NAME), Status::new(spool::NAME));
+        let statuses = vec![status.clone(), spool_status.clone()];
+        let settings = outbox::Settings {
+            spool: Spool::open(&place, self.spool_bytes, terms.stored)?,
+            spooling: self.spool,
+            status,
+            spool_status,
+            stop: terms.stopping.clone(),
+            fail: Arc::clone(&terms.fail),
+        };
+        let outbox = Outbox::start(terms.store.clone(), settings, &terms.runtime)
+            .map_err(|error| stop(format!("starting the thread of the spool: {error}")))?;
+        Ok(Attached { inlet: Arc::new(outbox), statuses })
+    }
 }
 
 /// The sink.

@@ -30,7 +30,14 @@ mod windows;
 
 pub use delivery::Delivery;
 
-use crate::{Block, Error, Rows, Sink, clickhouse::ClickHouse, lease::Lease, runner::Status};
+use crate::{
+    Block, Error, Rows, Sink,
+    attach::{Attach, Attached, Placement, Terms, one_by_one},
+    clickhouse::ClickHouse,
+    lease::Lease,
+    runner::Status,
+    table::{Alarms, Kpis, Registry, Table},
+};
 use ledger::{Ledger, Row, RowId};
 use mapping::Mapping;
 
@@ -93,10 +100,12 @@ fn default_keep_hours() -> u32 {
     48
 }
 
-impl Settings {
-    /// Checks what can be checked without the receiver and the disk; one line per problem, naming the key.
-    #[must_use]
-    pub fn validate(&self) -> Vec<String> {
+impl Attach for Settings {
+    const NAME: &'static str = NAME;
+    const TABLES: &'static [&'static str] = &[Alarms::NAME, Kpis::NAME, Registry::NAME];
+    const PLACEMENT: Placement = Placement::First;
+
+    fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !(self.url.starts_with("http://") || self.url.starts_with("https://")) {
             problems.push(format!("url: {:?} does not begin with http:// or https://", self.url));
@@ -110,6 +119,20 @@ impl Settings {
         problems.extend(windows::Windows::new(&self.windows, self.utc_offset_hours).err());
         problems.extend(Mapping::new(Tables::in_force(), &self.tables, self.utc_offset_hours).err());
         problems
+    }
+
+    fn open(&self, terms: &Terms) -> Result<Attached, Error> {
+        let status = Status::new(NAME);
+        let (mirror, lease) = (Some(terms.store.clone()), Some(Arc::clone(&terms.lease)));
+        let (sink, delivery) = open(self, status.clone(), mirror, lease)?;
+        let (stopping, fail) = (terms.stopping.clone(), Arc::clone(&terms.fail));
+        terms.runtime.spawn(async move {
+            if let Err(error) = delivery.run(stopping).await {
+                fail(error);
+            }
+        });
+        let inlet = one_by_one(sink.of_pipeline(&terms.pipeline), status.clone(), terms);
+        Ok(Attached { inlet, statuses: vec![status] })
     }
 }
 

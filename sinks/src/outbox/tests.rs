@@ -93,7 +93,7 @@ impl Desk {
         let done = move || {
             acknowledged.fetch_add(1, Ordering::SeqCst);
         };
-        self.outbox.put(Arc::new(compliance::blocks(epoch)), Box::new(done));
+        self.outbox.put(epoch, Arc::new(compliance::blocks(epoch)), Box::new(done));
     }
 
     fn acknowledged(&self) -> usize {

@@ -69,6 +69,7 @@ fn states(rows: &[AlarmTransition], epoch: Epoch) -> NativeBlock {
 impl Table for Alarms {
     const NAME: &'static str = "alarms";
     const STORED: &'static [&'static str] = &["alarms", "alarm_events"];
+    const PUBLISHED: bool = true;
     type Rows = Vec<AlarmTransition>;
 
     fn inserts(rows: &Vec<AlarmTransition>, block: &Block) -> Vec<Insert> {

@@ -24,6 +24,7 @@ fn order(a: &KpiRow, b: &KpiRow) -> Ordering {
 impl Table for Kpis {
     const NAME: &'static str = "kpis";
     const STORED: &'static [&'static str] = &["kpis"];
+    const PUBLISHED: bool = true;
     type Rows = Vec<KpiRow>;
 
     fn unite(rows: &mut Vec<KpiRow>, others: &mut Vec<KpiRow>) -> bool {

@@ -39,6 +39,8 @@ pub trait Table: 'static {
     const NAME: &'static str;
     /// The tables of the store that it fills.
     const STORED: &'static [&'static str];
+    /// Whether its rows have a topic on Kafka.
+    const PUBLISHED: bool = false;
     /// The rows of a block.
     type Rows: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned;
 
@@ -139,6 +141,18 @@ macro_rules! tables {
             pub(crate) fn keys(&self) -> Vec<(&'static str, String)> {
                 match &self.rows { $(Rows::$table(rows) => $table::keys(rows, self),)* }
             }
+        }
+
+        /// The names of all tables.
+        pub const NAMES: &[&str] = &[$($table::NAME,)*];
+
+        /// The names of the tables that have a topic on Kafka.
+        #[must_use]
+        pub fn published() -> Vec<&'static str> {
+            [$(($table::NAME, $table::PUBLISHED),)*]
+                .into_iter()
+                .filter_map(|(name, published)| published.then_some(name))
+                .collect()
         }
 
         /// The tables of the store that blocks fill.

@@ -32,6 +32,7 @@ fn stage_name(stage: Stage) -> &'static str {
 impl Table for Rejects {
     const NAME: &'static str = "rejects";
     const STORED: &'static [&'static str] = &["rejects"];
+    const PUBLISHED: bool = true;
     type Rows = Vec<Reject>;
 
     fn inserts(rows: &Vec<Reject>, block: &Block) -> Vec<Insert> {
