@@ -10,12 +10,12 @@ mod stash;
 #[cfg(test)]
 pub(crate) mod whole;
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
-use schemas::{Code, Epoch, Flag, MetricId, Millis, Reject, TestSet};
+use schemas::{Code, Epoch, Event, Flag, MetricId, Millis, Reject, TestSet};
 use serde::{Deserialize, Serialize};
 
-use crate::profile::ProfileChange;
+use crate::profile::{Profile, ProfileChange};
 
 pub use checked::CheckedReports;
 pub use observed::{Observations, Size};
@@ -62,6 +62,26 @@ pub struct Observation<'a> {
     pub readings: &'a [Observed],
 }
 
+/// An event and where it lies on its topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlacedEvent {
+    /// Partition of the events topic.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+    /// What it says.
+    pub event: Event,
+}
+
+/// An event of a registered facility.
+#[derive(Clone, Debug)]
+pub struct CheckedEvent {
+    /// What it says; its fields are what its kind asks for.
+    pub event: Event,
+    /// What the registry says of the facility.
+    pub profile: Arc<Profile>,
+}
+
 /// One worker's share of an epoch before validation.
 #[derive(Debug, Default)]
 pub struct ObservedEpoch {
@@ -75,6 +95,8 @@ pub struct ObservedEpoch {
     pub profiles: Vec<ProfileChange>,
     /// Reports, sorted by (partition, offset).
     pub observations: Vec<Observations>,
+    /// Events, sorted by (partition, offset).
+    pub events: Vec<PlacedEvent>,
 }
 
 impl ObservedEpoch {
@@ -175,6 +197,8 @@ pub struct CheckedEpoch {
     pub repeated: Vec<Repeated>,
     /// Arrivals that are not among `reports`: all of their readings were repetitions, or their time cannot be true.
     pub heard: Vec<Heard>,
+    /// Events, in their order.
+    pub events: Vec<CheckedEvent>,
     /// What cannot be used.
     pub rejects: Vec<Reject>,
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use schemas::{Millis, Reason, Reject, Stage, report::ValueView, time};
 
-use crate::flow::Observation;
+use crate::flow::{Observation, PlacedEvent};
 
 /// A report without its readings: what its rejects say about it.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,28 @@ pub fn reading(
         raw: json(header, std::iter::once((metric, value))),
         stage: Stage::Dataflow,
         readings: 1,
+    }
+}
+
+/// A reject of an event, written again as the JSON of the native form.
+#[must_use]
+pub fn event(placed: &PlacedEvent, topic: &str, reason: Reason, detail: String) -> Reject {
+    let event = &placed.event;
+    let raw = serde_json::json!({
+        "id": event.id,
+        "kind": event.kind,
+        "facility": event.facility,
+        "at": event.at,
+        "fields": event.fields,
+    });
+    Reject {
+        at: event.received_at,
+        origin: origin(topic, placed.partition, placed.offset),
+        reason,
+        detail,
+        raw: raw.to_string().into_bytes(),
+        stage: Stage::Dataflow,
+        readings: 0,
     }
 }
 

@@ -5,8 +5,9 @@
 //!  bind ────────┬──────────────► clock ─────────────┐
 //!               ▼                  ▲ marks          ▼
 //!  Kafka ───► read ───► decode ────┴─reports──► validate ─┬─► window ─┬─► roll up ─► revise ─► kpis, quality
-//!                          └─registry─► join ──profiles──►┘           └─► models ─┬─► estimates
-//!                                                         ├─► alarms ─────────────┴─► alarms
+//!                          ├─events───────────────►┤      │           └─► models ─┬─► estimates
+//!                          └─registry─► join ──profiles──►┘                       │
+//!                                                         ├─► alarms, events ─────┴─► alarms
 //!                                                         ├─► readings
 //!                                                         └─► rejects  (with those of decode and join)
 //!  all of them ─► blocks ─► deliver to Kafka, then to the sinks of the configuration ─► delivered ─► bind
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use operators::{
     Durable,
-    alarm::{Alarms, Operations},
+    alarm::{Alarms, EventAlarms, Operations},
     model,
     registry::{JoinRegistry, KeptRegistry},
     validate::Validate,
@@ -60,8 +61,15 @@ use crate::{
 };
 
 /// The states that checkpoints hold, beside those of the models.
-const OWN_STATES: [&str; 6] =
-    [KeptRegistry::STATE, Clock::STATE, Validate::STATE, Window::STATE, Alarms::STATE, Operations::STATE];
+const OWN_STATES: [&str; 7] = [
+    KeptRegistry::STATE,
+    Clock::STATE,
+    Validate::STATE,
+    Window::STATE,
+    Alarms::STATE,
+    EventAlarms::STATE,
+    Operations::STATE,
+];
 
 /// The states that checkpoints hold.
 pub const STATES: &[&str] = {
@@ -184,15 +192,18 @@ pub fn compute<'s>(
     let (profiles, conflicts) = decoded.registry.clone().kept(recovery)?.join_registry();
     let validate = Validate::new(&config.kafka.topic(schemas::Topic::Reports), rules.memory());
     let validate = validate.with_backfill(rules.backfill());
-    let checked = decoded.observations.validate(profiles, ticks.clone(), validate, recovery)?;
+    let validate = validate.with_events_topic(config.kafka.topic(schemas::Topic::Events));
+    let (observations, events) = (decoded.observations, decoded.events);
+    let checked = observations.validate(events, profiles, ticks.clone(), validate, recovery)?;
     let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery)?.count_late();
-    let alarmed = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?.count_late();
+    let by_readings = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?;
+    let by_rules = by_readings.concat(checked.clone().stage(EventAlarms::default(), recovery)?).count_late();
     let modelled = windowed.clone().models(&rules.models(), recovery)?.count_late();
     let revised = windowed.roll_up(config.pipeline.block_epochs);
     let of_platform = ticks.clone().operations(recovery)?;
     let rejects = [decoded.rejects, conflicts.stamped(ticks), checked.clone().rejects()];
     Ok(Computed {
-        alarms: alarmed.transitions().concat(modelled.clone().transitions()).concat(of_platform),
+        alarms: by_rules.transitions().concat(modelled.clone().transitions()).concat(of_platform),
         rejects: checked.scope().concatenate(rejects).bounded(),
         kpis: revised.kpis,
         quality: revised.quality,

@@ -15,6 +15,7 @@ mod crashes;
 mod disks;
 mod ends;
 mod estimates;
+mod events;
 mod exchange;
 mod faults;
 mod ingest;

@@ -152,12 +152,34 @@ impl Extras {
     }
 
     fn event(&mut self, now: Millis) -> Event {
+        if self.dice.below(2) == 0 {
+            return self.repair(now);
+        }
         let fields = BTreeMap::from([("text".to_owned(), "cold radiator".to_owned())]);
         Event {
             id: format!("E-{}", self.dice.below(1_000_000)),
             kind: "complaint".to_owned(),
             facility: "ST-0001".into(),
             at: now,
+            received_at: now,
+            origin: "test".to_owned(),
+            fields,
+        }
+    }
+
+    /// One of a few repairs, which begins, ends, or did otherwise than was said.
+    fn repair(&mut self, now: Millis) -> Event {
+        let at = now - self.dice.below(120) as Millis * MINUTE;
+        let area = (self.dice.below(4) * 700_000).to_string();
+        let mut fields = BTreeMap::from([("stopped_area".to_owned(), area)]);
+        if self.dice.below(2) == 0 {
+            fields.insert("ended_at".to_owned(), now.to_string());
+        }
+        Event {
+            id: format!("R-{}", self.dice.below(4)),
+            kind: schemas::event::REPAIR.to_owned(),
+            facility: "ST-0001".into(),
+            at,
             received_at: now,
             origin: "test".to_owned(),
             fields,

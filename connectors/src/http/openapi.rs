@@ -114,7 +114,8 @@ pub struct Event {
     facility: String,
     /// When it happened; only plans may lie in the future.
     at: Time,
-    /// The event's own fields.
+    /// The event's own fields. A repair that stops the supply has `stopped_area`, the area without heat in m², and, once heat
+    /// flows again, `ended_at` (RFC 3339 with an offset, or ms since 1970): send it again then with the same id.
     #[schema(nullable)]
     fields: Option<BTreeMap<String, Value>>,
 }

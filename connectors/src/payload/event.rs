@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use schemas::{Event, Millis, Reason, time};
+use schemas::{Event, Millis, Reason, event::KINDS, time};
 
 use super::{
     Arrival, Batch,
@@ -14,9 +14,6 @@ use super::{
     record::{Source, Wrong, code, unfit},
 };
 use crate::Outgoing;
-
-/// The kinds of events that KPIs are computed from.
-const KINDS: [&str; 5] = ["complaint", "repair", "plan", "order_feedback", "manual_measurement"];
 
 /// How many fields one event may have.
 const MAX_FIELDS: usize = 256;
@@ -47,7 +44,7 @@ fn event(source: Source<'_>, node: &Node<'_>, arrival: &Arrival) -> Result<Event
         Err(reason) => return Err((reason, format!("at is {}", time::rfc3339(at)))),
         Ok(()) => {}
     }
-    Ok(Event {
+    let event = Event {
         id: code("id", required(members, "id")?)?.into(),
         kind: kind.into(),
         facility: code("facility", required(members, "facility")?)?,
@@ -58,7 +55,9 @@ fn event(source: Source<'_>, node: &Node<'_>, arrival: &Arrival) -> Result<Event
             Some(node) => fields(source, node)?,
             None => BTreeMap::new(),
         },
-    })
+    };
+    event.stopped_supply().map_err(|detail| (Reason::WrongType, detail))?;
+    Ok(event)
 }
 
 fn fields(source: Source<'_>, node: &Node<'_>) -> Result<BTreeMap<String, String>, Wrong> {

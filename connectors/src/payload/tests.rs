@@ -831,12 +831,14 @@ fn events_are_read() {
            {"id":"3","kind":"plan","facility":"A","at":"2024-02-01T00:00:00Z"},
            {"id":"4","kind":"repair","facility":"A","at":"2024-02-01T00:00:00Z"},
            {"kind":"repair","facility":"A","at":1705305600000},
-           {"id":"6","kind":"repair","facility":"A","at":1705305600000,"fields":{"a":1,"a":2}}]"#,
+           {"id":"6","kind":"repair","facility":"A","at":1705305600000,"fields":{"a":1,"a":2}},
+           {"id":"7","kind":"repair","facility":"A","at":1705305600000,"fields":{"stopped_area":52000.5}},
+           {"id":"8","kind":"repair","facility":"A","at":1705305600000,"fields":{"stopped_area":"half"}}]"#,
     );
     let Outgoing::Event(event) = &batch.accepted[0].record else { panic!("no event") };
     let fields: Vec<_> = event.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
     assert_eq!(fields, ["l=[1, 2]", "n=1.50", "t=x"]);
-    assert_eq!(batch.accepted.iter().map(|a| a.index).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(batch.accepted.iter().map(|a| a.index).collect::<Vec<_>>(), [0, 2, 6]);
     assert_eq!(
         reasons(&batch),
         [
@@ -844,6 +846,7 @@ fn events_are_read() {
             (3, None, Reason::TimeInFuture),
             (4, None, Reason::MissingField),
             (5, None, Reason::DuplicateKey),
+            (7, None, Reason::WrongType),
         ]
     );
 }

@@ -1,4 +1,4 @@
-//! Alarms: episodes over readings, arrivals and positions (T 3.5.2 (7), CJJ/T 241).
+//! Alarms: episodes over readings, arrivals, positions and events (T 3.5.2 (7), CJJ/T 241).
 //!
 //! Enters: checked epochs. Leaves: the transitions of alarm episodes.
 //! Guarantees: episodes follow the time of the data. The same readings in another order, or later by less than the
@@ -8,6 +8,7 @@
 //! readings --> [`threshold`] rules --\
 //! reports ---> [`kind`]s of reports ---> [`series`] -> [`monitor`] folds by [`episode`] -> [`transition`]
 //! arrivals --> [`kind`]s of arrivals --/
+//! events ----> [`kind`]s of events ----> [`events`] -> [`monitor`] folds by [`episode`] -> [`transition`]
 //! arrivals --> [`communication`] ------------------------------------------------------> [`transition`]
 //! ```
 
@@ -15,6 +16,7 @@ pub mod alarms;
 pub mod arrival;
 pub mod communication;
 pub mod episode;
+pub mod events;
 pub mod heating;
 pub mod journal;
 pub mod kind;
@@ -37,6 +39,7 @@ pub mod transition;
 use schemas::{AlarmTransition, Epoch, Millis};
 
 pub use alarms::Alarms;
+pub use events::EventAlarms;
 pub use operations::{OperationalFact, Operations};
 
 /// One worker's alarm transitions of an epoch.

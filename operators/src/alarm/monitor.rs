@@ -204,6 +204,11 @@ impl RuleMonitor {
         self.tell(step.transition, step.at(), step.episode, cause)
     }
 
+    /// Whether [`RuleMonitor::settle_before`] forgets something.
+    pub(super) fn settles_before(&self, first: Millis) -> bool {
+        self.journal().any(|last| last.episode.onset < first)
+    }
+
     /// Forgets the episodes that began before `first`, but for the one of `standing`.
     pub(crate) fn settle_before(&mut self, first: Millis, standing: Option<Millis>) {
         self.retain(|onset| onset >= first || standing == Some(onset));

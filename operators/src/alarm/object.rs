@@ -242,8 +242,8 @@ impl ObjectState {
         self.series.retain(|(subject, series)| !subject.is_of_arrivals() || !is_over(series));
         let Some(rules) = self.arrivals.clone() else { return };
         for (kind, rule) in rules.iter() {
-            let Signal::Arrival(signal) = &kind::ALL[usize::from(*kind)].signal else { continue };
-            let Some(value) = signal(brought) else { continue };
+            let Signal::Arrival { value, .. } = &kind::ALL[usize::from(*kind)].signal else { continue };
+            let Some(value) = value(brought) else { continue };
             let subject = Subject::Kind(*kind);
             let index = match self.find(subject) {
                 Ok(index) => index,
@@ -321,7 +321,7 @@ impl ObjectState {
             advice: &rule.advice,
         };
         let evidence = match subject {
-            Subject::Kind(kind) => (kind::ALL[usize::from(*kind)].evidence)(rule, series, told),
+            Subject::Kind(kind) => kind::evidence(*kind, rule, series, told),
             Subject::Metric(_) => describe_values(rule, series),
         };
         concern.transition(told, &evidence)

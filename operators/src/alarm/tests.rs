@@ -537,8 +537,13 @@ fn a_position_of_zeros_is_none(
     }
     let clock = START + 4 * MINUTE;
     let profiles = vec![change(profile)];
-    let epoch =
-        ObservedEpoch { epoch: 1, clock, profiles, believed: Vec::new(), observations: vec![observations] };
+    let epoch = ObservedEpoch {
+        epoch: 1,
+        clock,
+        profiles,
+        observations: vec![observations],
+        ..ObservedEpoch::default()
+    };
     let checked = Validate::new("reports", Memory::default()).apply(&epoch);
     let seen = Alarms::default().apply(&checked).transitions;
     assert_eq!(seen.iter().filter(|t| t.rule == "device_moved").count(), moved, "{seen:?}");

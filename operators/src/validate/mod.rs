@@ -6,6 +6,8 @@
 //! as a reject beside it. Guarantees: a mark never destroys a value; within the memory the final marks and values
 //! do not depend on the order of arrival.
 //!
+//! An event leaves as it is where its facility is registered and its fields are what its kind asks for, else as a reject.
+//!
 //! A report of a registered object is a sign of life whatever becomes of its readings: without any it leaves as a
 //! checked report without readings, and when it is refused for its time, or repeats what is known, as [`Heard`].
 //!
@@ -63,7 +65,10 @@ use serde::Serialize;
 use self::{admission::Admission, object::ReportHistory, rule::Rule, saved::RestoredFacility};
 use crate::{
     durable::{Keyed, shard},
-    flow::{CheckedEpoch, CheckedReports, Heard, Object, Observation, Observations, ObservedEpoch},
+    flow::{
+        CheckedEpoch, CheckedEvent, CheckedReports, Heard, Object, Observation, Observations, ObservedEpoch,
+        PlacedEvent,
+    },
     profile::{Profile, ProfileChange},
     refuse,
     stage::Stage,
@@ -130,6 +135,8 @@ pub struct Validate {
     backfill: Millis,
     /// Name of the reports topic, for the origin of rejects.
     topic: String,
+    /// The same of the events topic.
+    events_topic: String,
     /// The clock at which silent objects were last looked for.
     swept: Millis,
     /// What that was when the checkpoint under way began, until it is saved.
@@ -160,6 +167,7 @@ impl Validate {
             },
             backfill: time::BACKFILL,
             topic: topic.to_owned(),
+            events_topic: "events".to_owned(),
             swept: Millis::MIN,
             saving_swept: None,
             columns: 0,
@@ -170,6 +178,21 @@ impl Validate {
     #[must_use]
     pub fn with_backfill(self, backfill: Millis) -> Validate {
         Validate { backfill, ..self }
+    }
+
+    /// The same with another name of the events topic.
+    #[must_use]
+    pub fn with_events_topic(self, events_topic: String) -> Validate {
+        Validate { events_topic, ..self }
+    }
+
+    /// An event with what the registry says of its facility.
+    fn check_event(&self, placed: &PlacedEvent) -> Result<CheckedEvent, Refusal> {
+        let event = &placed.event;
+        let known = self.facilities.number(&event.facility).and_then(|number| self.facilities.get(number));
+        let state = known.ok_or_else(|| unknown_facility(&event.facility))?;
+        event.stopped_supply().map_err(|detail| (Reason::WrongType, detail))?;
+        Ok(CheckedEvent { event: event.clone(), profile: Arc::clone(&state.profile) })
     }
 
     /// Applies one change of the registry: new limits hold from now on, what is gone is forgotten.
@@ -244,6 +267,7 @@ impl Stage for Validate {
             ),
             repeated: Vec::new(),
             heard: Vec::new(),
+            events: Vec::new(),
             rejects: Vec::new(),
         };
         for change in &input.profiles {
@@ -293,6 +317,14 @@ impl Stage for Validate {
                 admission.rejects.push(refuse::report(&observation, &self.topic, reason, detail));
             }
         }
+        for placed in &input.events {
+            match self.check_event(placed) {
+                Ok(event) => output.events.push(event),
+                Err((reason, detail)) => {
+                    output.rejects.push(refuse::event(placed, &self.events_topic, reason, detail));
+                }
+            }
+        }
         self.sweep(input.clock);
         output
     }
@@ -321,7 +353,7 @@ impl FacilityState {
     ) -> Result<(&'a mut ReportHistory, &'a Profile), Refusal> {
         let (facility, device) = (observation.facility, observation.device);
         let Some(state) = state else {
-            return Err((Reason::UnknownFacility, format!("facility {facility} is not in the registry")));
+            return Err(unknown_facility(facility));
         };
         let at = match state.series.binary_search_by(|series| series.device().cmp(device)) {
             Ok(at) => at,
@@ -348,6 +380,10 @@ impl FacilityState {
         let own = self.series.capacity() * size_of::<ReportHistory>();
         own + self.series.iter().map(ReportHistory::heap_bytes).sum::<usize>()
     }
+}
+
+fn unknown_facility(facility: &str) -> Refusal {
+    (Reason::UnknownFacility, format!("facility {facility} is not in the registry"))
 }
 
 fn heard(series: &ReportHistory, observation: &Observation<'_>, misdated: bool) -> Heard {

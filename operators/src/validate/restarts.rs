@@ -31,6 +31,7 @@ impl Divided for ObservedEpoch {
             believed: self.believed.clone(),
             profiles: self.profiles.iter().filter(|change| holds(&change.facility)).cloned().collect(),
             observations: self.observations.iter().map(|batch| share(batch, holds)).collect(),
+            ..ObservedEpoch::default()
         }
     }
 
@@ -151,6 +152,7 @@ fn a_slow_checkpoint_is_the_state_at_its_beginning() {
                 })
                 .collect(),
         ],
+        ..ObservedEpoch::default()
     };
     let epochs: Vec<_> = (0..20).map(epoch).collect();
     let mut events = vec![Event::Quiet, Event::Quiet, Event::Quiet, Event::Begin];
@@ -196,6 +198,7 @@ fn some_reports() -> ObservedEpoch {
         believed: Vec::new(),
         profiles: vec![registered("", "")],
         observations: batches(&[at(0, 20.0, 1e6), at(10, 60.5, 1000.25), at(11, 20.3, 1000.5)]),
+        ..ObservedEpoch::default()
     }
 }
 
@@ -381,6 +384,7 @@ fn some_more_reports() -> ObservedEpoch {
             report(START + 10 * MINUTE, 1500, &[("room_temp", 21.0), ("heat_total", 1000.3)]),
             report(START + 12 * MINUTE, 1500, &[("room_temp", 29.0), ("heat_total", 1001.0)]),
         ]),
+        ..ObservedEpoch::default()
     }
 }
 

@@ -130,6 +130,38 @@ fn a_good_report_is_good() {
 }
 
 #[test]
+fn events_are_passed_on_where_their_facility_is_registered_and_their_fields_are_right() {
+    let event = |offset: i64, facility: &str, area: &str| crate::flow::PlacedEvent {
+        partition: 2,
+        offset,
+        event: schemas::Event {
+            id: format!("R-{offset}"),
+            kind: schemas::event::REPAIR.to_owned(),
+            facility: facility.into(),
+            at: START,
+            received_at: START + 5,
+            origin: "http:10.0.0.1".to_owned(),
+            fields: [("stopped_area".to_owned(), area.to_owned())].into(),
+        },
+    };
+    let mut stage = stage(Memory::default()).with_events_topic("heating.events".to_owned());
+    let events = vec![event(0, "ST-1", "5"), event(1, "ST-2", "5"), event(2, "ST-1", "all")];
+    let output = stage.apply(&ObservedEpoch { events, ..ObservedEpoch::default() });
+    let passed: Vec<_> = output.events.iter().map(|checked| checked.event.id.as_str()).collect();
+    assert_eq!(passed, ["R-0"]);
+    assert_eq!(output.events[0].profile.facility.code, "ST-1");
+    let origin = |offset| format!("kafka:heating.events/2/{offset}");
+    assert_eq!(rejected(&output), [(Reason::UnknownFacility, origin(1)), (Reason::WrongType, origin(2))]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.rejects[0].raw),
+        format!(
+            r#"{{"at":{START},"facility":"ST-2","fields":{{"stopped_area":"5"}},"id":"R-1","kind":"repair"}}"#
+        )
+    );
+    assert_eq!((output.rejects[0].at, output.rejects[0].readings), (START + 5, 0));
+}
+
+#[test]
 fn what_is_not_registered_is_rejected_whole() {
     let mut stage = stage(Memory::default());
     let good = report(START, 0, &[("room_temp", 20.0), ("room_humidity", 40.0)]);

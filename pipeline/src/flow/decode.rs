@@ -5,7 +5,7 @@ use std::sync::Arc;
 use operators::{
     Observations,
     decode::{self, ArrivalTimes, KafkaRecord, ReportDecoder},
-    flow::Size,
+    flow::{PlacedEvent, Size},
 };
 use schemas::{Code, Epoch, Event, KafkaSettings, RegistryEntry, Reject, Stage, Topic, avro::Codec};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ pub struct Decoded<'s> {
     pub registry: StreamVec<'s, Epoch, RegistryRecord>,
     /// What is not readable here, and what the connectors turned away.
     pub rejects: StreamVec<'s, Epoch, Reject>,
+    /// Events of known form.
+    pub events: StreamVec<'s, Epoch, PlacedEvent>,
     /// How far the partitions have come.
     pub marks: StreamVec<'s, Epoch, Mark>,
 }
@@ -81,10 +83,12 @@ impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
         let (registered, registry) = builder.new_output::<Vec<RegistryRecord>>();
         let (refused, rejects) = builder.new_output::<Vec<Reject>>();
         let (marked, marks) = builder.new_output::<Vec<Mark>>();
+        let (reported, events) = builder.new_output::<Vec<PlacedEvent>>();
         let mut observed = OutputBuilder::<_, Builder<Share>>::from(observed);
         let mut registered = OutputBuilder::<_, Builder<RegistryRecord>>::from(registered);
         let mut refused = OutputBuilder::<_, Builder<Reject>>::from(refused);
         let mut marked = OutputBuilder::<_, Builder<Mark>>::from(marked);
+        let mut reported = OutputBuilder::<_, Builder<PlacedEvent>>::from(reported);
         let mut decoder = Decoder {
             reports: ReportDecoder::new(codec.clone(), &settings.topic(Topic::Reports), arrivals),
             codec: codec.clone(),
@@ -97,6 +101,7 @@ impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
             move |_| {
                 let (mut observed, mut registered) = (observed.activate(), registered.activate());
                 let (mut refused, mut marked) = (refused.activate(), marked.activate());
+                let mut reported = reported.activate();
                 input.for_each(|time, batches| {
                     for batch in batches.drain(..) {
                         decoder.decode(&batch);
@@ -108,11 +113,12 @@ impl<'s> Decode<'s> for StreamVec<'s, Epoch, RecordBatch> {
                             let mark = Mark { epoch: *time.time(), partition: batch.partition, ..reach };
                             marked.session(&time.retain(3)).give(mark);
                         }
+                        reported.session(&time.retain(4)).give_iterator(out.events.drain(..));
                     }
                 });
             }
         });
-        Decoded { observations, registry, rejects, marks }
+        Decoded { observations, registry, rejects, events, marks }
     }
 }
 
@@ -125,6 +131,7 @@ struct Batch {
     size: Size,
     registry: Vec<RegistryRecord>,
     rejects: Vec<Reject>,
+    events: Vec<PlacedEvent>,
     /// How far the batch's reports have come.
     reach: Option<Mark>,
 }
@@ -206,10 +213,11 @@ impl Decoder {
         }
     }
 
-    /// Events wait on their topic for the service indicators; only their form is checked here.
     fn event(&mut self, topic: &str, record: KafkaRecord<'_>) {
-        if let Err(reject) = decode::decode::<Event>(&self.codec, topic, record) {
-            self.out.rejects.push(*reject);
+        let KafkaRecord { partition, offset, .. } = record;
+        match decode::decode::<Event>(&self.codec, topic, record) {
+            Ok(event) => self.out.events.push(PlacedEvent { partition, offset, event }),
+            Err(reject) => self.out.rejects.push(*reject),
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use operators::{
-    CheckedEpoch, Observations, ObservedEpoch, ProfileChange, Stage, flow::Stash, validate::Validate,
+    CheckedEpoch, Observations, ObservedEpoch, ProfileChange, Stage,
+    flow::{PlacedEvent, Stash},
+    validate::Validate,
 };
 use schemas::Epoch;
 use timely::{
@@ -23,13 +25,14 @@ pub type SharedEpoch = Rc<CheckedEpoch>;
 
 /// Marks readings.
 pub trait Validated<'s> {
-    /// Routes reports and registry changes to the worker that holds their facility, and once an epoch is complete
-    /// applies it in the order (registry, partition, offset). Gives exactly one [`SharedEpoch`] per epoch and worker.
+    /// Routes reports, events and registry changes to the worker that holds their facility, and once an epoch is complete
+    /// applies it in the order (registry, reports, events), each by partition and offset. Gives exactly one [`SharedEpoch`] per epoch and worker.
     ///
     /// # Errors
     /// When the state of the checkpoint cannot be read.
     fn validate(
         self,
+        events: StreamVec<'s, Epoch, PlacedEvent>,
         profiles: StreamVec<'s, Epoch, ProfileChange>,
         ticks: StreamVec<'s, Epoch, Tick>,
         stage: Validate,
@@ -40,6 +43,7 @@ pub trait Validated<'s> {
 impl<'s> Validated<'s> for StreamVec<'s, Epoch, Share> {
     fn validate(
         self,
+        events: StreamVec<'s, Epoch, PlacedEvent>,
         profiles: StreamVec<'s, Epoch, ProfileChange>,
         ticks: StreamVec<'s, Epoch, Tick>,
         stage: Validate,
@@ -51,6 +55,8 @@ impl<'s> Validated<'s> for StreamVec<'s, Epoch, Share> {
         let mut builder = OperatorBuilder::new("validate".to_owned(), scope);
         let mut reports = builder.new_input(self, Exchange::new(|share: &Share| share.worker));
         let mut changes = builder.new_input(profiles, Exchange::new(|c: &ProfileChange| bucket(&c.facility)));
+        let by_facility = Exchange::new(|placed: &PlacedEvent| bucket(&placed.event.facility));
+        let mut events = builder.new_input(events, by_facility);
         let mut ticks = builder.new_input(ticks, Pipeline);
         let (output, stream) = builder.new_output::<Vec<SharedEpoch>>();
         let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<SharedEpoch>>>::from(output);
@@ -66,6 +72,9 @@ impl<'s> Validated<'s> for StreamVec<'s, Epoch, Share> {
                 });
                 changes.for_each(|time, data| {
                     gathered.entry(*time.time()).or_default().profiles.append(data);
+                });
+                events.for_each(|time, data| {
+                    gathered.entry(*time.time()).or_default().events.append(data);
                 });
                 ticks.for_each(|time, data| {
                     for tick in data.drain(..) {
@@ -93,5 +102,6 @@ fn completed(tick: Tick, mut epoch: ObservedEpoch) -> ObservedEpoch {
     (epoch.epoch, epoch.clock, epoch.believed) = (tick.epoch, tick.clock, tick.believed);
     epoch.profiles.sort_unstable_by(|a, b| a.facility.cmp(&b.facility));
     epoch.observations.sort_unstable_by_key(Observations::place);
+    epoch.events.sort_unstable_by_key(|placed| (placed.partition, placed.offset));
     epoch
 }

@@ -11,9 +11,11 @@ pub const KIND: Kind = Kind {
     code: "clock_wrong",
     meaning: "reports arrive and are refused for their time",
     advice: "设备在线但时钟错误：校准设备时钟，检查对时服务与时区设置",
-    signal: Signal::Arrival(wrong),
+    signal: Signal::Arrival {
+        value: wrong,
+        evidence: |rule, series, told| describe(rule, series, told, true),
+    },
     limits,
-    evidence: |rule, series, told| describe(rule, series, told, true),
 };
 
 /// How wrong the clock is, s; 0 when its time can be true.

@@ -20,9 +20,12 @@ pub const KIND: Kind = Kind {
     code: "device_moved",
     meaning: "the device is not where the registry has it",
     advice: "现场核查设备位置，必要时更新登记坐标",
-    signal: Signal::Report { ground: registered, value: distance },
+    signal: Signal::Report {
+        ground: registered,
+        value: distance,
+        evidence: |rule, series, _| describe_values(rule, series),
+    },
     limits,
-    evidence: |rule, series, _| describe_values(rule, series),
 };
 
 /// How many readings must agree that it moved.

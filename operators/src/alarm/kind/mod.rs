@@ -1,7 +1,7 @@
 //! Kinds of alarms that no threshold of the registry expresses: a signal, its limits, and what an alarm shows of it.
 //!
-//! Enters: readings of one report, or what an arrival brought. Leaves: the values of a signal, judged like readings, and
-//! the rules over it. Guarantees: the engine names no kind; a series of a kind is known by the kind's id in checkpoints.
+//! Enters: readings of one report, what an arrival brought, or an event. Leaves: the values of a signal, judged like
+//! readings, and the rules over it. Guarantees: the engine names no kind; a series of a kind is known by the kind's id in checkpoints.
 //! A kind is one file here and an entry in [`ALL`].
 //!
 //! Signals that are no series of an object's own: readings are watched by thresholds of the registry
@@ -9,18 +9,20 @@
 
 pub mod clock_wrong;
 pub mod device_moved;
+pub mod supply_stopped;
 pub mod values_missing;
 
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
-use schemas::{Code, Millis, Side};
+use schemas::{Code, Event, Millis, Side};
 use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::{
     arrival::Brought,
     episode::Limits,
+    events::Matter,
     journal::{Cause, Emission},
     rule::Rule,
     series::WatchedSeries,
@@ -28,7 +30,8 @@ use super::{
 use crate::{Checked, Profile};
 
 /// Every kind, in the order in which an object's series of kinds stand.
-pub const ALL: &[&Kind] = &[&device_moved::KIND, &values_missing::KIND, &clock_wrong::KIND];
+pub const ALL: &[&Kind] =
+    &[&device_moved::KIND, &values_missing::KIND, &clock_wrong::KIND, &supply_stopped::KIND];
 
 /// One kind.
 #[derive(Debug)]
@@ -45,9 +48,10 @@ pub struct Kind {
     pub signal: Signal,
     /// What the signal is judged by for an object.
     pub limits: fn(&Profile, &str) -> Limits,
-    /// What an alarm shows.
-    pub evidence: fn(&Rule, &WatchedSeries, &Emission) -> Value,
 }
+
+/// What an alarm shows of a series.
+pub type Evidence = fn(&Rule, &WatchedSeries, &Emission) -> Value;
 
 /// What a kind watches.
 #[derive(Debug)]
@@ -58,9 +62,19 @@ pub enum Signal {
         ground: fn(&Profile, &str) -> Option<Ground>,
         /// The value, where the report shows one.
         value: fn(&Ground, &Limits, &[Checked]) -> Option<Seen>,
+        /// What an alarm shows.
+        evidence: Evidence,
     },
     /// What an arrival brought; the series is kept only while something is wrong. 0 is good.
-    Arrival(fn(Brought) -> Option<f64>),
+    Arrival {
+        /// The value, where the arrival shows one.
+        value: fn(Brought) -> Option<f64>,
+        /// What an alarm shows.
+        evidence: Evidence,
+    },
+    /// What events say is the matter with a facility; the signal is the sum of what is the matter at a time. It has no
+    /// delays, for no event comes while nothing happens.
+    Event(fn(&Event) -> Option<Matter>),
 }
 
 /// Numbers that a signal is measured against. When they change, the series begins anew.
@@ -89,7 +103,7 @@ impl ReportWatch {
     pub(super) fn seen(&self, readings: &[Checked]) -> Option<Seen> {
         match &ALL[usize::from(self.kind)].signal {
             Signal::Report { value, .. } => value(&self.ground, &self.rule.limits, readings),
-            Signal::Arrival(_) => None,
+            Signal::Arrival { .. } | Signal::Event(_) => None,
         }
     }
 }
@@ -118,7 +132,15 @@ impl KindsOfObject {
 /// Whether a kind watches arrivals.
 #[must_use]
 pub fn is_of_arrivals(kind: u8) -> bool {
-    matches!(ALL[usize::from(kind)].signal, Signal::Arrival(_))
+    matches!(ALL[usize::from(kind)].signal, Signal::Arrival { .. })
+}
+
+/// What an alarm of a kind over a series shows.
+pub(super) fn evidence(kind: u8, rule: &Rule, series: &WatchedSeries, told: &Emission) -> Value {
+    match ALL[usize::from(kind)].signal {
+        Signal::Report { evidence, .. } | Signal::Arrival { evidence, .. } => evidence(rule, series, told),
+        Signal::Event(_) => rule.describe(),
+    }
 }
 
 /// What tells limits apart.
@@ -143,7 +165,8 @@ impl KindRules {
                         reports.push(ReportWatch { kind: place, rule, ground });
                     }
                 }
-                Signal::Arrival(_) => arrivals.push((place, (kind.limits)(profile, device))),
+                Signal::Arrival { .. } => arrivals.push((place, (kind.limits)(profile, device))),
+                Signal::Event(_) => {}
             }
         }
         let key = arrivals.iter().map(|(_, limits)| bits(limits)).collect();
@@ -157,6 +180,11 @@ impl KindRules {
             }
         };
         KindsOfObject { reports, arrivals }
+    }
+
+    /// The rule of a kind for a facility.
+    pub fn of_facility(&mut self, place: u8, profile: &Profile) -> Rc<Rule> {
+        self.rule(place, &(ALL[usize::from(place)].limits)(profile, ""))
     }
 
     fn rule(&mut self, place: u8, limits: &Limits) -> Rc<Rule> {

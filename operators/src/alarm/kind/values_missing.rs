@@ -9,9 +9,11 @@ pub const KIND: Kind = Kind {
     code: "values_missing",
     meaning: "reports arrive and hold no usable value",
     advice: "设备在线但无有效数据：检查传感器、接线与采集配置",
-    signal: Signal::Arrival(missing),
+    signal: Signal::Arrival {
+        value: missing,
+        evidence: |rule, series, told| describe(rule, series, told, false),
+    },
     limits,
-    evidence: |rule, series, told| describe(rule, series, told, false),
 };
 
 /// 1 when values are missing; `None` where an arrival says nothing of that.

@@ -229,6 +229,7 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
             clock: START + clock,
             profiles: std::mem::take(&mut profiles),
             observations: vec![observations],
+            ..ObservedEpoch::default()
         });
         for report in checked.reports.iter() {
             for reading in report.readings {

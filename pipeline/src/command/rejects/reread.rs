@@ -125,7 +125,11 @@ impl Reader {
             return Err(format!("records of {topic} are not sent again"));
         }
         if !matches!(reject.reason, Reason::Malformed | Reason::UnknownSchema) {
-            return Ok(native::parse(&reject.raw, &self.arrival(reject, origin)));
+            let arrival = self.arrival(reject, origin);
+            return Ok(match is(Topic::Events) {
+                true => payload::events(&reject.raw, &arrival, false),
+                false => native::parse(&reject.raw, &arrival),
+            });
         }
         let decoded = if is(Topic::Reports) {
             self.codec.decode::<Report>(&reject.raw).map(Outgoing::Report)

@@ -61,6 +61,15 @@ fn an_object_that_is_known_by_now_is_taken_with_the_time_at_which_it_came() {
 }
 
 #[test]
+fn an_event_that_the_dataflow_turned_away_is_taken_as_one() {
+    let raw =
+        r#"{"at":1736899990000,"facility":"ST-1","fields":{"stopped_area":"5"},"id":"R-1","kind":"repair"}"#;
+    let event = reject(Stage::Dataflow, "kafka:heating.events/3/7", Reason::UnknownFacility, "", raw);
+    assert!(matches!(reader(&[]).read(&event), Reread::Refused(Reason::UnknownFacility, _)));
+    assert_eq!(taken(reader(&["ST-1"]).read(&event)), ["event ST-1"]);
+}
+
+#[test]
 fn only_the_reading_that_was_turned_away_is_sent_again() {
     let one = reject(Stage::Connector, "http:10.0.0.1#room_temp", Reason::UnknownMetric, "", JSON);
     assert_eq!(taken(reader(&["ST-1"]).read(&one)), ["ST-1 room_temp 0"]);
