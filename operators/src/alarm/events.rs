@@ -7,61 +7,35 @@
 //! What is over is remembered for [`REMEMBERED`]; an event that ended before that, and one more than [`MATTERS`] at a time
 //! of one facility and kind, count as too late. State: the facilities with events that are remembered.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-    sync::Arc,
-};
+mod signal;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 use schemas::{AlarmTransition, Code, Millis, time::DAY};
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::{
     AlarmedEpoch,
     journal::{Cause, Emission},
     kind::{self, KindRules, Signal},
+    matter::Matter,
     monitor::{Revision, RuleMonitor},
     saved::SavedMonitor,
-    transition::{Concern, sort},
+    transition::sort,
 };
 use crate::{
-    CheckedEpoch, Object, Profile, ProfileChange, Stage,
+    CheckedEpoch, Profile, ProfileChange, Stage,
     durable::{Durable, Keyed, RestoreError, Saved, known_form, read_section, shard},
     flow::CheckedEvent,
-    window::points::Points,
 };
+use signal::SignalState;
 
 /// How long what is over is remembered, so that its event may still be corrected.
 pub const REMEMBERED: Millis = 45 * DAY;
 /// How many events of one facility and kind are remembered at most.
 pub const MATTERS: usize = 256;
-
-/// Something that is the matter.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Matter {
-    /// Since when.
-    pub from: Millis,
-    /// Until when; `None` while it lasts.
-    pub until: Option<Millis>,
-    /// How much of the signal it is.
-    pub value: f64,
-}
-
-impl Matter {
-    fn is_over(&self, at: Millis) -> bool {
-        self.until.is_some_and(|until| until < at)
-    }
-
-    fn holds(&self, at: Millis) -> bool {
-        self.from <= at && self.until.is_none_or(|until| at < until)
-    }
-
-    /// The times at which it changes the signal.
-    fn times(&self) -> impl Iterator<Item = Millis> {
-        std::iter::once(self.from).chain(self.until)
-    }
-}
 
 /// The alarms of one worker's facilities over events.
 #[derive(Debug)]
@@ -80,28 +54,11 @@ struct FacilityState {
     signals: Vec<SignalState>,
 }
 
-/// The signal of one kind.
-#[derive(Debug)]
-struct SignalState {
-    /// Its place in [`kind::ALL`].
-    kind: u8,
-    /// By kind and id of the event.
-    matters: BTreeMap<Code, Matter>,
-    monitor: RuleMonitor,
-}
-
 /// A facility as it was written.
 #[derive(Debug, Deserialize)]
 struct SavedFacility {
     /// With the id of each kind.
     signals: Vec<(u32, BTreeMap<Code, Matter>, SavedMonitor)>,
-}
-
-/// Written as [`SavedFacility`] is read.
-impl Serialize for SignalState {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (kind::ALL[usize::from(self.kind)].id, &self.matters, &self.monitor).serialize(serializer)
-    }
 }
 
 /// The place of the kind with an id.
@@ -302,122 +259,7 @@ impl FacilityState {
     }
 }
 
-impl SignalState {
-    /// When the signal changes, in order.
-    fn times(&self) -> BTreeSet<Millis> {
-        self.matters.values().flat_map(Matter::times).collect()
-    }
-
-    fn newest(&self) -> Millis {
-        self.matters.values().flat_map(Matter::times).max().unwrap_or(Millis::MIN)
-    }
-
-    /// Puts what an event says in the place of what it said before.
-    fn put(&mut self, key: Code, matter: Option<Matter>, before: Option<Matter>) -> Revision {
-        let newest = self.newest();
-        let changed = matter.iter().chain(&before).flat_map(Matter::times);
-        let at = changed.max().unwrap_or(newest);
-        match matter {
-            Some(matter) => drop(self.matters.insert(key, matter)),
-            None => drop(self.matters.remove(&key)),
-        }
-        // To say that something is over is no correction.
-        let goes_on = |before: Matter| {
-            before.until.is_none() && matter.is_some_and(|now| Matter { until: None, ..now } == before)
-        };
-        let cause = if before.is_none_or(goes_on) { Cause::LateData } else { Cause::Correction };
-        Revision { cause, newest, at }
-    }
-
-    /// Judges the signal anew, and tells the difference to what was told.
-    fn judge(
-        &mut self,
-        profile: &Profile,
-        facility: &Code,
-        revision: Revision,
-        clock: Millis,
-        out: &mut Vec<AlarmTransition>,
-    ) {
-        let (mut points, mut told) = (Points::new(0), Vec::new());
-        for at in self.times() {
-            let held = self.matters.values().filter(|matter| matter.holds(at));
-            points.upsert(at, held.fold(0.0, |sum, matter| sum + matter.value));
-        }
-        self.monitor.revise(&points, clock, revision, &mut told);
-        out.extend(told.iter().map(|told| self.describe(profile, facility, told)));
-    }
-
-    /// How many matters, counted from the first, are over before `limit` with all that they overlap.
-    fn fading(&self, limit: Millis) -> usize {
-        let mut matters: Vec<&Matter> = self.matters.values().collect();
-        matters.sort_unstable_by_key(|matter| matter.from);
-        let (mut fading, mut end) = (0, Millis::MIN);
-        for (count, matter) in matters.iter().enumerate() {
-            if matter.from > end {
-                fading = count;
-            }
-            if !matter.is_over(limit) {
-                return fading;
-            }
-            end = end.max(matter.until.unwrap_or(Millis::MAX));
-        }
-        matters.len()
-    }
-
-    /// Whether nothing is left that may still change.
-    fn is_over(&self) -> bool {
-        self.matters.is_empty() && self.monitor.calm()
-    }
-
-    /// The first onset that may still change: what was told of it goes on being numbered.
-    fn first(&self, limit: Millis) -> Millis {
-        let mut from: Vec<Millis> = self.matters.values().map(|matter| matter.from).collect();
-        from.sort_unstable();
-        from.get(self.fading(limit)).map_or(limit, |first| limit.min(*first))
-    }
-
-    fn fades(&self, limit: Millis) -> bool {
-        self.is_over() || self.fading(limit) > 0 || self.monitor.settles_before(self.first(limit))
-    }
-
-    fn forget(&mut self, limit: Millis) {
-        let first = self.first(limit);
-        self.matters.retain(|_, matter| matter.from >= first);
-        self.monitor.settle_before(first, None);
-    }
-
-    fn describe(&self, profile: &Profile, facility: &Code, told: &Emission) -> AlarmTransition {
-        let rule = &self.monitor.rule;
-        let object = Object { facility: facility.clone(), device: Code::default() };
-        let concern = Concern {
-            rule: &rule.code,
-            metric: None,
-            object: &object,
-            profile: Some(profile),
-            analysed: false,
-            advice: &rule.advice,
-        };
-        concern.transition(told, &self.evidence(told))
-    }
-
-    /// The rule, and the events of the episode.
-    fn evidence(&self, told: &Emission) -> Value {
-        let (onset, end) = (told.episode.onset, told.episode.cleared_at.unwrap_or(Millis::MAX));
-        let of_episode = |matter: &Matter| (onset..end).contains(&matter.from);
-        let events = self.matters.iter().filter(|(_, matter)| of_episode(matter));
-        let event = |(id, matter): (&Code, &Matter)| {
-            let until = matter.until.map(schemas::time::rfc3339);
-            json!({ "event": id.as_str(), "from": schemas::time::rfc3339(matter.from), "until": until,
-                    "value": matter.value })
-        };
-        json!({ "rule": self.monitor.rule.describe(), "events": events.map(event).collect::<Value>() })
-    }
-}
-
 /// What was over before is forgotten: the same all day, so that it does not matter when it is looked for.
 fn limit(clock: Millis) -> Millis {
     clock.div_euclid(DAY) * DAY - REMEMBERED
 }
-
-#[cfg(test)]
-mod tests;

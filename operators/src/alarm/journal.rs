@@ -7,6 +7,7 @@ use schemas::{Millis, Transition};
 use serde::{Deserialize, Serialize};
 
 use super::episode::Episode;
+use crate::{Change, Checked};
 
 /// Why something is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,15 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Why a reading may change the past.
+    #[must_use]
+    pub fn of(reading: &Checked) -> Cause {
+        match reading.change {
+            Change::New | Change::Unverified => Cause::LateData,
+            Change::Remarked | Change::Corrected => Cause::Correction,
+        }
+    }
+
     /// As written in a transition.
     #[must_use]
     pub fn name(self) -> &'static str {

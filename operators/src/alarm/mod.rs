@@ -20,6 +20,7 @@ pub mod events;
 pub mod heating;
 pub mod journal;
 pub mod kind;
+pub mod matter;
 pub mod monitor;
 pub mod object;
 pub mod operations;

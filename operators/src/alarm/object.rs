@@ -18,7 +18,7 @@ use super::{
     threshold::RuleList,
     transition::{Concern, describe_values},
 };
-use crate::{Change, Checked, CheckedReport, Object, Profile};
+use crate::{CheckedReport, Object, Profile};
 
 /// What a series is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,7 +173,7 @@ impl ObjectState {
             }
             let Ok(index) = self.find(Subject::Metric(reading.metric)) else { continue };
             let value = reading.flag.usable().then_some(reading.value);
-            let taken = self.take(index, report.observed_at, value, cause(reading), now, told);
+            let taken = self.take(index, report.observed_at, value, Cause::of(reading), now, told);
             too_late += u64::from(taken == Taken::TooLate);
         }
         too_late
@@ -361,12 +361,4 @@ fn is_over(series: &WatchedSeries) -> bool {
 
 fn bit(metric: MetricId) -> u128 {
     1 << (metric.0 % 128)
-}
-
-/// Why a reading may change the past.
-pub(super) fn cause(reading: &Checked) -> Cause {
-    match reading.change {
-        Change::New | Change::Unverified => Cause::LateData,
-        Change::Remarked | Change::Corrected => Cause::Correction,
-    }
 }

@@ -6,6 +6,8 @@ use schemas::{
     time::{HOUR, MINUTE},
 };
 
+use serde_json::Value;
+
 use super::*;
 use crate::durable::restarts::{Divided, Told, events as interruptions, hex, never_show, unhex, with};
 

@@ -22,8 +22,8 @@ use smallvec::SmallVec;
 use super::{
     arrival::Brought,
     episode::Limits,
-    events::Matter,
     journal::{Cause, Emission},
+    matter::Matter,
     rule::Rule,
     series::WatchedSeries,
 };

@@ -5,7 +5,7 @@ use schemas::{Event, Millis, Side};
 use super::{Kind, Signal};
 use crate::{
     Profile,
-    alarm::{episode::Limits, events::Matter},
+    alarm::{episode::Limits, matter::Matter},
 };
 
 /// See the module.
