@@ -8,7 +8,6 @@ use schemas::Millis;
 
 use crate::{
     Error,
-    http::Held,
     intake::Intake,
     payload::{Arrival, Batch},
 };
@@ -40,6 +39,9 @@ pub type Serving = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// Reads a payload once more: from the place behind the name in its origin, such as a topic.
 pub type Reread = Box<dyn Fn(&str, &Bytes, Arrival) -> Batch + Send + Sync>;
+
+/// Says what holds up the rest of the process, if anything does.
+pub type Held = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What a connector is served by.
 pub struct Terms {

@@ -31,7 +31,7 @@ use tokio::{
 
 use crate::{
     Error,
-    connect::{Connect, Reread, Serving, Terms},
+    connect::{Connect, Held, Reread, Serving, Terms},
     intake::Intake,
     payload::{self, Arrival, native, senml},
     telemetry,
@@ -109,9 +109,6 @@ impl Connect for Settings {
         }))
     }
 }
-
-/// Says what holds up the rest of the process, if anything does.
-pub type Held = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl Shared {
     /// Receives a body within the bounds of all.
