@@ -17,6 +17,7 @@ pub mod flow;
 pub mod health;
 pub mod kafka;
 mod lost_input;
+pub mod place;
 mod printable;
 pub mod progress;
 pub mod reference;

@@ -21,15 +21,25 @@ use sinks::{
 use crate::{
     Error,
     binding::{Binding, Range},
-    checkpoint::Generation,
+    place::Generation,
     telemetry,
-    watchdog::Stand,
 };
 
 /// How often the file is written.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// What the name of the file begins with; behind it stands the number of the generation.
 const NAME: &str = "stored";
+
+/// How far everything has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stand {
+    /// The last epoch that was bound.
+    pub bound: Epoch,
+    /// The first epoch that some sink does not have.
+    pub delivered: Epoch,
+    /// The first epoch that the store does not have.
+    pub stored: Epoch,
+}
 
 /// Progress of one pipeline.
 #[derive(Debug)]

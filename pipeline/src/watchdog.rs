@@ -16,21 +16,15 @@ use std::{
 
 use schemas::Epoch;
 
-use crate::{control::Control, kafka::Watermarks, progress::Progress, sink_tasks::SinkTasks};
+use crate::{
+    control::Control,
+    kafka::Watermarks,
+    progress::{Progress, Stand},
+    sink_tasks::SinkTasks,
+};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How far everything has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stand {
-    /// The last epoch that was bound.
-    pub bound: Epoch,
-    /// The first epoch that some sink does not have.
-    pub delivered: Epoch,
-    /// The first epoch that the store does not have.
-    pub stored: Epoch,
-}
 
 /// Decides whether the frontier is stuck. Pure: time is an argument.
 #[derive(Clone, Debug)]

@@ -91,7 +91,7 @@ mod tests {
 
     use pipeline::{
         binding::{BindingLog, log, next},
-        checkpoint::{Directory, Fence},
+        place::{Directory, Fence},
     };
 
     use super::*;

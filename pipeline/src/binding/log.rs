@@ -27,7 +27,7 @@ use sinks::{disk, failpoint};
 use super::Binding;
 use crate::{
     Error,
-    checkpoint::{Fence, Generation},
+    place::{Fence, Generation},
 };
 
 const MAGIC: &[u8; 16] = b"nuanliu bindings";

@@ -15,10 +15,8 @@ use object_store::{
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
-use super::{
-    Settings,
-    store::{Object, Store},
-};
+use super::Settings;
+use crate::place::{Object, Store};
 
 /// Objects longer than this are sent in pieces of about this many bytes.
 const PIECE: usize = 16 << 20;

@@ -15,12 +15,13 @@ use schemas::{Epoch, Millis};
 use super::{
     Settings,
     manifest::Manifest,
-    name::{Generation, Id, Name},
     open::{Listing, Restored, read_manifest, read_restored, verify},
     open_store,
-    store::Store,
 };
-use crate::Error;
+use crate::{
+    Error,
+    place::{Generation, Id, Name, Store},
+};
 
 /// A place with checkpoints.
 #[derive(Debug)]
@@ -200,7 +201,7 @@ impl Place {
         };
         let name = Name::Manifest(id).to_string();
         if read.is_err()
-            && !self.store.has(&name).map_err(|error| super::fence::unusable(&*self.store, error))?
+            && !self.store.has(&name).map_err(|error| crate::place::fence::unusable(&*self.store, error))?
         {
             return Ok(None);
         }

@@ -10,8 +10,10 @@ use schemas::Epoch;
 use serde::{Deserialize, Serialize};
 use sinks::disk;
 
-use super::name::{Generation, Id};
-use crate::binding::{Binding, Condition};
+use crate::{
+    binding::{Binding, Condition},
+    place::{Generation, Id},
+};
 
 const MAGIC: &[u8; 16] = b"nuanliu manifest";
 

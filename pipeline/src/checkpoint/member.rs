@@ -23,14 +23,15 @@ use sinks::disk;
 
 use super::{
     Checkpoints, Identity, Message, Settings,
-    fence::{newest, unusable},
     gather::{Changes, Gathering},
-    name::{Generation, Id, Name},
     open::{self, Listing, Restored},
     open_store,
-    store::Store,
 };
-use crate::{Error, control::Control};
+use crate::{
+    Error,
+    control::Control,
+    place::{Generation, Id, Name, Store, fence::newest, fence::unusable},
+};
 
 /// How long a file that could not be written waits.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

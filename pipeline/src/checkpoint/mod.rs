@@ -15,16 +15,13 @@
 //! is the business of one thread, and what could not be written goes into the next checkpoint.
 
 mod bucket;
-mod fence;
 mod gather;
 pub mod inspect;
 mod manifest;
 pub mod member;
-mod name;
 mod open;
 mod part;
 mod settings;
-mod store;
 mod write;
 mod writer;
 
@@ -45,16 +42,12 @@ use crate::{
     Error,
     binding::{Binding, BindingLog, Recorded},
     control::Control,
+    place::{Directory, Fence, Id, Name, Store, fence},
 };
 use bucket::Bucket;
-pub use fence::Fence;
-pub use name::Generation;
-use name::{Id, Name};
 use open::Listing;
 pub use open::Restored;
 pub use settings::Settings;
-pub use store::Directory;
-use store::Store;
 use writer::{Tools, Writer};
 
 /// Whose checkpoints they are. Those of another pipeline are refused.

@@ -16,15 +16,13 @@ use schemas::Epoch;
 
 use super::{
     Identity,
-    fence::unusable,
     manifest::{Flaw, Manifest},
-    name::{Generation, Id, Name},
     part,
-    store::Store,
 };
 use crate::{
     Error,
     binding::{Binding, Condition},
+    place::{Generation, Id, Name, Store, fence::unusable},
 };
 
 /// A checkpoint that has been read and found right. Clones share its bytes.

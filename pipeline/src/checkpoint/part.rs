@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 
-use super::{manifest::Section, name::Id};
+use super::manifest::Section;
+use crate::place::Id;
 
 const MAGIC: &[u8; 16] = b"nuanliu part   1";
 

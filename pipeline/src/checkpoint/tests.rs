@@ -11,7 +11,8 @@ use std::{
 use operators::durable::{self, compact, read_section};
 use proptest::prelude::*;
 
-use super::{manifest::Manifest, store::Object, *};
+use super::{manifest::Manifest, *};
+use crate::place::Object;
 
 const STATES: &[&str] = &["clock", "window"];
 

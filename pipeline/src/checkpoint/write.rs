@@ -11,10 +11,9 @@ use sinks::failpoint;
 use super::{
     gather::{Chain, Changes, Sections, compact_chain},
     manifest::{Chains, Section},
-    name::{Id, Name},
     part::{self, Packed, Part},
-    store::Store,
 };
+use crate::place::{Id, Name, Store};
 
 /// What the chains of all states are.
 #[derive(Clone, Debug, Default)]

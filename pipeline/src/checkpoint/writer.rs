@@ -21,19 +21,17 @@ use sinks::failpoint;
 
 use super::{
     Identity, Message, Settings,
-    fence::{self, Fence},
     gather::{Changes, Gathering},
     manifest::Manifest,
     member,
-    name::{Id, Name},
     open::{Restored, named},
-    store::Store,
     write::Written,
 };
 use crate::{
     Error,
     binding::{self, Binding, Condition},
     control::Control,
+    place::{Fence, Id, Name, Store, fence},
     telemetry::{CHECKPOINT_BYTES, CHECKPOINT_EPOCH, CHECKPOINT_FAILURES, CHECKPOINT_SECONDS},
 };
 

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 
 use super::*;
-use crate::{binding::next, checkpoint::Directory};
+use crate::{binding::next, place::Directory};
 
 struct Site {
     state: tempfile::TempDir,
