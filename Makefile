@@ -1,5 +1,5 @@
 # Recipes are under deploy/dev; `make` alone lists the targets.
-.PHONY: help install up down status clean-dev demo test soak check bench profile
+.PHONY: help install up down status clean-dev demo test soak check deny bench profile
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -30,6 +30,10 @@ soak: ## a thousand crashes on services of their own (CRASHES=1000 SEED=1): ever
 
 check: ## format and lints only
 	@deploy/dev/check
+
+deny: ## licences, sources and second versions of dependencies (installs cargo-deny where it is missing)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	@cargo deny check bans licenses sources
 
 bench: ## the figures: benches in release mode, on the services (ONLY="reference latency" picks some)
 	@deploy/dev/bench -- $(ONLY)
