@@ -25,6 +25,7 @@ use crate::ProfileChange;
 
 mod assemble;
 mod kept;
+mod piece;
 mod topology;
 mod upsert;
 
@@ -68,10 +69,10 @@ impl<'scope> JoinRegistry<'scope> for StreamVec<'scope, Epoch, RegistryRecord> {
         });
         let (joined, circles) = topology::topology(links);
         // A message of differential may hold changes of later epochs than its own: each belongs to its own.
-        let joined =
-            joined.inner.delay(|(_, epoch, _), _| *epoch).map(|((facility, joined), _, difference)| {
-                assemble::Piece::Joined { facility, joined, difference }
-            });
+        let joined = joined
+            .inner
+            .delay(|(_, epoch, _), _| *epoch)
+            .map(|((facility, joined), _, difference)| piece::Piece::Joined { facility, joined, difference });
         (assemble::assemble(pieces.concat(joined)), rejects.concat(circles))
     }
 }

@@ -13,28 +13,13 @@ use schemas::{
     Code, Device, Epoch, Facility, FacilityKind, MetricId, Scope, ScopeKind, Side, SortedMap, Threshold,
     registry_files::catalogue_thresholds,
 };
-use serde::{Deserialize, Serialize};
 use timely::dataflow::{StreamVec, channels::pact::Exchange, operators::Operator};
 
 use super::{
     ProfileStream,
-    topology::Joined,
-    upsert::{Sum, area_units},
+    piece::{Joined, Piece, Sum, area_units},
 };
 use crate::{Profile, ProfileChange, durable::bucket, flow::Stash};
-
-/// One change of what a profile is made of.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Piece {
-    /// The facility itself.
-    Facility { code: Code, facility: Option<Box<Facility>> },
-    /// A device of the facility.
-    Device { facility: Code, code: Code, device: Option<Box<Device>> },
-    /// A threshold, sent to every worker.
-    Threshold { worker: u64, key: Code, threshold: Option<Box<Threshold>> },
-    /// What the topology says, with a difference.
-    Joined { facility: Code, joined: Joined, difference: i64 },
-}
 
 /// Applies each epoch's pieces once the frontier has passed it.
 pub(super) fn assemble(pieces: StreamVec<'_, Epoch, Piece>) -> ProfileStream<'_> {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use differential_dataflow::{AsCollection, VecCollection};
 use schemas::{Code, Epoch, FacilityKind, Reject, ScopeKind};
-use serde::{Deserialize, Serialize};
 use timely::dataflow::{
     StreamVec,
     operators::vec::{Delay, Map},
@@ -15,34 +14,8 @@ use timely::dataflow::{
 
 use super::{
     conflict,
-    upsert::{Link, Sum},
+    piece::{Joined, Link, Path, Step, Sum},
 };
-
-/// One code on the way up.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) struct Step {
-    pub code: Code,
-    /// The scope it is for what lies below it.
-    pub scope: Option<ScopeKind>,
-    /// Whether it has an area of its own, so that areas from below do not count further up.
-    pub has_area: bool,
-}
-
-/// A code and all above it, nearest first.
-pub(super) type Path = Arc<Vec<Step>>;
-
-/// What is known about a facility from elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) enum Joined {
-    /// Its parent and all above.
-    Above(Path),
-    /// Its district and all above.
-    Districts(Path),
-    /// Its enterprise, which is registered.
-    Enterprise(Code),
-    /// A sum over what lies below it.
-    Below(Sum, i64),
-}
 
 type Rows<'scope, D> = VecCollection<'scope, Epoch, D, i64>;
 

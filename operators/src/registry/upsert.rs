@@ -5,37 +5,13 @@
 
 use rustc_hash::FxHashMap;
 use schemas::{Code, Epoch, Facility, FacilityKind, RegistryEntry, Reject};
-use serde::{Deserialize, Serialize};
 use timely::dataflow::{StreamVec, channels::pact::Exchange, operators::Operator};
 
-use super::{RegistryRecord, assemble::Piece, conflict};
+use super::{
+    RegistryRecord, conflict,
+    piece::{Link, Piece, Sum, area_units},
+};
 use crate::{durable::bucket, flow::Stash};
-
-/// One fact of the topology.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) enum Link {
-    /// A facility, and the one above it.
-    Facility { code: Code, kind: FacilityKind, has_area: bool, parent: Option<Code> },
-    /// A district, and the one above it.
-    District { code: Code, parent: Option<Code> },
-    /// An enterprise.
-    Enterprise { code: Code },
-    /// A facility's enterprise.
-    RunBy { facility: Code, enterprise: Code },
-    /// A facility's district.
-    StandsIn { facility: Code, district: Code },
-    /// What a facility adds to the sums of those above: counted in the difference.
-    Adds { parent: Code, sum: Sum },
-}
-
-/// What is summed up below a facility.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) enum Sum {
-    /// Households, by number.
-    Households,
-    /// Heated area, in 0.001 m².
-    Area,
-}
 
 /// What one record changes.
 #[derive(Clone, Debug)]
@@ -46,11 +22,6 @@ pub(super) enum Change {
     Piece(Piece),
     /// For the operator.
     Reject(Box<Reject>),
-}
-
-/// Areas in the sums, in 0.001 m²; areas that no facility can have count as unknown.
-pub(super) fn area_units(area: Option<f64>) -> Option<i64> {
-    area.filter(|area| (0.0..=1e9).contains(area)).map(|area| (area * 1000.0).round() as i64)
 }
 
 /// What the topology needs of a facility.
