@@ -88,27 +88,3 @@ fn millis(text: &str) -> Option<Millis> {
         (value.abs() < 9.0e15).then_some(value.floor() as i64)
     })
 }
-
-/// Why a time cannot be true, for [`time::plausible`].
-pub(super) fn implausible(observed_at: Millis, received_at: Millis) -> String {
-    let shown = time::rfc3339(observed_at);
-    if observed_at >= time::EARLIEST {
-        let hint = match observed_at / time::EARLIEST {
-            0..1_000 => "",
-            1_000..1_000_000 => ": it looks like microseconds, milliseconds are expected",
-            _ => ": it looks like nanoseconds, milliseconds are expected",
-        };
-        return format!(
-            "observed_at is {shown}, more than an hour after it arrived at {}{hint}",
-            time::rfc3339(received_at)
-        );
-    }
-    let hint = if (190_001_010_000..210_001_010_000).contains(&observed_at) {
-        ": it looks like yyyyMMddHHmm, yyyyMMddHHmmss is expected"
-    } else if (time::EARLIEST / 1000..time::EARLIEST).contains(&observed_at) {
-        ": it looks like seconds, milliseconds are expected"
-    } else {
-        ""
-    };
-    format!("observed_at is {shown}{hint}")
-}

@@ -8,7 +8,6 @@ use schemas::{Catalogue, Code, MetricId, Millis, RawReading, RawValue, Reason, R
 use super::{
     Arrival, Batch, MAX_READINGS, MAX_RECORD, MAX_TEXT,
     batch::Accepted,
-    instant::implausible,
     json::{Kind, MAX_DEPTH, Node},
 };
 use crate::Outgoing;
@@ -186,6 +185,30 @@ impl Draft {
             readings: self.readings,
         }
     }
+}
+
+/// Why a time cannot be true, for [`time::plausible`].
+fn implausible(observed_at: Millis, received_at: Millis) -> String {
+    let shown = time::rfc3339(observed_at);
+    if observed_at >= time::EARLIEST {
+        let hint = match observed_at / time::EARLIEST {
+            0..1_000 => "",
+            1_000..1_000_000 => ": it looks like microseconds, milliseconds are expected",
+            _ => ": it looks like nanoseconds, milliseconds are expected",
+        };
+        return format!(
+            "observed_at is {shown}, more than an hour after it arrived at {}{hint}",
+            time::rfc3339(received_at)
+        );
+    }
+    let hint = if (190_001_010_000..210_001_010_000).contains(&observed_at) {
+        ": it looks like yyyyMMddHHmm, yyyyMMddHHmmss is expected"
+    } else if (time::EARLIEST / 1000..time::EARLIEST).contains(&observed_at) {
+        ": it looks like seconds, milliseconds are expected"
+    } else {
+        ""
+    };
+    format!("observed_at is {shown}{hint}")
 }
 
 /// Why a value that is not of the expected kind cannot be used.

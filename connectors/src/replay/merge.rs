@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use schemas::{Millis, Report};
 
-use super::rows::{RowReject, Rows};
+use super::{RowReject, Rows};
 
 /// The rows of several files, merged by `received_at`; of equal times the file given first goes first. Rows that cannot
 /// be read come when their file gets to them. A file that is not sorted is not sorted here either.

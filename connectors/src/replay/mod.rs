@@ -9,6 +9,7 @@ mod drive;
 mod mapping;
 mod merge;
 mod repeated_hour;
+mod row;
 mod row_time;
 mod rows;
 
@@ -18,4 +19,5 @@ mod tests;
 pub use drive::{Replayed, run};
 pub use mapping::{EpochUnit, Mapping, MetricColumn, Naming, Occurrence, TimeColumn};
 pub use merge::Merge;
-pub use rows::{RowReject, Rows};
+pub use row::RowReject;
+pub use rows::Rows;

@@ -11,8 +11,8 @@ use schemas::{Code, Millis, Report, time::HOUR};
 
 use super::{
     mapping::Occurrence,
+    row::{Row, RowReject},
     row_time::Twice,
-    rows::{Row, RowReject},
 };
 
 /// How many rows wait at most for one that tells them apart. Then the oldest are decided by what there is.
