@@ -282,8 +282,8 @@ impl Config {
 
     /// The sinks behind Kafka, configured or not.
     #[must_use]
-    pub fn sinks(&self) -> [Configured<'_>; 2] {
-        [Configured::by(Some(&self.clickhouse)), Configured::by(self.exchange.as_ref())]
+    pub fn sinks(&self) -> Vec<Configured<'_>> {
+        vec![Configured::by(Some(&self.clickhouse)), Configured::by(self.exchange.as_ref())]
     }
 }
 
