@@ -26,7 +26,7 @@ use operators::{
     validate::Validate,
     window::Window,
 };
-use schemas::{AlarmTransition, Epoch, EstimateRow, KpiRow, QualityRow, Reject, avro::Codec};
+use schemas::{AlarmTransition, Code, Epoch, EstimateRow, KpiRow, QualityRow, Reject, avro::Codec};
 use sinks::Placement;
 use timely::dataflow::{
     ProbeHandle, Scope, StreamVec,
@@ -35,6 +35,7 @@ use timely::dataflow::{
 
 use crate::{
     Error,
+    conditions::LateReadings,
     config::Config,
     control::Control,
     flow::{
@@ -45,7 +46,7 @@ use crate::{
         decode::{Decode, Decoded, RegistryRecord},
         deliver::{Beats, Deliver},
         estimates::Estimates,
-        lateness::CountLate,
+        lateness::{ByEnterprise, CountLate, ToldTo},
         models::Modelled,
         read::Read,
         registry::Kept,
@@ -96,6 +97,8 @@ pub struct Parts {
     pub recovery: Recovery,
     /// Records that are passed over.
     pub skips: Arc<Skips>,
+    /// Where the first worker counts what came too late.
+    pub late: LateReadings,
 }
 
 /// Builds the dataflow of one worker. `delivered` follows what every sink has acknowledged, `stored` what those have that
@@ -110,7 +113,7 @@ pub fn build(
     delivered: &ProbeHandle<Epoch>,
     stored: &ProbeHandle<Epoch>,
 ) -> Result<(), Error> {
-    let Parts { config, codec, sink_tasks, control, recovery, skips } = parts;
+    let Parts { config, codec, sink_tasks, control, recovery, skips, late } = parts;
     let (kafka, pipeline, rules) = (&config.kafka, &config.pipeline, &config.rules);
     let (group, start) = (pipeline.block_epochs, recovery.epoch());
 
@@ -122,6 +125,7 @@ pub fn build(
     let ticks = bindings.clocked(decoded.marks.clone(), clock, recovery)?;
     let computed = compute(decoded, ticks.clone(), config, recovery)?;
     recovery.attached(pipeline.workers);
+    computed.too_late.clone().exchange(|_| 0).told_to(late);
 
     // What goes out. Kafka first: it turns away a process that another one has replaced, which then writes nowhere.
     let blocks = computed.blocks(group);
@@ -161,6 +165,8 @@ pub struct Computed<'s> {
     pub readings: StreamVec<'s, Epoch, SharedEpoch>,
     /// Registry entries.
     pub registry: StreamVec<'s, Epoch, RegistryRecord>,
+    /// Readings that came after their windows had closed, by enterprise.
+    pub too_late: StreamVec<'s, Epoch, (Code, u64)>,
 }
 
 impl<'s> Computed<'s> {
@@ -198,6 +204,7 @@ pub fn compute<'s>(
     let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery)?.count_late();
     let by_readings = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?;
     let by_rules = by_readings.concat(checked.clone().stage(EventAlarms::default(), recovery)?).count_late();
+    let too_late = windowed.clone().by_enterprise();
     let modelled = windowed.clone().models(&rules.models(), recovery)?.count_late();
     let revised = windowed.roll_up(config.pipeline.block_epochs);
     let of_platform = ticks.clone().operations(recovery)?;
@@ -210,5 +217,6 @@ pub fn compute<'s>(
         estimates: modelled.estimates(),
         readings: checked,
         registry: decoded.registry,
+        too_late,
     })
 }

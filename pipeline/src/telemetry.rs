@@ -127,6 +127,12 @@ metrics! {
     pub TOO_LATE: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
         "nuanliu_too_late_total", "Readings (of stage model: hours) that came too late for a stage", &["stage"]);
 
+    /// Readings that came after their windows had closed.
+    pub BEYOND_REVISION: prometheus::IntCounterVec = prometheus::register_int_counter_vec!(
+        "nuanliu_readings_beyond_revision_total",
+        "Readings that came after their windows had closed: stored and flagged, they revise nothing",
+        &["enterprise", "metric"]);
+
     /// Reports whose time of arrival could not be true.
     pub ARRIVALS_NOT_BELIEVED: IntCounter = register_int_counter!(
         "nuanliu_arrivals_not_believed_total",

@@ -159,4 +159,6 @@ pub struct QualityRow {
     pub uniqueness: f32,
     /// Weighted mean of the five.
     pub score: f32,
+    /// Readings that arrived in the window after their own had closed: they are stored and flagged, and revise nothing.
+    pub beyond_revision: u64,
 }

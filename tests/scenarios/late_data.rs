@@ -179,3 +179,40 @@ fn assert_same(first: &[Vec<String>], second: &[Vec<String>]) {
         only(second, first).join("\n")
     );
 }
+
+/// What comes after its windows have closed is stored, and counted where an operator looks: by metric, in the figures of
+/// quality, and as an alarm that names the enterprise.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_too_late_to_count_is_told_by_enterprise_and_metric() {
+    let site = Site::new("beyond", "");
+    site.nuanliu(&["migrate"]);
+    site.publish(&district::registry(1)).await;
+    let now = jiff::Timestamp::now().as_millisecond();
+    let sent = |ago: Millis, temperature: f64| {
+        let readings = [("secondary_supply_temp", temperature), ("secondary_flow", 120.0)];
+        Outgoing::Report(district::report(1, now - ago, now, &readings))
+    };
+    let mut accepted = site.publish(&[sent(2 * MINUTE, 45.0), sent(MINUTE, 45.1)]).await;
+    let mut process = site.start(&["run"]);
+    site.stored(accepted, &mut process, SOON).await;
+    let days: Vec<Outgoing> = (0..3).map(|n| sent(72 * HOUR + n * MINUTE, 44.0)).collect();
+    accepted += site.publish(&days).await;
+    site.stored(accepted, &mut process, SOON).await;
+
+    let enterprise = site.query("SELECT code FROM registry_enterprises FINAL").await[0][0].clone();
+    for (kind, scope) in [("facility", "ST-0001"), ("enterprise", enterprise.as_str())] {
+        let figure = format!(
+            "SELECT sum(beyond_revision) FROM quality FINAL WHERE scope_kind = '{kind}' AND scope = '{scope}' AND period = 'hour'"
+        );
+        tests::until("they are counted where they arrived", SOON, async || site.number(&figure).await == 6.0)
+            .await;
+    }
+    let alarm = format!(
+        "SELECT state, device, level FROM alarms FINAL WHERE rule = 'late_data' AND device = '{enterprise}'"
+    );
+    let raised = [["active", enterprise.as_str(), "3"]];
+    tests::until("an alarm names the enterprise", SOON, async || site.query(&alarm).await == raised).await;
+    let flags = "SELECT countIf(flag = 2) FROM readings FINAL WHERE observed_at < now() - INTERVAL 2 DAY";
+    assert_eq!(site.number(flags).await, 6.0, "stored, and flagged as not evaluated");
+    assert_eq!(process.terminate(SOON), 0);
+}

@@ -11,11 +11,13 @@ use crate::window::{Component, Facts};
 /// missing or wrong harms supervision most, then what comes late; form and repetition are repaired on the way.
 pub const WEIGHTS: [f32; 5] = [0.35, 0.2, 0.25, 0.1, 0.1];
 
-/// The figures of a window in which reports were expected or received, rounded to four decimals.
+/// The figures of a window in which reports were expected or received, be it for windows that had closed, rounded to four
+/// decimals.
 #[must_use]
 pub fn row(scope: &Scope, period: Period, window_start: Millis, facts: &Facts) -> Option<QualityRow> {
     let received = facts.get(Component::Readings);
-    if received <= 0 && facts.get(Component::ReportsExpected) <= 0 {
+    let beyond_revision = facts.get(Component::BeyondRevision);
+    if received <= 0 && facts.get(Component::ReportsExpected) <= 0 && beyond_revision <= 0 {
         return None;
     }
     let of_received = |component| share(facts.get(component), received);
@@ -40,6 +42,7 @@ pub fn row(scope: &Scope, period: Period, window_start: Millis, facts: &Facts) -
         consistency,
         uniqueness,
         score,
+        beyond_revision: beyond_revision.max(0) as u64,
     })
 }
 

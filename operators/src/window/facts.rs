@@ -199,6 +199,8 @@ components! {
     Closings = 61, Reports, Ended;
     /// Derived: readings of metrics that reports lacked though the object reports them.
     ReadingsMissing = 62, Reports, Sum;
+    /// Readings that arrived in the window after their own had closed: they revise nothing.
+    BeyondRevision = 63, Reports, Sum;
 }
 
 /// The number of components.

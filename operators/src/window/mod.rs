@@ -23,6 +23,7 @@ mod former;
 mod heat;
 mod hole;
 pub mod ladder;
+mod late;
 mod mask;
 mod object;
 mod packing;
@@ -48,6 +49,7 @@ use schemas::{
 pub use self::{
     calendar::{Calendar, Horizon},
     facts::{Component, Facts},
+    late::TooLate,
     mask::Mask,
     points::{Around, Point, Points},
     quantity::{Quantities, Quantity, Role},
@@ -60,7 +62,7 @@ use self::{
     tally::Tally,
 };
 use crate::{
-    CheckedEpoch, Profile, ProfileChange, Stage,
+    CheckedEpoch, CheckedReport, Profile, ProfileChange, Stage,
     durable::{Keyed, shard},
     model,
 };
@@ -91,26 +93,6 @@ pub struct ClosedHour {
     pub facts: Facts,
     /// The last set point of its secondary supply temperature, °C.
     pub setpoint: Option<f64>,
-}
-
-/// What windows could not take any more.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TooLate {
-    /// Readings of closed windows.
-    pub readings: u64,
-    /// The facility that sent some whose code is the least.
-    pub facility: Option<Code>,
-}
-
-impl TooLate {
-    fn count(&mut self, readings: u64, facility: &Code) {
-        if readings > 0 {
-            self.readings += readings;
-            if self.facility.as_ref().is_none_or(|least| facility < least) {
-                self.facility = Some(facility.clone());
-            }
-        }
-    }
 }
 
 /// What an epoch changes in the windows.
@@ -302,7 +284,8 @@ impl Window {
             };
             let floor = site.floor(self.horizon);
             if report.observed_at < floor {
-                too_late.count(report.readings.len() as u64, facility);
+                too_late.count(&site.profile.facility, report.readings.iter().map(|reading| reading.metric));
+                self.note_too_late(number, report);
                 continue;
             }
             let Some(site) = self.sites.get_mut(number) else { continue };
@@ -333,6 +316,15 @@ impl Window {
             site.take(&mut self.tally, number, &now, &mut self.touched);
         }
         (too_late, unregistered)
+    }
+
+    /// Counts the readings of a report that came too late in the hour in which it arrived.
+    fn note_too_late(&mut self, number: u32, report: CheckedReport<'_>) {
+        let Some(site) = self.sites.get_mut(number) else { return };
+        let arrived = Calendar::hour(report.received_at.max(self.horizon.hour));
+        self.tally.add(arrived, Component::BeyondRevision, report.readings.len() as i64);
+        let now = now((&self.calendar, &self.quantities), site.traits.role, self.horizon.hour, self.clock);
+        site.take(&mut self.tally, number, &now, &mut self.touched);
     }
 
     /// Completes the hours that ended with this clock: the silent count as missing.

@@ -15,6 +15,7 @@ use crate::{
     Error,
     checkpoint::{Identity, member},
     cluster::Cluster,
+    conditions::LateReadings,
     config::Config,
     control::Control,
     dataflow,
@@ -98,6 +99,8 @@ impl Share {
             control: Arc::clone(control),
             recovery,
             skips: Arc::new(Skips::read(&config.pipeline.state)?),
+            // The first process counts for all.
+            late: LateReadings::default(),
         })
     }
 }

@@ -190,6 +190,7 @@ fn run_dataflow(
         control: Arc::clone(control),
         source_silence: Duration::from_secs(config.operations.source_seconds),
     };
+    let late = watch.late();
     let mut minter = minter(config, (log, recorded), &recovery, watermarks, watch, &progress, control);
     minter.accept_loss = parts.accept_loss;
     let skips = Arc::new(Skips::read(&pipeline.state)?);
@@ -203,6 +204,7 @@ fn run_dataflow(
         control: Arc::clone(control),
         recovery,
         skips,
+        late,
     };
     let sink_tasks = share.sink_tasks.clone();
     let limit = Duration::from_secs(config.operations.delivery_seconds);

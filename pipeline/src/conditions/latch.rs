@@ -27,6 +27,8 @@ impl Patience {
 pub enum Sign {
     /// It holds.
     Bad(String),
+    /// It holds, and another detail is told while it does.
+    Growing(String),
     /// Neither: between the limit that raises and the one that clears.
     Unclear,
     /// It does not hold.
@@ -54,10 +56,14 @@ impl Latch {
         Latch { on, ..Latch::default() }
     }
 
-    /// Takes a sign; true when the latch turned.
+    /// Takes a sign; true when the latch turned, or has another detail to tell.
     pub(super) fn update(&mut self, now: Duration, sign: &Sign, patience: Patience) -> bool {
         let (against, wait) = match sign {
-            Sign::Bad(_) => (!self.on, patience.raise),
+            Sign::Growing(detail) if self.on => {
+                self.since = None;
+                return std::mem::replace(&mut self.detail, detail.clone()) != *detail;
+            }
+            Sign::Bad(_) | Sign::Growing(_) => (!self.on, patience.raise),
             Sign::Good => (self.on, patience.clear),
             Sign::Unclear => (false, Duration::ZERO),
         };
@@ -71,7 +77,10 @@ impl Latch {
         }
         self.on = !self.on;
         self.since = None;
-        self.detail = if let Sign::Bad(detail) = sign { detail.clone() } else { String::new() };
+        self.detail = match sign {
+            Sign::Bad(detail) | Sign::Growing(detail) => detail.clone(),
+            Sign::Unclear | Sign::Good => String::new(),
+        };
         true
     }
 }

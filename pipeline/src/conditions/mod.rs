@@ -1,4 +1,5 @@
-//! What the platform says about itself: sinks that are down, input that lags or stays away, a disk that fills.
+//! What the platform says about itself: sinks that are down, input that lags or stays away, a disk that fills, data
+//! that come too late.
 //!
 //! Enters: what can be seen of the sinks, the input, the disk and the clocks when an epoch is bound. Leaves: the
 //! [`Condition`]s that changed, for the binding. Guarantees: a condition is raised and cleared only after it has held for
@@ -10,6 +11,7 @@
 mod input;
 pub mod kind;
 mod latch;
+mod late;
 mod limits;
 mod presence;
 mod probe;
@@ -23,6 +25,7 @@ use self::{input::Input, kind::Kind, latch::Latch};
 pub use self::{
     input::TopicFlow,
     latch::{Patience, Sign},
+    late::LateReadings,
     limits::Limits,
     probe::{Checkpoints, HealthProbe, Sinks},
     sight::{Sight, View},

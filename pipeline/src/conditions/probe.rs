@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Conditions, Limits, Sight, presence::Presence};
+use super::{Conditions, LateReadings, Limits, Sight, presence::Presence};
 use crate::{
     binding::{Binding, Condition},
     kafka::Seen,
@@ -30,6 +30,7 @@ pub struct HealthProbe {
     looked: Instant,
     disk: Option<(Instant, Option<f64>)>,
     lost: Vec<(String, String)>,
+    late: LateReadings,
 }
 
 impl HealthProbe {
@@ -52,7 +53,14 @@ impl HealthProbe {
             looked: Instant::now(),
             disk: None,
             lost: Vec::new(),
+            late: LateReadings::default(),
         }
+    }
+
+    /// Where the dataflow counts what comes too late.
+    #[must_use]
+    pub fn late(&self) -> LateReadings {
+        self.late.clone()
     }
 
     /// Notes input that is lost; it stays an alarm as long as this process runs.
@@ -78,6 +86,7 @@ impl HealthProbe {
             disk_free_percent: self.disk(),
             clock,
             lost: self.lost.clone(),
+            late: self.late.now(self.looked),
             silent,
             input: &seen.marks,
             previous,

@@ -18,6 +18,8 @@ pub struct Sight<'a> {
     pub clock: Option<String>,
     /// Input that is lost: partition, and what is gone.
     pub lost: Vec<(String, String)>,
+    /// Readings that came too late to revise anything, by enterprise, since it began; 0 once it is over.
+    pub late: Vec<(String, u64)>,
     /// How long the brokers have not answered.
     pub silent: Duration,
     /// How far the input reaches.

@@ -84,6 +84,19 @@ fn bound(upto: i64, caught_up: bool) -> Binding {
 }
 
 #[test]
+fn who_sends_too_late_is_told_in_steps_until_it_has_been_quiet() {
+    let late = |readings| Sight {
+        late: vec![("EN-1".to_owned(), readings), ("EN-2".to_owned(), 0)],
+        ..Sight::default()
+    };
+    let script =
+        [(0, late(0)), (1, late(3)), (2, late(4)), (3, late(60)), (4, late(0)), (13, late(0)), (14, late(0))];
+    assert_eq!(fresh(&script), ["1 late_data/EN-1 +", "3 late_data/EN-1 +", "14 late_data/EN-1 -"]);
+    let mut replayed = Conditions::new(limits(), false);
+    assert_eq!(told(&mut replayed, &mut Vec::new(), &script), Vec::<String>::new());
+}
+
+#[test]
 fn lag_counts_records_and_time() {
     let marks = [mark(0, 500)];
     let bindings = [bound(399, false), bound(430, false), bound(460, false), bound(500, true)];

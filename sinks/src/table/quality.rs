@@ -40,6 +40,7 @@ impl Table for Quality {
         columns.f32("consistency", rows.iter().map(|r| r.consistency));
         columns.f32("uniqueness", rows.iter().map(|r| r.uniqueness));
         columns.f32("score", rows.iter().map(|r| r.score));
+        columns.u64("beyond_revision", rows.iter().map(|r| r.beyond_revision));
         columns.epoch(block.epoch);
         vec![Insert { table: "quality", token: block.to_string(), columns }]
     }
@@ -60,6 +61,7 @@ impl Table for Quality {
             consistency: 0.25,
             uniqueness: 1.0,
             score: 0.625,
+            beyond_revision: u64::from(n),
         };
         (0..3).map(example).collect()
     }

@@ -107,7 +107,7 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
             ..CheckedEpoch::default()
         };
         let windowed = window.apply(&checked);
-        assert_eq!(windowed.too_late.readings, 0);
+        assert_eq!(windowed.too_late.readings(), 0);
         let told = supply.judge(&windowed);
         assert_eq!(told.too_late, 0);
         diagnoses.extend(told.diagnoses.into_iter().map(|diagnosis| (diagnosis.hour, diagnosis)));

@@ -242,7 +242,7 @@ fn result(mut sent: Vec<Sent>, step: Millis) -> Final {
         let alarmed = alarms.apply(&checked);
         assert_eq!(alarmed.too_late, 0);
         let windowed = window.apply(&checked);
-        assert_eq!(windowed.too_late.readings, 0);
+        assert_eq!(windowed.too_late.readings(), 0);
         let diagnosed = supply.judge(&windowed);
         for changed in windowed.facility {
             last.facts.insert((changed.scope, changed.period, changed.window_start), changed.after);

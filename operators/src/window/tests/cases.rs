@@ -127,12 +127,23 @@ fn closed_windows_are_forgotten_and_not_revised() {
         run.scopes.contains_key(&(city(), Period::Hour, START)),
         "it leaves one epoch after it is closed"
     );
-    let late = good("ST-1", START + 30 * MINUTE + 1, "heat_power", 999.0);
+    let mut late = good("ST-1", START + 30 * MINUTE + 1, "heat_power", 999.0);
+    let late_arrival = START + 3 * HOUR + 1;
+    late.received_at = late_arrival;
     let last = run.epoch(START + 3 * HOUR + 2, vec![], vec![late]).clone();
-    assert_eq!((last.too_late.readings, last.horizon.hour), (1, START + HOUR));
+    assert_eq!((last.too_late.readings(), last.horizon.hour), (1, START + HOUR));
     assert!(last.horizon.is_closed(Period::Hour, START) && !last.horizon.is_closed(Period::Day, DAY_START));
     assert!(!run.scopes.contains_key(&(city(), Period::Hour, START)));
     assert_eq!(run.hour("ST-1", START), told);
+    // It counts where it arrived, up to the city.
+    let arrived = Calendar::hour(late_arrival);
+    assert_eq!(run.hour("ST-1", arrived).get(Component::BeyondRevision), 1);
+    for period in [(Period::Hour, arrived), (Period::Day, DAY_START)] {
+        assert_eq!(run.scope(&city(), period.0, period.1).get(Component::BeyondRevision), 1);
+    }
+    let metric = Catalogue::in_force().id("heat_power").unwrap();
+    assert_eq!(last.too_late.iter().collect::<Vec<_>>(), [(&"".into(), metric, 1)]);
+    assert_eq!(last.too_late.facility(), Some("ST-1"));
     assert!(run.scope(&city(), Period::Day, DAY_START).get(Component::Heat) > 0);
     let last = run.until(START + 30 * HOUR).clone();
     assert!(last.horizon.is_closed(Period::Day, DAY_START));

@@ -53,7 +53,7 @@ fn measure(name: &str, facilities: usize, hours: i64, profile: impl Fn(usize) ->
         let start = Instant::now();
         let told = run.apply(&epoch);
         let took = start.elapsed().as_secs_f64();
-        assert_eq!(told.too_late.readings + told.unregistered, 0);
+        assert_eq!(told.too_late.readings() + told.unregistered, 0);
         seconds += took;
         longest = longest.max(took);
         readings += facilities * metrics.len();

@@ -174,7 +174,7 @@ fn a_facility_that_is_heard_keeps_what_it_kept() {
     let (_, _, site) = run.window.sites.iter().next().unwrap();
     assert!(site.hours.len() <= 8, "{} hours", site.hours.len());
     let late = counted("ST-1", 600..603);
-    assert_eq!(run.epoch(DAY_START + 40 * HOUR, vec![], late).too_late.readings, 3);
+    assert_eq!(run.epoch(DAY_START + 40 * HOUR, vec![], late).too_late.readings(), 3);
 }
 
 /// A meter that is read every hour beside temperatures of every minute is not silent in between.
@@ -243,7 +243,7 @@ fn in_epochs_of(minutes: i64) -> Said {
             heard("ST-2").map(|minute| good("ST-2", DAY_START + minute * MINUTE, "heat_power", 1_000.0));
         let reports = counted("ST-1", heard("ST-1")).into_iter().chain(power).collect();
         let told = run.epoch(DAY_START + until * MINUTE, std::mem::take(&mut profiles), reports).clone();
-        assert_eq!(told.too_late.readings, 0);
+        assert_eq!(told.too_late.readings(), 0);
         for hour in &told.hours {
             let scope = Scope { kind: ScopeKind::Facility, code: hour.facility.clone() };
             said.insert(("model".to_owned(), scope, Period::Hour, hour.hour), settled(&hour.facts));

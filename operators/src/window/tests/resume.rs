@@ -207,7 +207,7 @@ impl Workers {
             all.contributions.extend(one.contributions);
             all.hours.extend(one.hours);
             all.profiles.extend(one.profiles);
-            one.too_late.facility.iter().for_each(|code| all.too_late.count(one.too_late.readings, code));
+            all.too_late.unite(&one.too_late);
             all.unregistered += one.unregistered;
         }
         assert!(self.windows.iter().all(|window| window.entries() == window.footprint().1));
@@ -617,10 +617,10 @@ fn only_what_changed_is_saved() {
     assert_eq!(saved(START + 1, vec![]), shards(&[one, two, GLOBAL]));
     assert_eq!(saved(START + 2, vec![]), shards(&[GLOBAL]));
     assert_eq!(saved(START + MINUTE, vec![good("ST-1", START, "heat_power", 1.0)]), shards(&[one, GLOBAL]));
-    // Hours end, settle and close in between, and a report comes too late.
+    // Hours end, settle and close in between; a report that comes too late is counted.
     assert_eq!(saved(START + 9 * HOUR, vec![]), shards(&[one, GLOBAL]));
     assert_eq!(
         saved(START + 10 * HOUR, vec![good("ST-2", START, "heat_power", 1.0)]),
-        shards(&[one, GLOBAL])
+        shards(&[one, two, GLOBAL])
     );
 }

@@ -5,6 +5,7 @@ mod clock_skew;
 mod data_lost;
 mod disk_nearly_full;
 mod lag;
+mod late_data;
 mod no_data;
 mod sink_down;
 mod source_down;
@@ -39,6 +40,7 @@ pub const ALL: &[&Kind] = &[
     &clock_skew::KIND,
     &source_down::KIND,
     &data_lost::KIND,
+    &late_data::KIND,
 ];
 
 impl Kind {
