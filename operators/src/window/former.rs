@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::{
     facts::{Component, Facts},
     object::{Doubt, Object, QuantitySeries},
+    open::{Day, Hour, RestoredSite},
     points::Points,
-    site::{Day, Hour, RestoredSite},
     sums::Sums,
     written::Written,
 };
@@ -92,7 +92,7 @@ impl From<FormerObject> for Object {
             beats,
             series,
             doubts,
-            ..Object::new(code, super::object::ObjectTraits::default(), first_hour)
+            ..Object::new(code, super::traits::ObjectTraits::default(), first_hour)
         }
     }
 }

@@ -17,6 +17,7 @@
 //! lets the windows outlive the process.
 
 pub mod calendar;
+mod closing;
 mod derive;
 pub mod facts;
 mod former;
@@ -26,6 +27,7 @@ pub mod ladder;
 mod late;
 mod mask;
 mod object;
+mod open;
 mod packing;
 pub mod points;
 mod quantity;
@@ -37,6 +39,7 @@ mod site;
 mod sums;
 mod tally;
 mod tell;
+mod traits;
 mod written;
 
 use std::{cell::Cell, sync::Arc};
@@ -55,11 +58,12 @@ pub use self::{
     quantity::{Quantities, Quantity, Role},
 };
 use self::{
-    object::{RoomLimits, WindowContext},
+    open::{RestoredSite, Touched},
     saved::Time,
     scope_totals::ScopeTotals,
-    site::{Registered, RestoredSite, ScopeIds, Site, Touched},
+    site::{Registered, ScopeIds, Site},
     tally::Tally,
+    traits::{RoomLimits, WindowContext},
 };
 use crate::{
     CheckedEpoch, CheckedReport, Profile, ProfileChange, Stage,

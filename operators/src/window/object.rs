@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use schemas::{
-    Catalogue, Code, Dimension, Flag, MetricId, Millis, TestSet,
+    Code, Dimension, Flag, MetricId, Millis, TestSet,
     time::{HOUR, MINUTE},
 };
 use serde::{Deserialize, Serialize};
@@ -13,94 +13,13 @@ use super::{
     facts::Component,
     hole,
     points::{Point, Points},
-    quantity::{Quantities, Quantity, Role, Side},
+    quantity::{Quantity, Role, Side},
     reported::Reported,
     segment::{self, Rises, Terms, Undated},
     tally::Tally,
+    traits::{ObjectTraits, RoomLimits, WindowContext},
 };
-use crate::{
-    capacity::RiseLimit,
-    flow::{Change, Checked, CheckedReport},
-    kpi,
-};
-
-/// The room temperatures that segments are measured against, °C.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct RoomLimits {
-    /// Must be reached where the registry does not say.
-    pub(super) standard: f64,
-    /// Above it a room is over-heated.
-    pub(super) over_high: f64,
-}
-
-impl RoomLimits {
-    /// Those of states that name none (see `saved`).
-    pub(super) const UNNAMED: RoomLimits = RoomLimits { standard: 18.0, over_high: 24.0 };
-
-    /// Those of the catalogue in force.
-    pub(super) fn in_force() -> RoomLimits {
-        let kpi::Parameters { standard_temp: standard, over_high, .. } = *kpi::Parameters::in_force();
-        RoomLimits { standard, over_high }
-    }
-}
-
-/// What the registry says about an object. Until it says something there is none.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct ObjectTraits {
-    /// Between two reports, ms, at least 1.
-    pub(super) interval: Millis,
-    /// Its room temperatures.
-    pub(super) rooms: RoomLimits,
-    /// How far its counters can rise; none where there are no counters, as of most objects.
-    rises: Option<Box<Rises>>,
-}
-
-impl ObjectTraits {
-    pub(super) fn of(profile: &crate::Profile, device: &str, rooms: RoomLimits) -> ObjectTraits {
-        let standard = profile.number(device, schemas::registry::attribute::STANDARD_TEMP);
-        ObjectTraits {
-            interval: profile.interval(device).max(1),
-            rooms: RoomLimits {
-                standard: standard.filter(|s| s.is_finite()).unwrap_or(rooms.standard),
-                ..rooms
-            },
-            rises: rises(profile, device),
-        }
-    }
-}
-
-fn rises(profile: &crate::Profile, device: &str) -> Option<Box<Rises>> {
-    if matches!(Role::of(profile.facility.kind), Role::Rooms | Role::Weather) {
-        return None;
-    }
-    let catalogue = Catalogue::in_force();
-    let limit = |code| {
-        let metric = catalogue.id(code).map(|id| catalogue.metric(id));
-        metric.map_or(RiseLimit::NONE, |metric| RiseLimit::of(profile, device, metric))
-    };
-    Some(Box::new(Rises {
-        heat: limit("heat_total"),
-        makeup: limit("makeup_total"),
-        electricity: limit("energy_total"),
-    }))
-}
-
-/// Where the stage stands while it handles a report.
-pub(super) struct WindowContext<'a> {
-    pub(super) calendar: &'a Calendar,
-    pub(super) quantities: &'a Quantities,
-    pub(super) role: Role,
-    /// Hours before this one are closed.
-    pub(super) floor: Millis,
-    /// The clock before this epoch: hours that ended by then have their full expectation.
-    pub(super) clock: Millis,
-}
-
-impl WindowContext<'_> {
-    pub(super) fn ended(&self, hour: Millis) -> bool {
-        hour + HOUR <= self.clock
-    }
-}
+use crate::flow::{Change, Checked, CheckedReport};
 
 /// The state of one object. Points leave it when their hour is closed; the last one before stays, as the start of the
 /// next segment. Saved without the traits, which its facility gives it again.

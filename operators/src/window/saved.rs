@@ -14,11 +14,8 @@ use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Calendar, Horizon, Window, WindowedEpoch,
-    former::FormerSite,
-    object::RoomLimits,
-    scope_totals::Departure,
-    site::{SecondSite, Site},
+    Calendar, Horizon, Window, WindowedEpoch, former::FormerSite, open::SecondSite, scope_totals::Departure,
+    site::Site, traits::RoomLimits,
 };
 use crate::{
     CheckedEpoch,

@@ -2,30 +2,27 @@
 
 use std::{ops::Range, sync::Arc};
 
-use schemas::{Code, FacilityKind, Millis, Period, season::Season, time::HOUR};
-use serde::{Deserialize, Serialize};
+use schemas::{Code, FacilityKind, Millis, season::Season, time::HOUR};
+use serde::Serialize;
 use smallvec::SmallVec;
 
 use super::{
-    calendar::Horizon,
     derive::{self, Beside, FacilityTraits},
     facts::{Component, Facts},
     heat,
     ladder::{self, Longer},
     mask::Mask,
-    object::{Object, ObjectTraits, RoomLimits, WindowContext},
+    object::Object,
+    open::{Day, Hour, RestoredSite, Touched},
     quantity::Role,
-    scope_totals::ScopeTotals,
     segment::Undated,
     tally::Tally,
+    traits::{ObjectTraits, RoomLimits, WindowContext},
 };
 use crate::Profile;
 
 /// Numbers of scopes, in the order of the profile's.
 pub(super) type ScopeIds = SmallVec<[u32; 6]>;
-
-/// First hours of days with a silence: (day, hour).
-pub(super) type Holes = SmallVec<[(Millis, Millis); 2]>;
 
 /// The state of one facility. It leaves when the facility is no longer registered. Written as [`RestoredSite`].
 #[derive(Debug, Serialize)]
@@ -52,7 +49,7 @@ pub(super) struct Site {
     /// The first hour in which it is known to measure an outdoor temperature.
     outdoor_since: Millis,
     /// Where there are longer windows than days.
-    longer: Option<Box<Longer>>,
+    pub(super) longer: Option<Box<Longer>>,
     /// Its heating season, where longer windows ask for it.
     #[serde(skip)]
     pub(super) season: Option<Season>,
@@ -64,74 +61,6 @@ pub(super) struct Site {
     pub(super) moved_from: Option<Box<(ScopeIds, Mask)>>,
     #[serde(skip)]
     pub(super) gone: bool,
-}
-
-/// What a facility does not know from its profile.
-#[derive(Debug, Deserialize)]
-pub(super) struct RestoredSite {
-    pub(super) objects: Vec<Object>,
-    pub(super) hours: Vec<Hour>,
-    pub(super) days: Vec<Day>,
-    pub(super) outdoor_since: Millis,
-    pub(super) longer: Option<Box<Longer>>,
-}
-
-/// A facility as form 2 wrote it: there were no longer windows than days.
-#[derive(Debug, Deserialize)]
-pub(super) struct SecondSite {
-    objects: Vec<Object>,
-    hours: Vec<Hour>,
-    days: Vec<Day>,
-    outdoor_since: Millis,
-}
-
-impl From<SecondSite> for RestoredSite {
-    fn from(SecondSite { objects, hours, days, outdoor_since }: SecondSite) -> RestoredSite {
-        RestoredSite { objects, hours, days, outdoor_since, longer: None }
-    }
-}
-
-/// An hour whose data are kept. It is open at least in the facility and its day, and as long as the horizon says in the
-/// scopes above.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Hour {
-    pub(super) start: Millis,
-    pub(super) facts: Facts,
-    /// How much of it has passed as far as the facility's data and the clock say, ms.
-    pub(super) elapsed: u32,
-    /// Changed in this epoch: the facts before are among [`Touched`].
-    #[serde(skip)]
-    pub(super) touched: bool,
-    /// Given to the models.
-    pub(super) settled: bool,
-    /// The last set point of the secondary supply temperature in it, 0.1 °C; 0 when unknown.
-    pub(super) setpoint: u16,
-}
-
-impl Hour {
-    /// Whether it has ended by the clock.
-    fn over(&self) -> bool {
-        Millis::from(self.elapsed) == HOUR
-    }
-}
-
-/// An open day.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Day {
-    pub(super) start: Millis,
-    pub(super) facts: Facts,
-    /// The first of its hours in which something was silent when the hour closed for the scopes. From it on everything
-    /// is kept as long as the day is open, filled or not: what fills a silence comes in any order.
-    pub(super) hole: Option<Millis>,
-}
-
-/// An hour that changed in this epoch.
-#[derive(Debug)]
-pub(super) struct Touched {
-    pub(super) site: u32,
-    pub(super) hour: Millis,
-    /// Its facts before.
-    pub(super) before: Facts,
 }
 
 /// What registry and configuration say of a facility.
@@ -340,36 +269,6 @@ impl Site {
         ended.for_each(|hour| tally.touch(hour.start));
     }
 
-    /// The first hour whose data are kept.
-    pub(super) fn floor(&self, horizon: Horizon) -> Millis {
-        self.days.iter().find_map(|day| day.hole).map_or(horizon.hour, |hole| hole.min(horizon.hour))
-    }
-
-    /// Whether the way from one horizon to another closes any of its windows. Whatever an object holds lies in an hour
-    /// that is kept, but for the one point per series that stays.
-    pub(super) fn closes(&self, from: Horizon, to: Horizon) -> bool {
-        self.passing(from, to).next().is_some()
-            || self.days.first().is_some_and(|day| day.start < to.day)
-            || self.longer.as_ref().is_some_and(|longer| longer.has_closed(to))
-    }
-
-    /// The hours that close for the scopes.
-    fn passing(&self, from: Horizon, to: Horizon) -> impl Iterator<Item = &Hour> {
-        self.hours.iter().filter(move |hour| (from.hour..to.hour).contains(&hour.start))
-    }
-
-    /// Takes what closes back from the scopes.
-    pub(super) fn retract(&self, from: Horizon, to: Horizon, totals: &mut ScopeTotals) {
-        let mut contribute = |period, start, facts| {
-            totals.contribute(&self.scopes, self.rolls_up, (period, start), facts, -1);
-        };
-        self.passing(from, to).for_each(|hour| contribute(Period::Hour, hour.start, &hour.facts));
-        let closed = self.days.iter().filter(|day| day.start < to.day);
-        closed.for_each(|day| contribute(Period::Day, day.start, &day.facts));
-        let closed = self.longer().filter(|window| to.is_closed(window.period, window.start));
-        closed.for_each(|window| contribute(window.period, window.start, &window.facts));
-    }
-
     /// Its longer windows.
     pub(super) fn longer(&self) -> impl Iterator<Item = &ladder::Window> {
         self.longer.iter().flat_map(|longer| longer.iter())
@@ -378,45 +277,6 @@ impl Site {
     /// Its longer windows, to be changed.
     pub(super) fn longer_mut(&mut self) -> &mut Longer {
         self.longer.get_or_insert_default()
-    }
-
-    /// The first hours of days with a silence, of the hours that close: (day, hour). `day_of` gives the start of an
-    /// hour's day.
-    pub(super) fn holes(&self, from: Horizon, to: Horizon, day_of: impl Fn(Millis) -> Millis) -> Holes {
-        let mut holes = Holes::new();
-        for hour in self.passing(from, to).map(|hour| hour.start) {
-            let day = day_of(hour);
-            let known = self.days.iter().any(|known| known.start == day && known.hole.is_some());
-            if day >= to.day
-                && !known
-                && holes.last().is_none_or(|(last, _)| *last != day)
-                && self.objects.iter().any(|object| object.has_hole(hour))
-            {
-                holes.push((day, hour));
-            }
-        }
-        holes
-    }
-
-    /// Whether forgetting, with these holes, would change anything.
-    pub(super) fn forgets(&self, holes: &Holes, horizon: Horizon) -> bool {
-        !holes.is_empty()
-            || self.hours.first().is_some_and(|hour| hour.start < self.floor(horizon))
-            || self.days.first().is_some_and(|day| day.start < horizon.day)
-            || self.longer.as_ref().is_some_and(|longer| longer.has_closed(horizon))
-    }
-
-    /// Forgets what is closed and no silence keeps.
-    pub(super) fn forget(&mut self, holes: Holes, horizon: Horizon) {
-        self.days.retain(|day| day.start >= horizon.day);
-        self.longer.iter_mut().for_each(|longer| longer.forget(horizon));
-        for (day, hour) in holes {
-            let place = self.day(day);
-            self.days[place].hole = Some(hour);
-        }
-        let floor = self.floor(horizon);
-        self.hours.retain(|hour| hour.start >= floor);
-        self.objects.iter_mut().for_each(|object| object.forget(floor));
     }
 
     /// The open hour that starts then; it is opened when it is not.

@@ -5,10 +5,8 @@ use schemas::{Millis, Period, Scope, ScopeKind, time::HOUR};
 use smallvec::SmallVec;
 
 use super::{
-    Calendar, ClosedHour, Role, Window, Windowed, day_of, derive,
-    facts::Facts,
-    ladder,
-    site::{Site, Touched},
+    Calendar, ClosedHour, Role, Window, Windowed, day_of, derive, facts::Facts, ladder, open::Touched,
+    site::Site,
 };
 
 impl Window {

@@ -1,0 +1,74 @@
+//! The open windows of a facility, as they are kept and written.
+
+use schemas::{Millis, time::HOUR};
+use serde::{Deserialize, Serialize};
+
+use super::{facts::Facts, ladder::Longer, object::Object};
+
+/// What a facility does not know from its profile.
+#[derive(Debug, Deserialize)]
+pub(super) struct RestoredSite {
+    pub(super) objects: Vec<Object>,
+    pub(super) hours: Vec<Hour>,
+    pub(super) days: Vec<Day>,
+    pub(super) outdoor_since: Millis,
+    pub(super) longer: Option<Box<Longer>>,
+}
+
+/// A facility as form 2 wrote it: there were no longer windows than days.
+#[derive(Debug, Deserialize)]
+pub(super) struct SecondSite {
+    objects: Vec<Object>,
+    hours: Vec<Hour>,
+    days: Vec<Day>,
+    outdoor_since: Millis,
+}
+
+impl From<SecondSite> for RestoredSite {
+    fn from(SecondSite { objects, hours, days, outdoor_since }: SecondSite) -> RestoredSite {
+        RestoredSite { objects, hours, days, outdoor_since, longer: None }
+    }
+}
+
+/// An hour whose data are kept. It is open at least in the facility and its day, and as long as the horizon says in the
+/// scopes above.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Hour {
+    pub(super) start: Millis,
+    pub(super) facts: Facts,
+    /// How much of it has passed as far as the facility's data and the clock say, ms.
+    pub(super) elapsed: u32,
+    /// Changed in this epoch: the facts before are among [`Touched`].
+    #[serde(skip)]
+    pub(super) touched: bool,
+    /// Given to the models.
+    pub(super) settled: bool,
+    /// The last set point of the secondary supply temperature in it, 0.1 °C; 0 when unknown.
+    pub(super) setpoint: u16,
+}
+
+impl Hour {
+    /// Whether it has ended by the clock.
+    pub(super) fn over(&self) -> bool {
+        Millis::from(self.elapsed) == HOUR
+    }
+}
+
+/// An open day.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Day {
+    pub(super) start: Millis,
+    pub(super) facts: Facts,
+    /// The first of its hours in which something was silent when the hour closed for the scopes. From it on everything
+    /// is kept as long as the day is open, filled or not: what fills a silence comes in any order.
+    pub(super) hole: Option<Millis>,
+}
+
+/// An hour that changed in this epoch.
+#[derive(Debug)]
+pub(super) struct Touched {
+    pub(super) site: u32,
+    pub(super) hour: Millis,
+    /// Its facts before.
+    pub(super) before: Facts,
+}
