@@ -1,10 +1,6 @@
 //! The stage: everything of an epoch that may raise, change or end an alarm.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use schemas::{AlarmTransition, Code, Millis, SortedMap, time::HOUR};
@@ -16,6 +12,7 @@ use super::{
     journal::{Cause, Emission},
     kind::{KindRules, KindsOfObject},
     object::{ObjectState, SeriesEmission},
+    others::Others,
     rhythm::Patience,
     saved::{FormerObject, SavedObject},
     series::Now,
@@ -109,37 +106,6 @@ impl Stage for Alarms {
     /// Objects. Their series are not counted: every epoch would go through all of them.
     fn entries(&self) -> usize {
         self.objects.len()
-    }
-}
-
-/// Arrivals of an epoch that brought no readings of their own, by object. An epoch of a backlog holds hours: they are taken
-/// where they belong among the reports of their object.
-struct Others<'a>(FxHashMap<&'a Object, VecDeque<&'a Heard>>);
-
-impl<'a> Others<'a> {
-    fn of(heard: &'a [Heard]) -> Others<'a> {
-        let mut others: FxHashMap<&Object, VecDeque<&Heard>> = FxHashMap::default();
-        for heard in heard {
-            others.entry(&heard.object).or_default().push_back(heard);
-        }
-        Others(others)
-    }
-
-    /// The next one of an object that came no later than a report of it.
-    fn next(&mut self, object: &Object, at: Millis) -> Option<&'a Heard> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let others = self.0.get_mut(object)?;
-        others.front().filter(|heard| heard.received_at <= at)?;
-        others.pop_front()
-    }
-
-    /// What is left, by object.
-    fn rest(self) -> impl Iterator<Item = &'a Heard> {
-        let mut rest: Vec<_> = self.0.into_iter().collect();
-        rest.sort_unstable_by_key(|(object, _)| *object);
-        rest.into_iter().flat_map(|(_, heard)| heard)
     }
 }
 

@@ -26,6 +26,7 @@ pub mod object;
 pub mod operations;
 #[cfg(test)]
 mod oracle;
+mod others;
 #[cfg(test)]
 mod resume;
 pub mod rhythm;
