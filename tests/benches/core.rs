@@ -21,10 +21,10 @@ use pipeline::{
     control::Control,
     dataflow::{STATES, compute},
     flow::{
+        batch::RecordBatch,
         bucket,
         clock::{ClockSource, Tick},
         decode::{Decode, Decoded},
-        read::RecordBatch,
         saving::Recovery,
     },
     kafka::Fetched,

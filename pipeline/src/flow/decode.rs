@@ -19,8 +19,8 @@ use timely::{
 };
 
 use super::{
+    batch::RecordBatch,
     clock::{ClockSource, Mark},
-    read::RecordBatch,
 };
 use crate::{skips::Skips, telemetry};
 

@@ -5,6 +5,7 @@
 
 pub mod alarms;
 pub mod arrivals;
+pub mod batch;
 pub mod bind;
 pub mod block;
 pub mod clock;

@@ -23,11 +23,12 @@ use timely::{
     },
 };
 
+use super::batch::RecordBatch;
 use crate::{
     Error,
     binding::{Binding, Range},
     control::Control,
-    kafka::{self, Fetched, PartitionQueue},
+    kafka::{self, PartitionQueue},
 };
 
 /// Records that one activation reads at most, so that the other operators have their turn.
@@ -36,99 +37,6 @@ const RECORDS_PER_ACTIVATION: usize = 20_000;
 const SILENCE: Duration = Duration::from_millis(30);
 /// Records in one batch.
 const RECORDS_PER_BATCH: usize = 2_000;
-
-/// Consecutive records of one partition, their bytes in one buffer.
-#[derive(Clone, Debug)]
-pub struct RecordBatch {
-    /// The topic.
-    pub topic: Topic,
-    /// The partition.
-    pub partition: i32,
-    bytes: Vec<u8>,
-    records: Vec<Bounds>,
-    /// When the brokers appended the newest record, where they stamp records.
-    newest: Option<i64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    offset: i64,
-    appended_at: i64,
-    key_end: u32,
-    end: u32,
-    tombstone: bool,
-}
-
-/// One record of a batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// Its offset.
-    pub offset: i64,
-    /// When the broker appended it, ms.
-    pub appended_at: i64,
-    /// Its key.
-    pub key: &'a [u8],
-    /// Its value; `None` for a tombstone.
-    pub value: Option<&'a [u8]>,
-}
-
-impl RecordBatch {
-    /// No records yet.
-    #[must_use]
-    pub fn new(topic: Topic, partition: i32) -> RecordBatch {
-        RecordBatch { topic, partition, bytes: Vec::new(), records: Vec::new(), newest: None }
-    }
-
-    /// Makes room for so many bytes and records.
-    fn reserve(&mut self, (bytes, records): (usize, usize)) {
-        self.bytes.reserve(bytes);
-        self.records.reserve(records);
-    }
-
-    fn size(&self) -> (usize, usize) {
-        (self.bytes.len(), self.records.len())
-    }
-
-    /// Adds a record behind the others.
-    pub fn push(&mut self, record: Fetched<'_>) {
-        self.bytes.extend_from_slice(record.key);
-        let key_end = self.bytes.len() as u32;
-        let (appended_at, by_broker) = record.timestamp.unwrap_or_default();
-        if by_broker {
-            self.newest = self.newest.max(Some(appended_at));
-        }
-        self.bytes.extend_from_slice(record.value.unwrap_or_default());
-        self.records.push(Bounds {
-            offset: record.offset,
-            appended_at,
-            key_end,
-            end: self.bytes.len() as u32,
-            tombstone: record.value.is_none(),
-        });
-    }
-
-    /// Takes the records out, and leaves room for as many.
-    fn next(&mut self) -> RecordBatch {
-        let mut next = RecordBatch::new(self.topic, self.partition);
-        next.reserve(self.size());
-        std::mem::replace(self, next)
-    }
-
-    /// The records in the order of their offsets.
-    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        let mut start = 0;
-        self.records.iter().map(move |bounds| {
-            let (key, value) = (start..bounds.key_end as usize, bounds.key_end as usize..bounds.end as usize);
-            start = value.end;
-            Record {
-                offset: bounds.offset,
-                appended_at: bounds.appended_at,
-                key: &self.bytes[key],
-                value: (!bounds.tombstone).then(|| &self.bytes[value]),
-            }
-        })
-    }
-}
 
 /// Reads bound ranges.
 pub trait Read<'s> {
