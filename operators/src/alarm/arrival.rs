@@ -65,16 +65,11 @@ pub(super) fn limits(profile: &Profile, device: &str) -> Limits {
     let mut levels = [None; 3];
     levels[usize::from(level(profile, device).clamp(1, 3)) - 1] = Some(0.5);
     Limits {
-        side: Side::High,
-        levels,
-        deadband: 0.0,
         on_delay: Patience::of(profile, device).least,
-        off_delay: 0,
-        confirmations: 1,
         // How wrong the clock is is told once.
         step: f64::MAX,
-        // In a silence no value comes either.
-        longest_gap: Millis::MAX,
+        // In a silence no value comes either, so no gap is too long.
+        ..Limits::plain(Side::High, levels)
     }
 }
 

@@ -32,6 +32,21 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Levels alone: what is bad is told at once, and what is good again too.
+    #[must_use]
+    pub const fn plain(side: Side, levels: [Option<f64>; 3]) -> Limits {
+        Limits {
+            side,
+            levels,
+            deadband: 0.0,
+            on_delay: 0,
+            off_delay: 0,
+            confirmations: 1,
+            step: 0.0,
+            longest_gap: Millis::MAX,
+        }
+    }
+
     /// How bad the value is: 0 good, 1 for level 3 up to 3 for level 1, given how bad it was before (deadband).
     #[must_use]
     pub fn severity(&self, value: f64, before: u8) -> u8 {

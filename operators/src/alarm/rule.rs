@@ -112,16 +112,7 @@ impl Rule {
     /// Stands for a rule that was in force and is not any more: it has the name and judges nothing.
     #[must_use]
     pub fn out_of_force(code: Code, name: Code, metric: Option<MetricId>, side: Side) -> Rule {
-        let limits = Limits {
-            side,
-            levels: [None; 3],
-            deadband: 0.0,
-            on_delay: 0,
-            off_delay: 0,
-            confirmations: 1,
-            step: 0.0,
-            longest_gap: Millis::MAX,
-        };
+        let limits = Limits::plain(side, [None; 3]);
         Rule {
             code,
             name,

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use schemas::{Catalogue, MetricId, Millis, Side, registry::attribute};
+use schemas::{Catalogue, MetricId, Side, registry::attribute};
 use smallvec::smallvec;
 
 use super::{Ground, Kind, Seen, Signal};
@@ -46,14 +46,10 @@ fn registered(profile: &Profile, device: &str) -> Option<Ground> {
 fn limits(profile: &Profile, device: &str) -> Limits {
     let limit = profile.number(device, "moved_after").filter(|m| *m > 0.0).unwrap_or(MOVED_AFTER_METRES);
     Limits {
-        side: Side::High,
-        levels: [None, Some(limit), None],
         deadband: limit / 4.0,
-        on_delay: 0,
-        off_delay: 0,
         confirmations: CONFIRMATIONS,
         step: limit,
-        longest_gap: Millis::MAX,
+        ..Limits::plain(Side::High, [None, Some(limit), None])
     }
 }
 

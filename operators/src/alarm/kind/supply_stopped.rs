@@ -1,6 +1,6 @@
 //! A repair has stopped the supply of an area (T 2.15.4.8): somebody has said so, and says when heat flows again.
 
-use schemas::{Event, Millis, Side};
+use schemas::{Event, Side};
 
 use super::{Kind, Signal};
 use crate::{
@@ -26,14 +26,6 @@ fn stopped(event: &Event) -> Option<Matter> {
 
 /// Faults are counted by the affected area: up to 1, up to 5 and more than 5 million m² (T 2.15.4.8).
 fn limits(_profile: &Profile, _device: &str) -> Limits {
-    Limits {
-        side: Side::High,
-        levels: [Some(5e6_f64.next_up()), Some(1e6_f64.next_up()), Some(f64::MIN_POSITIVE)],
-        deadband: 0.0,
-        on_delay: 0,
-        off_delay: 0,
-        confirmations: 1,
-        step: 0.0,
-        longest_gap: Millis::MAX,
-    }
+    let levels = [Some(5e6_f64.next_up()), Some(1e6_f64.next_up()), Some(f64::MIN_POSITIVE)];
+    Limits::plain(Side::High, levels)
 }
