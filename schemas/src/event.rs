@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Code, Millis,
+    Code, Millis, Reason,
     number::fold_full_width,
     time::{self, FUTURE_TOLERANCE, Written},
 };
@@ -62,6 +62,17 @@ impl Event {
         Ok((area > 0.0).then_some(StoppedSupply { area, until }))
     }
 
+    /// Checks when it happened against when it arrived; only plans may lie in the future.
+    ///
+    /// # Errors
+    /// Why the time cannot be true.
+    pub fn plausible(&self) -> Result<(), (Reason, String)> {
+        match time::plausible(self.at, self.received_at, Millis::MAX) {
+            Err(Reason::TimeInFuture) if self.kind == "plan" => Ok(()),
+            told => told.map_err(|reason| (reason, format!("at is {}", time::rfc3339(self.at)))),
+        }
+    }
+
     fn ended_at(&self, text: &str) -> Result<Millis, String> {
         let millis = || text.trim().parse::<Millis>().ok().filter(|at| *at >= time::EARLIEST);
         let ended = match time::read(text) {
@@ -114,6 +125,21 @@ mod tests {
         assert_eq!(repair(fields).stopped_supply(), Ok(want));
         let complaint = Event { kind: "complaint".to_owned(), ..repair(fields) };
         assert_eq!(complaint.stopped_supply(), Ok(None));
+    }
+
+    #[rstest::rstest]
+    #[case::when_it_arrived(REPAIR, BEGAN, None)]
+    #[case::long_ago(REPAIR, BEGAN - 400 * time::DAY, None)]
+    #[case::ahead(REPAIR, BEGAN + 9 * time::HOUR, Some(Reason::TimeInFuture))]
+    #[case::a_plan("plan", BEGAN + 90 * time::DAY, None)]
+    #[case::no_clock(REPAIR, 0, Some(Reason::TimeBefore2000))]
+    fn times_are_held_against_the_arrival(
+        #[case] kind: &str,
+        #[case] at: Millis,
+        #[case] want: Option<Reason>,
+    ) {
+        let event = Event { kind: kind.to_owned(), at, ..repair(&[]) };
+        assert_eq!(event.plausible().err().map(|(reason, _)| reason), want);
     }
 
     #[rstest::rstest]

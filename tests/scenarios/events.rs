@@ -21,11 +21,10 @@ fn event(id: &str, station: usize, at: Millis, fields: &[(&str, String)]) -> Eve
     }
 }
 
-/// State, level, current value and number of the transitions of the alarms about a station.
+/// State, level, current value and number of the last transition of the alarms about a station.
 async fn alarms(site: &Site, station: usize) -> Vec<Vec<String>> {
     let sql = format!(
-        "SELECT state, level, current_value, (SELECT count() FROM alarm_events FINAL WHERE alarm_events.alarm_id = alarms.alarm_id) \
-         FROM alarms FINAL WHERE rule = 'supply_stopped' AND facility = '{}' ORDER BY raised_at",
+        "SELECT state, level, current_value, sequence FROM alarms FINAL WHERE rule = 'supply_stopped' AND facility = '{}' ORDER BY raised_at",
         district::code(station)
     );
     site.query(&sql).await

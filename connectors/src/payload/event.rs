@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use schemas::{Event, Millis, Reason, event::KINDS, time};
+use schemas::{Event, Reason, event::KINDS};
 
 use super::{
     Arrival, Batch,
@@ -39,11 +39,6 @@ fn event(source: Source<'_>, node: &Node<'_>, arrival: &Arrival) -> Result<Event
         return Err((Reason::WrongType, format!("kind is '{kind}', expected one of {}", KINDS.join(", "))));
     }
     let at = instant("at", required(members, "at")?, arrival)?;
-    match time::plausible(at, arrival.at, Millis::MAX) {
-        Err(Reason::TimeInFuture) if kind == "plan" => {}
-        Err(reason) => return Err((reason, format!("at is {}", time::rfc3339(at)))),
-        Ok(()) => {}
-    }
     let event = Event {
         id: code("id", required(members, "id")?)?.into(),
         kind: kind.into(),
@@ -56,6 +51,7 @@ fn event(source: Source<'_>, node: &Node<'_>, arrival: &Arrival) -> Result<Event
             None => BTreeMap::new(),
         },
     };
+    event.plausible()?;
     event.stopped_supply().map_err(|detail| (Reason::WrongType, detail))?;
     Ok(event)
 }

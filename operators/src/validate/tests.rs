@@ -145,13 +145,22 @@ fn events_are_passed_on_where_their_facility_is_registered_and_their_fields_are_
         },
     };
     let mut stage = stage(Memory::default()).with_events_topic("heating.events".to_owned());
-    let events = vec![event(0, "ST-1", "5"), event(1, "ST-2", "5"), event(2, "ST-1", "all")];
+    let mut ahead = event(3, "ST-1", "5");
+    ahead.event.at += 2 * time::HOUR;
+    let events = vec![event(0, "ST-1", "5"), event(1, "ST-2", "5"), event(2, "ST-1", "all"), ahead];
     let output = stage.apply(&ObservedEpoch { events, ..ObservedEpoch::default() });
     let passed: Vec<_> = output.events.iter().map(|checked| checked.event.id.as_str()).collect();
     assert_eq!(passed, ["R-0"]);
     assert_eq!(output.events[0].profile.facility.code, "ST-1");
     let origin = |offset| format!("kafka:heating.events/2/{offset}");
-    assert_eq!(rejected(&output), [(Reason::UnknownFacility, origin(1)), (Reason::WrongType, origin(2))]);
+    assert_eq!(
+        rejected(&output),
+        [
+            (Reason::UnknownFacility, origin(1)),
+            (Reason::WrongType, origin(2)),
+            (Reason::TimeInFuture, origin(3))
+        ]
+    );
     assert_eq!(
         String::from_utf8_lossy(&output.rejects[0].raw),
         format!(
