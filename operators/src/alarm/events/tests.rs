@@ -99,10 +99,10 @@ fn repairs_that_stop_the_supply_make_one_alarm_by_their_area() {
 
 #[rstest::rstest]
 #[case::area_of_one_million(1e6, 3)]
-#[case::more(1_000_000.5, 2)]
+#[case::more(1_000_001.0, 2)]
 #[case::five(5e6, 2)]
 #[case::more_than_five(5_000_001.0, 1)]
-#[case::the_least(0.5, 3)]
+#[case::the_least(1.0, 3)]
 fn levels_follow_the_classes_of_faults(#[case] area: f64, #[case] level: u8) {
     let told = told(&mut EventAlarms::default(), vec![repair("ST-1", "R", 0, None, area)]);
     assert_eq!(told.iter().map(|t| t.level).collect::<Vec<_>>(), [level]);

@@ -24,8 +24,7 @@ fn stopped(event: &Event) -> Option<Matter> {
     Some(Matter { from: event.at, until: stopped.until, value: stopped.area })
 }
 
-/// Faults are counted by the affected area: up to 1, up to 5 and more than 5 million m² (T 2.15.4.8).
+/// Faults are counted by the affected area: up to 1, up to 5 and more than 5 million m² (T 2.15.4.8), in whole m².
 fn limits(_profile: &Profile, _device: &str) -> Limits {
-    let levels = [Some(5e6_f64.next_up()), Some(1e6_f64.next_up()), Some(f64::MIN_POSITIVE)];
-    Limits::plain(Side::High, levels)
+    Limits::plain(Side::High, [Some(5_000_001.0), Some(1_000_001.0), Some(1.0)])
 }
