@@ -13,7 +13,7 @@
 //! connectors to refuse; one that has come this far is passed on as it is.
 
 use schemas::{
-    Catalogue, Error, MetricId, Millis, Reason, Reject, ReportView, Stage,
+    Catalogue, Error, MetricId, Millis, Reason, Reject, RejectStage, ReportView,
     avro::{Codec, Named, Record, ReportReader},
     number,
     report::{MAX_CODE, MAX_READINGS, ValueView},
@@ -86,7 +86,7 @@ impl ReportDecoder {
         rejects: &mut Vec<Reject>,
     ) -> Option<Arrived> {
         let refused = rejects.len();
-        let place = Place { record, topic: &self.topic };
+        let place = RecordOrigin { record, topic: &self.topic };
         let read = self.codec.report_body(record.value).map_err(|error| refusal(&error)).and_then(|body| {
             let reader = ReportReader::new(&body).map_err(|error| refusal(&error))?;
             let view = reader.view();
@@ -144,17 +144,22 @@ pub fn decode<R: Record>(codec: &Codec, topic: &str, record: KafkaRecord<'_>) ->
 /// The reject of a record that an operator has passed over, with its bytes.
 #[must_use]
 pub fn skipped(topic: &str, record: KafkaRecord<'_>, reason: &str) -> Reject {
-    whole(Place { record, topic }, record.appended_at, Reason::Skipped, format!("passed over: {reason}"))
+    whole(
+        RecordOrigin { record, topic },
+        record.appended_at,
+        Reason::Skipped,
+        format!("passed over: {reason}"),
+    )
 }
 
 /// Where a report was read.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct RecordOrigin<'a> {
     record: KafkaRecord<'a>,
     topic: &'a str,
 }
 
-impl Place<'_> {
+impl RecordOrigin<'_> {
     fn origin(self) -> String {
         refuse::origin(self.topic, self.record.partition, self.record.offset)
     }
@@ -162,7 +167,7 @@ impl Place<'_> {
 
 fn unreadable(topic: &str, record: KafkaRecord<'_>, error: &Error) -> Reject {
     let (reason, detail) = refusal(error);
-    whole(Place { record, topic }, record.appended_at, reason, detail)
+    whole(RecordOrigin { record, topic }, record.appended_at, reason, detail)
 }
 
 fn refusal(error: &Error) -> Refusal {
@@ -173,15 +178,15 @@ fn refusal(error: &Error) -> Refusal {
     (reason, error.to_string())
 }
 
-fn whole(place: Place<'_>, at: Millis, reason: Reason, detail: String) -> Reject {
+fn whole(place: RecordOrigin<'_>, at: Millis, reason: Reason, detail: String) -> Reject {
     let raw = place.record.value.to_vec();
-    Reject { at, origin: place.origin(), reason, detail, raw, stage: Stage::Dataflow, readings: 0 }
+    Reject { at, origin: place.origin(), reason, detail, raw, stage: RejectStage::Dataflow, readings: 0 }
 }
 
 /// Reads a report that arrived at `received_at` into a share. After an error what it read so far is to be abandoned.
 fn observe(
     metrics: &mut MetricLookup,
-    place: Place<'_>,
+    place: RecordOrigin<'_>,
     (mut reader, received_at): (ReportReader<'_>, Millis),
     (share, rejects): (&mut Observations, &mut Vec<Reject>),
 ) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use schemas::{Millis, Reason, Reject, Stage, report::ValueView, time};
+use schemas::{Millis, Reason, Reject, RejectStage, report::ValueView, time};
 
 use crate::flow::{Observation, PlacedEvent};
 
@@ -50,7 +50,7 @@ pub fn report(observation: &Observation<'_>, topic: &str, reason: Reason, detail
         reason,
         detail,
         raw: json(observation.into(), readings),
-        stage: Stage::Dataflow,
+        stage: RejectStage::Dataflow,
         readings: observation.readings.len() as u32,
     }
 }
@@ -70,7 +70,7 @@ pub fn reading(
         reason,
         detail,
         raw: json(header, std::iter::once((metric, value))),
-        stage: Stage::Dataflow,
+        stage: RejectStage::Dataflow,
         readings: 1,
     }
 }
@@ -92,7 +92,7 @@ pub fn event(placed: &PlacedEvent, topic: &str, reason: Reason, detail: String) 
         reason,
         detail,
         raw: raw.to_string().into_bytes(),
-        stage: Stage::Dataflow,
+        stage: RejectStage::Dataflow,
         readings: 0,
     }
 }

@@ -11,7 +11,7 @@
 //! circle. Guarantees: the profiles after an epoch depend only on the entries after that epoch, not on their order,
 //! on the batches or on the number of workers; an entry whose counterpart is unknown joins when that arrives.
 
-use schemas::{Code, Epoch, Reason, RegistryEntry, Reject, Stage};
+use schemas::{Code, Epoch, Reason, RegistryEntry, Reject, RejectStage};
 use timely::dataflow::{
     StreamVec,
     operators::{
@@ -85,7 +85,7 @@ fn conflict(key: &str, detail: String) -> Reject {
         reason: Reason::RegistryConflict,
         detail,
         raw: Vec::new(),
-        stage: Stage::Dataflow,
+        stage: RejectStage::Dataflow,
         readings: 0,
     }
 }

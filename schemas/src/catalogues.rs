@@ -14,7 +14,7 @@ use crate::{
     kpi::KpiEntry,
     registry_files::{
         rows::Cells,
-        table::{Form, Problems, Table},
+        table::{CsvTable, Form, Problems},
     },
 };
 
@@ -237,7 +237,7 @@ fn rows<T>(
     if bytes.is_empty() {
         return Vec::new();
     }
-    let table = Table::read(form, bytes, problems);
+    let table = CsvTable::read(form, bytes, problems);
     let mut rows = Vec::with_capacity(table.rows.len());
     for row in &table.rows {
         let mut cells = Cells { table: &table, row, form, metrics, problems: &mut *problems };

@@ -1,7 +1,7 @@
 //! The tables of the provincial exchange (T chapter 3), as data.
 //!
 //! Enters: `catalogue/exchange/*.csv`, and the user's own files. Leaves: tables and fields, and what is wrong with a
-//! row. Guarantees: a row that passes [`Table::check`] has every required field, in its type, length and set of values.
+//! row. Guarantees: a row that passes [`ExchangeTable::check`] has every required field, in its type, length and set of values.
 
 use serde_json::{Map, Value};
 
@@ -114,7 +114,7 @@ pub enum Feed {
 
 /// A table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
+pub struct ExchangeTable {
     /// Group.
     pub group: String,
     /// Table.
@@ -148,7 +148,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-impl Table {
+impl ExchangeTable {
     /// Everything that is wrong with a row; empty when nothing is.
     #[must_use]
     pub fn check(&self, row: &Map<String, Value>) -> Vec<Problem> {
@@ -207,7 +207,7 @@ impl Field {
 /// Every table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
-    tables: Vec<Table>,
+    tables: Vec<ExchangeTable>,
 }
 
 impl Tables {
@@ -219,18 +219,18 @@ impl Tables {
 
     /// A table by group and name.
     #[must_use]
-    pub fn get(&self, group: &str, table: &str) -> Option<&Table> {
+    pub fn get(&self, group: &str, table: &str) -> Option<&ExchangeTable> {
         self.tables.iter().find(|known| known.group == group && known.table == table)
     }
 
     /// A table by name.
     #[must_use]
-    pub fn named(&self, table: &str) -> Option<&Table> {
+    pub fn named(&self, table: &str) -> Option<&ExchangeTable> {
         self.tables.iter().find(|known| known.table == table)
     }
 
     /// Every table, in the file's order.
-    pub fn iter(&self) -> impl Iterator<Item = &Table> {
+    pub fn iter(&self) -> impl Iterator<Item = &ExchangeTable> {
         self.tables.iter()
     }
 }

@@ -70,7 +70,7 @@ named! {
 
 named! {
     /// Why a KPI has the value it has now.
-    Cause {
+    KpiCause {
         /// Data arrived in its turn.
         Live => "live",
         /// The window ended; what was not received counts as missing.
@@ -134,7 +134,7 @@ pub struct KpiRow {
     /// Share of the expected data behind it, 0 to 1.
     pub coverage: f32,
     /// Why it has this value.
-    pub cause: Cause,
+    pub cause: KpiCause,
 }
 
 /// The quality of one scope's data in one window (C 1.4): shares from 0 to 1. A revision is a row with the same key and a

@@ -35,7 +35,7 @@ pub use alarm::{AlarmState, AlarmTransition, Transition};
 pub use back_off::BackOff;
 pub use estimate::EstimateRow;
 pub use event::Event;
-pub use kpi::{Cause, KpiEntry, KpiRow, Period, QualityRow, Scope, ScopeKind};
+pub use kpi::{KpiCause, KpiEntry, KpiRow, Period, QualityRow, Scope, ScopeKind};
 pub use metric::{Catalogue, Low, Metric, MetricId, MetricKind, Zero};
 pub use model::ModelSetting;
 pub use quality::{Dimension, Flag, QualityTest, TestSet};
@@ -44,7 +44,7 @@ pub use registry::{
     Attributes, Device, District, Enterprise, Facility, FacilityKind, RegistryEntry, RegistryKey, Side,
     Threshold,
 };
-pub use reject::{Reason, Reject, Stage};
+pub use reject::{Reason, Reject, RejectStage};
 pub use report::{RawReading, RawValue, Report, ReportView};
 pub use sentinel::Sentinel;
 pub use sorted_map::SortedMap;

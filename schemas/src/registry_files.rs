@@ -27,7 +27,7 @@ pub use check::{Problem, Severity, check};
 pub use write::write;
 
 use rows::Cells;
-use table::Table;
+use table::CsvTable;
 
 /// Everything that is registered.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -224,7 +224,7 @@ impl Reading {
     fn file(&mut self, number: usize, bytes: &[u8]) {
         let (form, read) = &rows::FORMS[number];
         let mut problems = Vec::new();
-        let table = Table::read(form, bytes, &mut problems);
+        let table = CsvTable::read(form, bytes, &mut problems);
         for row in &table.rows {
             let metrics = Catalogue::in_force();
             let entry = read(&mut Cells { table: &table, row, form, metrics, problems: &mut problems });

@@ -91,7 +91,7 @@ reasons! {
 /// Where a record was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stage {
+pub enum RejectStage {
     /// Before Kafka: the sender was told.
     Connector,
     /// In the dataflow: the record had been accepted.
@@ -116,7 +116,7 @@ pub struct Reject {
     #[serde(with = "serde_bytes_form")]
     pub raw: Vec<u8>,
     /// Where it was turned away.
-    pub stage: Stage,
+    pub stage: RejectStage,
     /// How many readings it stands for; 0 when they cannot be counted.
     pub readings: u32,
 }
@@ -203,7 +203,15 @@ mod tests {
 
     fn reject(origin: &str, detail: &str, raw: Vec<u8>) -> Reject {
         let (origin, detail) = (origin.to_owned(), detail.to_owned());
-        Reject { at: 0, origin, reason: Reason::Malformed, detail, raw, stage: Stage::Dataflow, readings: 0 }
+        Reject {
+            at: 0,
+            origin,
+            reason: Reason::Malformed,
+            detail,
+            raw,
+            stage: RejectStage::Dataflow,
+            readings: 0,
+        }
     }
 
     #[test]

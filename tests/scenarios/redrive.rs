@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use connectors::Outgoing;
-use schemas::{Reason, Reject, Stage, time::MINUTE};
+use schemas::{Reason, Reject, RejectStage, time::MINUTE};
 use tests::{Site, district};
 
 const SOON: Duration = Duration::from_secs(90);
@@ -27,7 +27,7 @@ fn records(minute: i64) -> [Outgoing; 2] {
         reason: Reason::UnknownFacility,
         detail: format!("facility {} is not in the registry", district::code(3)),
         raw: raw.into_bytes(),
-        stage: Stage::Connector,
+        stage: RejectStage::Connector,
         readings: 1,
     };
     [Outgoing::Report(district::report(2, at, at + 500, &READINGS)), Outgoing::Reject(reject)]

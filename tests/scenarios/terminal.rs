@@ -7,7 +7,7 @@ use rdkafka::{
     ClientConfig,
     producer::{FutureProducer, FutureRecord},
 };
-use schemas::{Reason, Reject, Stage, Topic, time::MINUTE};
+use schemas::{Reason, Reject, RejectStage, Topic, time::MINUTE};
 use tests::{Site, district, until};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ async fn rejects_steer_no_terminal_and_a_hangup_stops_cleanly() {
             reason,
             detail: format!("facility {STEERS} is not in the registry"),
             raw: [STEERS.as_bytes(), b"\xff\x1b[31m"].concat(),
-            stage: Stage::Connector,
+            stage: RejectStage::Connector,
             readings: 1,
         })
     };

@@ -12,7 +12,7 @@ use std::{
 
 use jiff::tz::TimeZone;
 use schemas::{
-    AlarmTransition, KafkaSettings, KpiRow, RegistryEntry, Reject, Report, Stage, Topic,
+    AlarmTransition, KafkaSettings, KpiRow, RegistryEntry, Reject, RejectStage, Report, Topic,
     avro::{Codec, Record},
 };
 use sinks::clickhouse::Settings;
@@ -245,7 +245,7 @@ impl Checker {
             .raw(Topic::Rejects)
             .into_iter()
             .map(|record| codec.decode(record.value.as_deref().unwrap()).unwrap())
-            .filter(|reject: &Reject| reject.stage != Stage::Sink)
+            .filter(|reject: &Reject| reject.stage != RejectStage::Sink)
             .collect();
         let text = format!("the {} rejects of the topic are those of the table", rejects.len());
         let rejects = rejects.into_iter().map(|reject| {

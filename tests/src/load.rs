@@ -15,7 +15,9 @@ use rdkafka::{
     ClientConfig,
     producer::{BaseProducer, BaseRecord, Producer},
 };
-use schemas::{Event, Millis, RawValue, Reason, RegistryEntry, Reject, Report, Stage, Topic, time::MINUTE};
+use schemas::{
+    Event, Millis, RawValue, Reason, RegistryEntry, Reject, RejectStage, Report, Topic, time::MINUTE,
+};
 
 use crate::{Site, dice::Dice};
 
@@ -193,7 +195,7 @@ impl Extras {
             reason: Reason::NotANumber,
             detail: "secondary_supply_temp: `warm` is no number".to_owned(),
             raw: b"{\"secondary_supply_temp\":\"warm\"}".to_vec(),
-            stage: Stage::Connector,
+            stage: RejectStage::Connector,
             readings: 1,
         }
     }

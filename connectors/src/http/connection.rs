@@ -27,7 +27,7 @@ use tokio::{
 use super::{
     answer::Declined,
     line::Overdue,
-    places::{Guest, Place},
+    places::{Guest, Seat},
 };
 
 /// What is read ahead of a connection, and the longest head of a request, bytes.
@@ -41,7 +41,7 @@ const PARTING: Duration = Duration::from_secs(1);
 pub async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    place: Seat,
     router: Router,
     mut stopping: watch::Receiver<()>,
 ) -> Option<Overdue> {

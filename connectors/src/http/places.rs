@@ -80,7 +80,7 @@ impl Guest {
 
 /// A place, which is given back when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Seat {
     places: Places,
     /// Who has it.
     pub guest: Arc<Guest>,
@@ -105,7 +105,7 @@ impl Places {
     ///
     /// # Errors
     /// [`Full`] when everyone has a request that is worked on, or has just come.
-    pub fn take(&self, address: IpAddr, patience: Patience, now: Instant) -> Result<Place, Full> {
+    pub fn take(&self, address: IpAddr, patience: Patience, now: Instant) -> Result<Seat, Full> {
         let address = counted(address);
         let mut taken = self.taken();
         let own = taken.by_address.get(&address).copied().unwrap_or(0);
@@ -130,7 +130,7 @@ impl Places {
         taken.guests.insert(number, Arc::clone(&guest));
         *taken.by_address.entry(address).or_default() += 1;
         drop(taken);
-        Ok(Place { places: self.clone(), guest })
+        Ok(Seat { places: self.clone(), guest })
     }
 }
 
@@ -176,7 +176,7 @@ impl Taken {
     }
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         taken.guests.remove(&self.guest.number);
@@ -238,7 +238,7 @@ mod tests {
         let idle = take("10.0.0.3", at(1)).unwrap();
         let _new = take("10.0.0.4", at(6)).unwrap();
         assert_eq!(places.len(), 4, "one is leaving");
-        let sent_away = |place: &Place| place.guest.displaced();
+        let sent_away = |place: &Seat| place.guest.displaced();
         assert!(sent_away(&idle) && !sent_away(&answered) && !sent_away(&works));
         drop(idle);
         let _newer = take("10.0.0.5", at(6)).unwrap();

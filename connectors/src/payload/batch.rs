@@ -1,7 +1,7 @@
 //! What becomes of a payload.
 
 use bytes::Bytes;
-use schemas::{Reason, Reject, Report, Stage, reject};
+use schemas::{Reason, Reject, RejectStage, Report, reject};
 
 use super::{Arrival, MAX_RAW, MAX_REFUSED};
 use crate::{KnownFacilities, Outgoing};
@@ -167,7 +167,7 @@ impl Refusal {
             reason: self.reason,
             detail,
             raw: raw.to_vec(),
-            stage: Stage::Connector,
+            stage: RejectStage::Connector,
             readings: self.readings,
         }
     }

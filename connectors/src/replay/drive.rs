@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use schemas::{RawValue, Report};
 use tokio::sync::mpsc;
 
-use super::{Mapping, Merge, RowReject, Rows};
+use super::{CsvRows, Mapping, Merge, RowReject};
 use crate::{
     Error, Outgoing, Publisher,
     feed::{BATCH, Feed},
@@ -44,7 +44,7 @@ pub async fn run(
     let bar = progress(files, visible);
     let rows = files
         .iter()
-        .map(|file| Rows::open(file, mapping, |opened| bar.wrap_read(opened)))
+        .map(|file| CsvRows::open(file, mapping, |opened| bar.wrap_read(opened)))
         .collect::<Result<Vec<_>, Error>>()?;
     let (sender, mut receiver) = mpsc::channel::<Vec<Result<Report, RowReject>>>(4);
     let reader = std::thread::spawn(move || read(Merge::new(rows), &sender, pace));

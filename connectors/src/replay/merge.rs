@@ -4,12 +4,12 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use schemas::{Millis, Report};
 
-use super::{RowReject, Rows};
+use super::{CsvRows, RowReject};
 
 /// The rows of several files, merged by `received_at`; of equal times the file given first goes first. Rows that cannot
 /// be read come when their file gets to them. A file that is not sorted is not sorted here either.
 pub struct Merge {
-    files: Vec<Rows>,
+    files: Vec<CsvRows>,
     heads: Vec<Option<Report>>,
     order: BinaryHeap<Reverse<(Millis, usize)>>,
     /// Files whose next row is not read yet.
@@ -19,7 +19,7 @@ pub struct Merge {
 impl Merge {
     /// Merges files.
     #[must_use]
-    pub fn new(files: Vec<Rows>) -> Self {
+    pub fn new(files: Vec<CsvRows>) -> Self {
         let unread = (0..files.len()).rev().collect();
         Merge { heads: files.iter().map(|_| None).collect(), files, order: BinaryHeap::new(), unread }
     }

@@ -20,4 +20,4 @@ pub use drive::{Replayed, run};
 pub use mapping::{EpochUnit, Mapping, MetricColumn, Naming, Occurrence, TimeColumn};
 pub use merge::Merge;
 pub use row::RowReject;
-pub use rows::Rows;
+pub use rows::CsvRows;

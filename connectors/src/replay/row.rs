@@ -1,6 +1,6 @@
 //! What becomes of one row.
 
-use schemas::{Millis, Reason, Reject, Report, Stage};
+use schemas::{Millis, Reason, Reject, RejectStage, Report};
 
 /// A row that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl RowReject {
             reason: self.reason,
             detail: self.detail,
             raw: self.raw,
-            stage: Stage::Connector,
+            stage: RejectStage::Connector,
             readings: self.readings,
         }
     }

@@ -23,7 +23,7 @@ use super::{
 use crate::Error;
 
 /// The rows of one file, in their order.
-pub struct Rows {
+pub struct CsvRows {
     file: String,
     reader: csv::Reader<Box<dyn Read + Send>>,
     record: csv::ByteRecord,
@@ -32,20 +32,20 @@ pub struct Rows {
     repeated_hour: RepeatedHour,
     origin: Code,
     columns: usize,
-    facility: Place,
-    device: Option<Place>,
+    facility: CodeSource,
+    device: Option<CodeSource>,
     metrics: Vec<(usize, MetricColumn)>,
     delay: Millis,
     ended: bool,
 }
 
 /// Where a code is found.
-enum Place {
+enum CodeSource {
     Fixed(Code),
     Column(usize),
 }
 
-impl Rows {
+impl CsvRows {
     /// Opens a file. `through` may count the bytes read (before decompression).
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Rows {
         path: &Path,
         mapping: &Mapping,
         through: impl FnOnce(std::fs::File) -> R,
-    ) -> Result<Rows, Error> {
+    ) -> Result<CsvRows, Error> {
         let file = path.display().to_string();
         let opened =
             std::fs::File::open(path).map_err(|source| Error::Io { object: file.clone(), source })?;
@@ -64,14 +64,14 @@ impl Rows {
         } else {
             Box::new(raw)
         };
-        Rows::read(&file, plain, mapping)
+        CsvRows::read(&file, plain, mapping)
     }
 
     /// Reads plain CSV; `file` stands in rejects and errors.
     ///
     /// # Errors
-    /// As for [`Rows::open`].
-    pub fn read(file: &str, plain: Box<dyn Read + Send>, mapping: &Mapping) -> Result<Rows, Error> {
+    /// As for [`CsvRows::open`].
+    pub fn read(file: &str, plain: Box<dyn Read + Send>, mapping: &Mapping) -> Result<CsvRows, Error> {
         let mut reader =
             csv::ReaderBuilder::new().delimiter(mapping.delimiter as u8).flexible(true).from_reader(plain);
         let header = reader
@@ -93,12 +93,14 @@ impl Rows {
         };
         let name = Path::new(file).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         let place = |naming: &Naming| match (&naming.constant, &naming.column) {
-            (Some(code), _) => Ok(Place::Fixed(code.as_str().into())),
-            (_, Some(column)) => find(column).map(Place::Column),
-            _ => naming.in_file_name(&name).map(|text| Place::Fixed(naming.code(text))).ok_or_else(|| {
-                let pattern = naming.file.as_deref().unwrap_or_default();
-                wrong(file, "file name", &format!("does not fit the mapping's pattern {pattern}"))
-            }),
+            (Some(code), _) => Ok(CodeSource::Fixed(code.as_str().into())),
+            (_, Some(column)) => find(column).map(CodeSource::Column),
+            _ => {
+                naming.in_file_name(&name).map(|text| CodeSource::Fixed(naming.code(text))).ok_or_else(|| {
+                    let pattern = naming.file.as_deref().unwrap_or_default();
+                    wrong(file, "file name", &format!("does not fit the mapping's pattern {pattern}"))
+                })
+            }
         };
         let metrics = mapping
             .columns
@@ -106,7 +108,7 @@ impl Rows {
             .map(|c| Ok((find(&c.column)?, c.clone())))
             .collect::<Result<_, Error>>()?;
         let delay = (mapping.delay * SECOND as f64) as Millis;
-        Ok(Rows {
+        Ok(CsvRows {
             clock: Clock::new(mapping, file, find)?,
             repeated_hour: RepeatedHour::new(mapping.time.repeated_hour, delay),
             facility: place(&mapping.facility)?,
@@ -188,10 +190,10 @@ impl Rows {
         Ok((report, time))
     }
 
-    fn code(&self, place: &Place, naming: &Naming) -> Result<Code, RowReject> {
+    fn code(&self, place: &CodeSource, naming: &Naming) -> Result<Code, RowReject> {
         match place {
-            Place::Fixed(code) => Ok(code.clone()),
-            Place::Column(index) => match std::str::from_utf8(&self.record[*index]).map(str::trim) {
+            CodeSource::Fixed(code) => Ok(code.clone()),
+            CodeSource::Column(index) => match std::str::from_utf8(&self.record[*index]).map(str::trim) {
                 Ok("") => Err(self.reject(Reason::MissingField, format!("column {} is empty", index + 1))),
                 Ok(text) => Ok(naming.code(text)),
                 Err(_) => Err(self.reject(Reason::Malformed, format!("column {} is not UTF-8", index + 1))),
@@ -218,14 +220,14 @@ impl Rows {
     }
 }
 
-impl Rows {
+impl CsvRows {
     fn end(&mut self) {
         self.ended = true;
         self.repeated_hour.finish();
     }
 }
 
-impl Iterator for Rows {
+impl Iterator for CsvRows {
     type Item = Result<Report, RowReject>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -36,7 +36,7 @@ fn rows(text: &str) -> Vec<Result<Report, RowReject>> {
 
 fn read(text: &str, mapping: &Mapping) -> Vec<Result<Report, RowReject>> {
     let plain = Box::new(std::io::Cursor::new(text.as_bytes().to_vec()));
-    Rows::read("a.csv", plain, mapping).expect("header").collect()
+    CsvRows::read("a.csv", plain, mapping).expect("header").collect()
 }
 
 /// The mapping with another setting of its time.
@@ -265,7 +265,7 @@ fn a_row_of_which_no_reading_can_be_used_is_refused_whole() {
 #[test]
 fn a_header_that_does_not_fit_is_refused_at_once() {
     let plain = Box::new(std::io::Cursor::new(b"site,t,ta\n".to_vec()));
-    let error = Rows::read("a.csv", plain, &mapping()).err().expect("error").to_string();
+    let error = CsvRows::read("a.csv", plain, &mapping()).err().expect("error").to_string();
     assert!(error.contains("column e of the mapping is missing, there are: site, t, ta"), "{error}");
 }
 
@@ -277,7 +277,7 @@ fn gzip_that_breaks_off_keeps_what_was_there_and_says_so() {
     gzip.write_all(b"site,t,ta,e\nA,2024-01-15 13:00,1,2\nA,2024-01-15 14:00,1,2\n").expect("memory");
     let whole = gzip.finish().expect("memory");
     std::fs::write(&path, &whole[..whole.len() - 12]).expect("write");
-    let rows: Vec<_> = Rows::open(&path, &mapping(), |file| file).expect("header").collect();
+    let rows: Vec<_> = CsvRows::open(&path, &mapping(), |file| file).expect("header").collect();
     let reject = rows.last().expect("rows").as_ref().expect_err("broken");
     assert!(reject.detail.contains("breaks off"), "{}", reject.detail);
     assert!(rows.iter().filter(|r| r.is_ok()).count() >= 1);
@@ -292,7 +292,7 @@ fn files_are_merged_by_time_and_nothing_is_lost() {
         }
         text += &format!("{name},broken,1,2\n");
         let plain = Box::new(std::io::Cursor::new(text.into_bytes()));
-        Rows::read(name, plain, &mapping()).expect("header")
+        CsvRows::read(name, plain, &mapping()).expect("header")
     };
     let merged: Vec<_> =
         Merge::new(vec![file("A", &[1, 4, 5]), file("B", &[2, 4, 9]), file("C", &[])]).collect();
@@ -339,7 +339,8 @@ fn the_shipped_registry_is_good_and_names_the_facilities_of_the_files() {
 fn the_real_files_are_read_to_the_last_row() {
     let Some(directory) = xai4heat() else { return };
     let open = |name: &str| {
-        Rows::open(&directory.join(format!("scada_{name}.csv.gz")), &shipped(), |file| file).expect("header")
+        CsvRows::open(&directory.join(format!("scada_{name}.csv.gz")), &shipped(), |file| file)
+            .expect("header")
     };
     let rows: Vec<_> = Merge::new(vec![open("L4"), open("L8"), open("L12")]).collect();
     assert_eq!(rows.len(), 45_461 + 31_243 + 31_243);

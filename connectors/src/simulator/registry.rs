@@ -38,7 +38,7 @@ fn pace(interval: u32, held: u32) -> [(&'static str, String); 3] {
     ]
 }
 
-struct Place<'a> {
+struct Standing<'a> {
     parent: Option<Code>,
     enterprise: Option<Code>,
     site: Site,
@@ -47,7 +47,7 @@ struct Place<'a> {
     attributes: &'a [(&'static str, String)],
 }
 
-fn facility(code: Code, kind: FacilityKind, place: Place<'_>) -> RegistryEntry {
+fn facility(code: Code, kind: FacilityKind, place: Standing<'_>) -> RegistryEntry {
     RegistryEntry::Facility(Facility {
         code,
         kind,
@@ -85,7 +85,7 @@ fn districts(layout: &Layout, entries: &mut Vec<RegistryEntry>) {
         entries.push(facility(
             layout::weather_code(district),
             FacilityKind::WeatherStation,
-            Place {
+            Standing {
                 parent: None,
                 enterprise: None,
                 site: Site { longitude, latitude, district },
@@ -105,7 +105,7 @@ fn sources(layout: &Layout, entries: &mut Vec<RegistryEntry>) {
         entries.push(facility(
             layout::plant_code(plant),
             FacilityKind::Plant,
-            Place {
+            Standing {
                 parent: None,
                 enterprise: Some(layout::enterprise_code(layout.enterprise_of_plant(plant))),
                 site: layout.source_site(first),
@@ -126,7 +126,7 @@ fn sources(layout: &Layout, entries: &mut Vec<RegistryEntry>) {
         entries.push(facility(
             layout::source_code(layout, source),
             if branch { FacilityKind::PlantBranch } else { FacilityKind::BoilerHouse },
-            Place {
+            Standing {
                 parent: branch.then(|| layout::plant_code(layout.plant_of(source))),
                 enterprise: Some(layout::enterprise_code(layout.enterprise_of(source))),
                 site: layout.source_site(source),
@@ -155,7 +155,7 @@ fn stations(layout: &Layout, entries: &mut Vec<RegistryEntry>) {
         entries.push(facility(
             layout::station_code(station),
             FacilityKind::Station,
-            Place {
+            Standing {
                 parent: Some(layout::source_code(layout, source)),
                 enterprise: enterprise.clone(),
                 site,
@@ -170,7 +170,7 @@ fn stations(layout: &Layout, entries: &mut Vec<RegistryEntry>) {
             entries.push(facility(
                 layout::building_code(building),
                 FacilityKind::Building,
-                Place {
+                Standing {
                     parent: Some(layout::station_code(station)),
                     enterprise: enterprise.clone(),
                     site,
@@ -194,7 +194,7 @@ fn households(layout: &Layout, entries: &mut Vec<RegistryEntry>) {
         entries.push(facility(
             code.clone(),
             FacilityKind::Household,
-            Place {
+            Standing {
                 parent: Some(layout::building_code(building)),
                 enterprise: Some(layout::enterprise_code(layout.enterprise_of(layout.source_of(station)))),
                 site: layout.station_site(station),
@@ -226,7 +226,7 @@ fn clean_devices(layout: &Layout, entries: &mut Vec<RegistryEntry>) {
         entries.push(facility(
             code.clone(),
             FacilityKind::CleanDevice,
-            Place {
+            Standing {
                 parent: None,
                 enterprise: None,
                 site: layout.clean_site(clean),

@@ -15,7 +15,7 @@ use super::{
     others::Others,
     rhythm::Patience,
     saved::{FormerObject, SavedObject},
-    series::Now,
+    series::Reach,
     threshold::{RuleList, Rules},
     transition::sort,
 };
@@ -251,8 +251,8 @@ impl Alarms {
         self.facilities.remove(facility);
     }
 
-    fn now(&self, clock: Millis) -> Now {
-        Now { clock, horizon: self.settings.horizon }
+    fn now(&self, clock: Millis) -> Reach {
+        Reach { clock, horizon: self.settings.horizon }
     }
 
     /// Takes a report; returns how many of its readings came too late to count.
@@ -365,7 +365,7 @@ fn enforce(
     object: &mut ObjectState,
     (rules, kinds): (&RuleList, KindsOfObject),
     profile: &Profile,
-    now: Now,
+    now: Reach,
     told: &mut Vec<SeriesEmission>,
     silence: &mut Vec<Emission>,
 ) -> bool {

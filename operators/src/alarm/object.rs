@@ -14,7 +14,7 @@ use super::{
     journal::{Cause, Emission},
     kind::{self, ArrivalRules, KindsOfObject, ReportWatch, Seen, Signal},
     rule::Rule,
-    series::{Now, Taken, WatchedSeries},
+    series::{Reach, Taken, WatchedSeries},
     threshold::RuleList,
     transition::{Concern, describe_values},
 };
@@ -158,7 +158,7 @@ impl ObjectState {
     }
 
     /// Takes the readings of a report. Returns how many came too late to count.
-    pub fn read(&mut self, report: CheckedReport<'_>, now: Now, told: &mut Vec<SeriesEmission>) -> u64 {
+    pub fn read(&mut self, report: CheckedReport<'_>, now: Reach, told: &mut Vec<SeriesEmission>) -> u64 {
         let mut too_late = 0;
         // Before anything is told, as what is told names the place of its series.
         if report.readings.iter().any(|reading| self.awaited & bit(reading.metric) != 0) {
@@ -180,7 +180,7 @@ impl ObjectState {
     }
 
     /// Takes what the report shows of the signals of kinds.
-    fn read_kinds(&mut self, report: CheckedReport<'_>, now: Now, told: &mut Vec<SeriesEmission>) -> u64 {
+    fn read_kinds(&mut self, report: CheckedReport<'_>, now: Reach, told: &mut Vec<SeriesEmission>) -> u64 {
         let watches = self.reports.iter().flat_map(|watches| watches.iter());
         let seen: SmallVec<[(u8, Rc<Rule>, Seen); 1]> = watches
             .filter_map(|watch| {
@@ -211,7 +211,7 @@ impl ObjectState {
         at: Millis,
         value: Option<f64>,
         cause: Cause,
-        now: Now,
+        now: Reach,
         told: &mut Vec<SeriesEmission>,
     ) -> Taken {
         let mut own = Vec::new();
@@ -230,7 +230,7 @@ impl ObjectState {
         at: Millis,
         brought: Brought,
         before: Option<Millis>,
-        now: Now,
+        now: Reach,
         told: &mut Vec<SeriesEmission>,
     ) {
         debug_assert!(told.is_empty(), "what is told names the place of its series");
@@ -265,7 +265,7 @@ impl ObjectState {
     }
 
     /// Judges anew what changed in the past.
-    pub fn revise(&mut self, now: Now, told: &mut Vec<SeriesEmission>) {
+    pub fn revise(&mut self, now: Reach, told: &mut Vec<SeriesEmission>) {
         self.dirty = false;
         self.each(told, |series, own| series.revise(now, own));
     }

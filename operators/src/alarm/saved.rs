@@ -301,12 +301,12 @@ mod tests {
     use super::{
         super::{
             journal::{Cause, Emission},
-            series::Now,
+            series::Reach,
         },
         *,
     };
 
-    const NOW: Now = Now { clock: 0, horizon: 2 * HOUR };
+    const NOW: Reach = Reach { clock: 0, horizon: 2 * HOUR };
 
     fn rule(side: Side, level: f64, name: &str) -> Rc<Rule> {
         Rc::new(Rule::of_threshold(

@@ -20,7 +20,7 @@ use crate::window::points::Points;
 
 /// How far time has come, and how far back readings count.
 #[derive(Clone, Copy, Debug)]
-pub struct Now {
+pub struct Reach {
     /// The clock of the epoch.
     pub clock: Millis,
     /// How far behind the newest reading of its series a reading may come, ms.
@@ -104,7 +104,7 @@ impl WatchedSeries {
         at: Millis,
         value: Option<f64>,
         cause: Cause,
-        now: Now,
+        now: Reach,
         told: &mut Vec<(usize, Emission)>,
     ) -> Taken {
         if at > self.newest {
@@ -221,7 +221,7 @@ impl WatchedSeries {
     }
 
     /// Judges the remembered readings anew after the past changed.
-    pub fn revise(&mut self, now: Now, told: &mut Vec<(usize, Emission)>) {
+    pub fn revise(&mut self, now: Reach, told: &mut Vec<(usize, Emission)>) {
         let Some(revision) = self.revision.take() else { return };
         for (index, watch) in self.watches.iter_mut().enumerate().filter(|(_, w)| w.enabled) {
             let mut own = Vec::new();

@@ -102,7 +102,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use schemas::{Cause, catalogues::Catalogues};
+    use schemas::{KpiCause, catalogues::Catalogues};
 
     use super::{super::tests::facts, *};
     use crate::window::Component;
@@ -161,14 +161,14 @@ mod tests {
         let told = rows(None, &half);
         assert_eq!(told.len(), 1);
         assert_eq!((told[0].value, told[0].previous, told[0].coverage), (Some(1.0), None, 0.5));
-        assert_eq!(told[0].cause, Cause::Live);
+        assert_eq!(told[0].cause, KpiCause::Live);
         let mut more = half.clone();
         more.add(Component::Heat, 100);
         assert_eq!(rows(Some(&half), &more), []);
         more.add(Component::Heat, 2_000_000_000);
         more.add(Component::LateChanges, 1);
         let told = rows(Some(&half), &more);
-        assert_eq!((told[0].value, told[0].previous, told[0].cause), (Some(3.0), Some(1.0), Cause::Late));
+        assert_eq!((told[0].value, told[0].previous, told[0].cause), (Some(3.0), Some(1.0), KpiCause::Late));
     }
 
     #[test]

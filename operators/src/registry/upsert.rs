@@ -26,7 +26,7 @@ pub(super) enum Change {
 
 /// What the topology needs of a facility.
 #[derive(PartialEq)]
-struct Place {
+struct RegisteredPosition {
     kind: FacilityKind,
     parent: Option<Code>,
     enterprise: Option<Code>,
@@ -34,9 +34,9 @@ struct Place {
     area: Option<i64>,
 }
 
-impl Place {
-    fn of(facility: &Facility) -> Place {
-        Place {
+impl RegisteredPosition {
+    fn of(facility: &Facility) -> RegisteredPosition {
+        RegisteredPosition {
             kind: facility.kind,
             parent: facility.parent.clone().filter(|parent| *parent != facility.code),
             enterprise: facility.enterprise.clone(),
@@ -47,7 +47,7 @@ impl Place {
 
     /// What it says about the topology, `sign` times.
     fn links(&self, code: &Code, sign: i64, give: &mut impl FnMut(Change)) {
-        let Place { kind, parent, enterprise, district, area } = self;
+        let RegisteredPosition { kind, parent, enterprise, district, area } = self;
         let mut link = |link, difference: i64| give(Change::Link(link, sign * difference));
         if let Some(parent) = parent {
             if *kind == FacilityKind::Household {
@@ -70,36 +70,38 @@ impl Place {
 
 /// What is remembered of an entry.
 #[derive(PartialEq)]
-enum Said {
-    Facility(Box<Place>),
+enum KnownEntry {
+    Facility(Box<RegisteredPosition>),
     District(Option<Code>),
     Enterprise,
     DeviceOf(Code),
     Threshold,
 }
 
-impl Said {
-    fn of(entry: &RegistryEntry) -> Said {
+impl KnownEntry {
+    fn of(entry: &RegistryEntry) -> KnownEntry {
         match entry {
-            RegistryEntry::Facility(facility) => Said::Facility(Box::new(Place::of(facility))),
-            RegistryEntry::District(district) => {
-                Said::District(district.parent.clone().filter(|parent| *parent != district.code))
+            RegistryEntry::Facility(facility) => {
+                KnownEntry::Facility(Box::new(RegisteredPosition::of(facility)))
             }
-            RegistryEntry::Enterprise(_) => Said::Enterprise,
-            RegistryEntry::Device(device) => Said::DeviceOf(device.facility.clone()),
-            RegistryEntry::Threshold(_) => Said::Threshold,
+            RegistryEntry::District(district) => {
+                KnownEntry::District(district.parent.clone().filter(|parent| *parent != district.code))
+            }
+            RegistryEntry::Enterprise(_) => KnownEntry::Enterprise,
+            RegistryEntry::Device(device) => KnownEntry::DeviceOf(device.facility.clone()),
+            RegistryEntry::Threshold(_) => KnownEntry::Threshold,
         }
     }
 
     /// What it says about the topology, `sign` times.
     fn links(&self, code: &Code, sign: i64, give: &mut impl FnMut(Change)) {
         match self {
-            Said::Facility(place) => place.links(code, sign, give),
-            Said::District(parent) => {
+            KnownEntry::Facility(place) => place.links(code, sign, give),
+            KnownEntry::District(parent) => {
                 give(Change::Link(Link::District { code: code.clone(), parent: parent.clone() }, sign));
             }
-            Said::Enterprise => give(Change::Link(Link::Enterprise { code: code.clone() }, sign)),
-            Said::DeviceOf(_) | Said::Threshold => {}
+            KnownEntry::Enterprise => give(Change::Link(Link::Enterprise { code: code.clone() }, sign)),
+            KnownEntry::DeviceOf(_) | KnownEntry::Threshold => {}
         }
     }
 }
@@ -109,7 +111,7 @@ pub(super) fn upsert(records: StreamVec<'_, Epoch, RegistryRecord>) -> StreamVec
     let peers = records.scope().peers() as u64;
     let pact = Exchange::new(|record: &RegistryRecord| bucket(&record.0));
     records.unary_frontier(pact, "RegistryUpsert", move |_, _| {
-        let mut said: FxHashMap<Code, Said> = FxHashMap::default();
+        let mut said: FxHashMap<Code, KnownEntry> = FxHashMap::default();
         let mut stash: Stash<Vec<RegistryRecord>> = Stash::default();
         move |(input, frontier), output| {
             input.for_each(|time, records| {
@@ -131,7 +133,7 @@ pub(super) fn upsert(records: StreamVec<'_, Epoch, RegistryRecord>) -> StreamVec
 
 /// Applies the last record of a key in an epoch.
 fn apply(
-    said: &mut FxHashMap<Code, Said>,
+    said: &mut FxHashMap<Code, KnownEntry>,
     key: &Code,
     entry: Option<RegistryEntry>,
     peers: u64,
@@ -148,7 +150,7 @@ fn apply(
         }
     }
     let code = Code::from(key.split_once('/').map_or("", |(_, code)| code));
-    let now = entry.as_ref().map(Said::of);
+    let now = entry.as_ref().map(KnownEntry::of);
     let before = said.remove(key);
     if before != now {
         if let Some(before) = &before {
@@ -157,13 +159,13 @@ fn apply(
         if let Some(now) = &now {
             now.links(&code, 1, give);
         }
-        if let Some(Said::DeviceOf(facility)) = &before {
+        if let Some(KnownEntry::DeviceOf(facility)) = &before {
             let (facility, code) = (facility.clone(), code.clone());
             give(Change::Piece(Piece::Device { facility, code, device: None }));
         }
     }
-    let was_threshold = matches!(before, Some(Said::Threshold));
-    let was_facility = matches!(before, Some(Said::Facility(_)));
+    let was_threshold = matches!(before, Some(KnownEntry::Threshold));
+    let was_facility = matches!(before, Some(KnownEntry::Facility(_)));
     if let Some(now) = now {
         said.insert(key.clone(), now);
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use schemas::{MetricId, Millis, Reason, Reject, report::ValueView};
 
-use super::{Memory, rule::Rule};
+use super::{Memory, rule::MetricRule};
 use crate::{
     flow::{CheckedReports, Object, Observation, Observed, Repeated},
     refuse,
@@ -17,7 +17,7 @@ pub struct Admission<'a> {
     /// How much objects remember.
     pub memory: &'a Memory,
     /// By the number of the metric.
-    pub rules: &'a [Rule],
+    pub rules: &'a [MetricRule],
     /// Name of the reports topic.
     pub topic: &'a str,
     /// Where checked reports go.

@@ -7,7 +7,7 @@ use super::{
     marks::Marks,
     neighbours::State,
     ring::Ring,
-    rule::{self, Rule},
+    rule::{self, MetricRule},
     saved::{SavedColumn, SavedStates},
     values::Values,
 };
@@ -74,7 +74,7 @@ impl Column {
 
     /// A column that was restored, as this version's catalogue has its metric; its range follows from the registry.
     #[must_use]
-    pub fn restored(restored: SavedColumn, states: Option<u16>, ring: Ring, rule: &Rule) -> Column {
+    pub fn restored(restored: SavedColumn, states: Option<u16>, ring: Ring, rule: &MetricRule) -> Column {
         let decimals = 10f64.powi(i32::from(restored.decimals));
         let mut values = Values::restored(ring, restored.values);
         if decimals != rule.scale {
@@ -111,7 +111,7 @@ impl Column {
     /// How far the object's counter can rise, or another quantity change.
     #[inline]
     #[must_use]
-    pub fn rise(&self, rule: &Rule) -> RiseLimit {
+    pub fn rise(&self, rule: &MetricRule) -> RiseLimit {
         self.rare.as_ref().and_then(|rare| rare.rise).unwrap_or(rule.rise)
     }
 
@@ -145,7 +145,7 @@ impl Column {
     /// The value in a row.
     #[inline]
     #[must_use]
-    pub fn value(&self, ring: Ring, row: usize, rule: &Rule) -> Option<f64> {
+    pub fn value(&self, ring: Ring, row: usize, rule: &MetricRule) -> Option<f64> {
         self.values.get(ring, row, rule.scale)
     }
 
@@ -159,13 +159,13 @@ impl Column {
     /// The value in a row, unless it is impossible.
     #[inline]
     #[must_use]
-    pub fn neighbour(&self, ring: Ring, row: usize, rule: &Rule) -> Option<f64> {
+    pub fn neighbour(&self, ring: Ring, row: usize, rule: &MetricRule) -> Option<f64> {
         if self.mark(ring, row).impossible() { None } else { self.value(ring, row, rule) }
     }
 
     /// Writes a value and its mark into a row.
     #[inline]
-    pub fn set(&mut self, ring: Ring, row: usize, (value, mark): (f64, Mark), rule: &Rule) {
+    pub fn set(&mut self, ring: Ring, row: usize, (value, mark): (f64, Mark), rule: &MetricRule) {
         self.values.set(ring, row, value, rule.scale);
         self.set_mark(ring, row, mark);
     }

@@ -17,7 +17,7 @@ use super::{
     neighbours::{Point, State, step},
     object::{Remark, ReportHistory, check},
     rows::Row,
-    rule::Rule,
+    rule::MetricRule,
     test::{self, Arrival, Own, sentinel},
 };
 use crate::{
@@ -92,7 +92,7 @@ impl ReportHistory {
         column: usize,
         report: &Observation<'_>,
         (value, own): (f64, Mark),
-        rule: &Rule,
+        rule: &MetricRule,
         change: Change,
     ) -> Touched {
         let row = Row { observed: report.observed_at, received: report.received_at };
@@ -129,7 +129,7 @@ impl ReportHistory {
     }
 
     /// Folds a column from what is forgotten to the newest reading and lists the marks that changed.
-    fn fold(&mut self, index: usize, rule: &Rule, remarks: &mut SmallVec<[Remark; 4]>) {
+    fn fold(&mut self, index: usize, rule: &MetricRule, remarks: &mut SmallVec<[Remark; 4]>) {
         let (column, ring) = (&mut self.columns[index], self.rows.ring());
         let Some(states) = column.states.map(|at| &mut self.states[usize::from(at)]) else { return };
         let limit = column.rise(rule);
@@ -165,7 +165,7 @@ impl ReportHistory {
     }
 
     /// The row and value remembered for a time.
-    fn known(&self, column: usize, at: Millis, rule: &Rule) -> Option<(usize, f64)> {
+    fn known(&self, column: usize, at: Millis, rule: &MetricRule) -> Option<(usize, f64)> {
         let first = self.rows.partition_point(|row| row.observed < at);
         let same = (first..self.rows.len()).take_while(|row| self.rows.at(*row).observed == at);
         same.into_iter().find_map(|row| Some((row, self.columns[column].value(self.rows.ring(), row, rule)?)))

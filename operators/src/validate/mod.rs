@@ -64,7 +64,8 @@ use schemas::{Catalogue, Code, Millis, Reason, time};
 use serde::Serialize;
 
 use self::{
-    admission::Admission, memory::LEAST_REPORTS, object::ReportHistory, rule::Rule, saved::RestoredFacility,
+    admission::Admission, memory::LEAST_REPORTS, object::ReportHistory, rule::MetricRule,
+    saved::RestoredFacility,
 };
 use crate::{
     durable::{Keyed, shard},
@@ -84,7 +85,7 @@ pub use test::{clock_ahead::CLOCK_TOLERANCE, timeliness::ARRIVES_WITHIN};
 /// it and for each of its devices that has reported.
 pub struct Validate {
     facilities: Keyed<Code, FacilityState, RestoredFacility>,
-    rules: Vec<Rule>,
+    rules: Vec<MetricRule>,
     memory: Memory,
     /// How long before its arrival a report may have been measured, ms.
     backfill: Millis,
@@ -114,7 +115,7 @@ impl Validate {
     pub fn new(topic: &str, memory: Memory) -> Validate {
         Validate {
             facilities: Keyed::new(|facility| shard(facility)),
-            rules: Rule::all(Catalogue::in_force()),
+            rules: MetricRule::all(Catalogue::in_force()),
             memory: Memory {
                 reports: memory.reports.max(LEAST_REPORTS),
                 network_reports: memory.network_reports.max(LEAST_REPORTS),

@@ -14,7 +14,7 @@ use schemas::{Millis, QualityTest};
 use super::{
     counter,
     mark::{Gravity, Mark},
-    rule::Rule,
+    rule::MetricRule,
     saved::SavedState,
     test::{self, Beside, sentinel},
 };
@@ -96,7 +96,13 @@ impl State {
 /// Judges one reading and takes it into the state. `next` is the reading after it, if there is one yet; `limit` is how far
 /// the object's counter can rise, or another quantity change.
 #[must_use]
-pub fn step(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, next: Option<Point>) -> Verdict {
+pub fn step(
+    state: &mut State,
+    rule: &MetricRule,
+    limit: RiseLimit,
+    point: Point,
+    next: Option<Point>,
+) -> Verdict {
     if rule.counter {
         counter::step(state, limit, point, next)
     } else {
@@ -104,7 +110,13 @@ pub fn step(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, next
     }
 }
 
-fn step_gauge(state: &mut State, rule: &Rule, limit: RiseLimit, point: Point, next: Option<Point>) -> Mark {
+fn step_gauge(
+    state: &mut State,
+    rule: &MetricRule,
+    limit: RiseLimit,
+    point: Point,
+    next: Option<Point>,
+) -> Mark {
     let (at, value) = point;
     // A value that may stand for nothing says nothing about the one before it.
     let next = next.filter(|next| !rule.is_sentinel(next.1));
@@ -174,7 +186,7 @@ mod tests {
 
     /// One letter per reading: `.` good, `n` noted, `s` suspect, `f` failed; then the tests that spoke, in order.
     fn judged(code: &str, minutes: i64, values: &[f64]) -> (String, Vec<&'static str>) {
-        let rule = Rule::of(id(code).metric());
+        let rule = MetricRule::of(id(code).metric());
         let points: Vec<Point> =
             values.iter().enumerate().map(|(n, value)| (n as Millis * minutes * MINUTE, *value)).collect();
         let mut state = State::EMPTY;

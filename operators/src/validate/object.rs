@@ -15,8 +15,8 @@ use super::{
     counter::{self, AWAITED, Apart},
     mark::Mark,
     neighbours::{Point, step},
-    rows::{Row, Rows},
-    rule::{self, Rule},
+    rows::{ReportRows, Row},
+    rule::{self, MetricRule},
     saved::{SavedSeries, SavedStates},
     test::{self, Arrival, Own, sentinel, timeliness},
 };
@@ -30,7 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub struct ReportHistory {
     pub(super) object: Rc<Object>,
-    pub(super) rows: Rows,
+    pub(super) rows: ReportRows,
     pub(super) columns: Vec<Column>,
     /// Where the tests of the columns stand, one behind the other.
     pub(super) states: Vec<States>,
@@ -51,7 +51,7 @@ impl ReportHistory {
     pub fn new(object: Object, profile: &Profile) -> ReportHistory {
         let mut series = ReportHistory {
             object: Rc::new(object),
-            rows: Rows::default(),
+            rows: ReportRows::default(),
             columns: Vec::new(),
             states: Vec::new(),
             forgotten: Millis::MIN,
@@ -68,11 +68,11 @@ impl ReportHistory {
         restored: SavedSeries,
         facility: &Code,
         profile: &Profile,
-        rules: &[Rule],
+        rules: &[MetricRule],
     ) -> ReportHistory {
         let object = Object { facility: facility.clone(), device: restored.device };
         let mut series = ReportHistory {
-            rows: Rows::restored(restored.rows),
+            rows: ReportRows::restored(restored.rows),
             columns: Vec::with_capacity(restored.columns.len()),
             forgotten: restored.forgotten,
             touched: restored.touched,
@@ -99,7 +99,7 @@ impl ReportHistory {
     }
 
     /// Adds the states of a column whose metric has tests of neighbours, and says where they are.
-    fn begin_states(&mut self, rule: &Rule, known: Option<SavedStates>) -> Option<u16> {
+    fn begin_states(&mut self, rule: &MetricRule, known: Option<SavedStates>) -> Option<u16> {
         rule.compares().then(|| {
             self.states.reserve_exact(1);
             self.states.push(known.map_or(States::NEW, |saved| States::restored(saved, rule.counter)));
@@ -191,7 +191,7 @@ impl ReportHistory {
     fn append(
         &mut self,
         index: usize,
-        rule: &Rule,
+        rule: &MetricRule,
         point: Point,
         remarks: &mut SmallVec<[Remark; 4]>,
     ) -> Mark {
@@ -217,7 +217,13 @@ impl ReportHistory {
     }
 
     /// Believes the readings of a counter since a time, but for the newest report's.
-    fn believe(&mut self, index: usize, rule: &Rule, since: Millis, remarks: &mut SmallVec<[Remark; 4]>) {
+    fn believe(
+        &mut self,
+        index: usize,
+        rule: &MetricRule,
+        since: Millis,
+        remarks: &mut SmallVec<[Remark; 4]>,
+    ) {
         let (column, ring) = (&mut self.columns[index], self.rows.ring());
         let rows = (0..ring.rows() - 1).rev().take_while(|row| self.rows.at(*row).observed >= since);
         for row in rows {
@@ -278,7 +284,7 @@ impl ReportHistory {
         hint: usize,
         metric: MetricId,
         profile: &Profile,
-        rules: &[Rule],
+        rules: &[MetricRule],
     ) -> usize {
         if self.columns.get(hint).is_some_and(|column| column.metric == metric) {
             return hint;
@@ -302,7 +308,7 @@ impl ReportHistory {
 
     /// Forgets what lies before the memory, which holds so many reports. Readings that the next ones may confirm are kept
     /// for longer.
-    fn forget(&mut self, memory: &Memory, reports: usize, rules: &[Rule]) {
+    fn forget(&mut self, memory: &Memory, reports: usize, rules: &[MetricRule]) {
         let Some(newest) = self.rows.last() else { return };
         let is_old = |series: &ReportHistory| {
             let age = newest.observed.saturating_sub(series.rows.at(0).observed);
@@ -326,15 +332,15 @@ impl ReportHistory {
     }
 
     /// Forgets every reading, and keeps what they leave behind for the tests.
-    pub fn forget_all(&mut self, rules: &[Rule]) {
+    pub fn forget_all(&mut self, rules: &[MetricRule]) {
         while self.rows.len() > 0 {
             self.forget_first(rules);
         }
-        self.rows = Rows::default();
+        self.rows = ReportRows::default();
         self.columns.iter_mut().for_each(Column::remove_all);
     }
 
-    fn forget_first(&mut self, rules: &[Rule]) {
+    fn forget_first(&mut self, rules: &[MetricRule]) {
         let (first, ring) = (self.rows.at(0), self.rows.ring());
         let left = ring.without_first();
         for column in &mut self.columns {

@@ -20,7 +20,7 @@ pub type Near = (u32, i32);
 /// Sorted rows. They take 16 bytes each while they lie more than 49 days apart, or one of them took more than 24 days
 /// to arrive, as in a replayed history.
 #[derive(Debug, Default)]
-pub struct Rows {
+pub struct ReportRows {
     ring: Ring,
     times: Times,
 }
@@ -48,18 +48,18 @@ fn row(base: Millis, (offset, delay): Near) -> Row {
     Row { observed, received: observed + Millis::from(delay) }
 }
 
-impl Rows {
+impl ReportRows {
     /// What was restored.
     #[must_use]
-    pub fn restored(restored: SavedRows) -> Rows {
+    pub fn restored(restored: SavedRows) -> ReportRows {
         match restored {
             SavedRows::Near { base, cells } => {
                 let ring = Ring::of(cells.len());
-                Rows { ring, times: Times::Near { base, cells: ring.fill((0, 0), cells) } }
+                ReportRows { ring, times: Times::Near { base, cells: ring.fill((0, 0), cells) } }
             }
             SavedRows::Far(rows) => {
                 let ring = Ring::of(rows.len());
-                Rows { ring, times: Times::far(ring, &rows) }
+                ReportRows { ring, times: Times::far(ring, &rows) }
             }
         }
     }
@@ -198,7 +198,7 @@ mod tests {
             ),
             kept in 1usize..20,
         ) {
-            let mut packed = Rows::default();
+            let mut packed = ReportRows::default();
             let mut plain: Vec<Row> = Vec::new();
             for (observed, delay) in rows {
                 let new = Row { observed, received: observed + delay };
@@ -213,7 +213,7 @@ mod tests {
                 let all: Vec<_> = (0..packed.len()).map(|at| packed.at(at)).collect();
                 prop_assert_eq!(&all, &plain);
                 prop_assert_eq!(packed.last(), plain.last().copied());
-                let again = Rows::restored(packed.saved());
+                let again = ReportRows::restored(packed.saved());
                 prop_assert_eq!(again.iter().collect::<Vec<_>>(), all);
             }
         }

@@ -6,7 +6,7 @@ use crate::capacity::RiseLimit;
 
 /// The limits of one metric.
 #[derive(Clone, Debug)]
-pub struct Rule {
+pub struct MetricRule {
     /// Least and greatest physically possible value, in the unit.
     pub range: (f64, f64),
     /// Only 0 and 1 are possible.
@@ -44,21 +44,21 @@ pub struct Flat {
     pub longest_gap: Millis,
 }
 
-impl Rule {
+impl MetricRule {
     /// The rule of every metric of the catalogue, by number.
     #[must_use]
-    pub fn all(catalogue: &Catalogue) -> Vec<Rule> {
-        catalogue.iter().map(|(_, metric)| Rule::of(metric)).collect()
+    pub fn all(catalogue: &Catalogue) -> Vec<MetricRule> {
+        catalogue.iter().map(|(_, metric)| MetricRule::of(metric)).collect()
     }
 
     /// The rule of one metric.
     #[must_use]
-    pub fn of(metric: &Metric) -> Rule {
+    pub fn of(metric: &Metric) -> MetricRule {
         let duration = |seconds: Option<u32>| seconds.map_or(Millis::MAX, |s| Millis::from(s) * time::SECOND);
         let (suspect, fail) = (duration(metric.flat_suspect), duration(metric.flat_fail));
         let least = suspect.min(fail);
         let flat = metric.flat_tolerance.filter(|_| least < Millis::MAX);
-        Rule {
+        MetricRule {
             range: (metric.min, metric.max),
             state: metric.kind == MetricKind::State,
             quantity: matches!(metric.kind, MetricKind::Gauge | MetricKind::Counter),
@@ -116,9 +116,9 @@ pub fn is_counter(metric: &Metric) -> bool {
 mod tests {
     use super::*;
 
-    fn rule(code: &str) -> Rule {
+    fn rule(code: &str) -> MetricRule {
         let catalogue = Catalogue::in_force();
-        Rule::of(catalogue.metric(catalogue.id(code).unwrap()))
+        MetricRule::of(catalogue.metric(catalogue.id(code).unwrap()))
     }
 
     #[test]

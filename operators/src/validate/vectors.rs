@@ -5,14 +5,14 @@ use schemas::{Flag, Millis, time::MINUTE};
 use super::{
     mark::Mark,
     neighbours::{Point, State, step},
-    rule::{Flat, Rule},
+    rule::{Flat, MetricRule},
     test::{self, Own},
     tests::id,
 };
 use crate::{capacity::RiseLimit, flow::Observed};
 
-fn nothing() -> Rule {
-    Rule {
+fn nothing() -> MetricRule {
+    MetricRule {
         range: (f64::MIN, f64::MAX),
         state: false,
         quantity: true,
@@ -30,7 +30,7 @@ fn numbers(list: &str) -> Vec<f64> {
     list.split_whitespace().map(|number| number.parse().unwrap()).collect()
 }
 
-fn marks(rule: &Rule, points: &[Point]) -> Vec<Mark> {
+fn marks(rule: &MetricRule, points: &[Point]) -> Vec<Mark> {
     let mut state = State::EMPTY;
     let next = |n: usize| points.get(n + 1).copied();
     let judged = |(n, point): (usize, &Point)| step(&mut state, rule, rule.rise, *point, next(n)).mark;
@@ -46,15 +46,17 @@ fn flag(number: f64) -> Flag {
 /// evaluated" of another test does not show in the aggregate.
 fn judged(test: &str, parameters: &[f64], points: &[Point]) -> Vec<Flag> {
     let rule = match (test, parameters) {
-        ("spike", [limit]) => Rule { spike: Some(*limit), ..nothing() },
-        ("rate_of_change", [rate]) => Rule { rise: RiseLimit { per_minute: *rate, step: 0.0 }, ..nothing() },
+        ("spike", [limit]) => MetricRule { spike: Some(*limit), ..nothing() },
+        ("rate_of_change", [rate]) => {
+            MetricRule { rise: RiseLimit { per_minute: *rate, step: 0.0 }, ..nothing() }
+        }
         ("flat_line", [tolerance, suspect, fail]) => {
             let [suspect, fail] = [suspect, fail].map(|minutes| *minutes as Millis * MINUTE);
             let flat = Flat { tolerance: *tolerance, suspect, fail, above: 0.0, longest_gap: suspect / 2 };
-            Rule { flat: Some(flat), ..nothing() }
+            MetricRule { flat: Some(flat), ..nothing() }
         }
         ("gross_range", [least, greatest, device_least, device_greatest]) => {
-            let rule = Rule { range: (*least, *greatest), ..nothing() };
+            let rule = MetricRule { range: (*least, *greatest), ..nothing() };
             let reading = |value| Observed { metric: id("room_temp"), value, normal: true };
             let device = Some((*device_least, *device_greatest));
             return points

@@ -15,7 +15,7 @@ use super::{
     facts::{Component as C, Facts},
     object::Object,
     points::{Point, Points},
-    quantity::{Quantity, Side},
+    quantity::{Pipe, Quantity},
     segment,
 };
 use crate::capacity::RiseLimit;
@@ -66,7 +66,7 @@ const JOULES_PER_CUBIC_METRE: f64 = 983.0 * 4_185.0;
 
 /// Heat by flow and temperatures, J, where the water cools down enough to tell: of the side that says more.
 fn by_flow(facts: &Facts) -> i64 {
-    let of = |supply: Side, back: Side| {
+    let of = |supply: Pipe, back: Pipe| {
         let ([_, _, flow, warm], [_, _, same, cold]) = (supply.components(), back.components());
         let (flow, same) = (facts.get(flow), facts.get(same));
         let fall = facts.get(warm) - facts.get(cold);
@@ -75,7 +75,7 @@ fn by_flow(facts: &Facts) -> i64 {
         // Thousandths of m³/h · °C · s.
         if comparable { (fall as f64 / 3.6e6 * JOULES_PER_CUBIC_METRE) as i64 } else { 0 }
     };
-    of(Side::PrimarySupply, Side::PrimaryReturn).max(of(Side::SecondarySupply, Side::SecondaryReturn))
+    of(Pipe::PrimarySupply, Pipe::PrimaryReturn).max(of(Pipe::SecondarySupply, Pipe::SecondaryReturn))
 }
 
 /// Heat by power in the time of an hour that no counter covers, and that time.

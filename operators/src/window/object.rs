@@ -13,7 +13,7 @@ use super::{
     facts::Component,
     hole,
     points::{Point, Points},
-    quantity::{Quantity, Role, Side},
+    quantity::{Pipe, Quantity, Role},
     reported::Reported,
     segment::{self, Rises, Terms, Undated},
     tally::Tally,
@@ -142,7 +142,7 @@ impl Object {
                 _ => {}
             }
         }
-        for side in Side::ALL {
+        for side in Pipe::ALL {
             if if side.secondary() { secondary } else { primary } {
                 self.weigh(side, at, &terms, tally);
             }
@@ -402,7 +402,7 @@ impl Object {
     }
 
     /// Keeps the flow and the product of flow and temperature at the times that have both.
-    fn weigh(&mut self, side: Side, at: Millis, terms: &Terms<'_>, tally: &mut Tally) {
+    fn weigh(&mut self, side: Pipe, at: Millis, terms: &Terms<'_>, tally: &mut Tally) {
         let value = |quantity| {
             self.series
                 .iter()

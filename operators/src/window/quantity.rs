@@ -28,13 +28,13 @@ pub enum Quantity {
     /// Heat power, kW.
     HeatPower,
     /// A water temperature, °C.
-    Temperature(Side),
+    Temperature(Pipe),
     /// Flow on the primary (false) or secondary (true) side, m³/h. A weight only.
     Flow(bool),
     /// The flow at the times at which the temperature of the side was measured too, m³/h.
-    Weight(Side),
+    Weight(Pipe),
     /// Flow × temperature at those times.
-    Product(Side),
+    Product(Pipe),
     /// Make-up meter, m³.
     Makeup,
     /// Electricity meter of a station or source, kWh.
@@ -113,7 +113,7 @@ pub enum Rise {
 /// A water temperature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
-pub enum Side {
+pub enum Pipe {
     /// Primary supply.
     PrimarySupply,
     /// Primary return.
@@ -124,15 +124,15 @@ pub enum Side {
     SecondaryReturn,
 }
 
-impl Side {
+impl Pipe {
     /// Every side.
-    pub const ALL: [Side; 4] =
-        [Side::PrimarySupply, Side::PrimaryReturn, Side::SecondarySupply, Side::SecondaryReturn];
+    pub const ALL: [Pipe; 4] =
+        [Pipe::PrimarySupply, Pipe::PrimaryReturn, Pipe::SecondarySupply, Pipe::SecondaryReturn];
 
     /// Whether the flow is that of the secondary side.
     #[must_use]
     pub fn secondary(self) -> bool {
-        matches!(self, Side::SecondarySupply | Side::SecondaryReturn)
+        matches!(self, Pipe::SecondarySupply | Pipe::SecondaryReturn)
     }
 
     /// Integral of temperature, its time, integral of flow, integral of the product.
@@ -140,19 +140,19 @@ impl Side {
     pub fn components(self) -> [Component; 4] {
         use Component as C;
         match self {
-            Side::PrimarySupply => {
+            Pipe::PrimarySupply => {
                 [C::PrimarySupply, C::PrimarySupplyTime, C::PrimarySupplyFlow, C::PrimarySupplyProduct]
             }
-            Side::PrimaryReturn => {
+            Pipe::PrimaryReturn => {
                 [C::PrimaryReturn, C::PrimaryReturnTime, C::PrimaryReturnFlow, C::PrimaryReturnProduct]
             }
-            Side::SecondarySupply => [
+            Pipe::SecondarySupply => [
                 C::SecondarySupply,
                 C::SecondarySupplyTime,
                 C::SecondarySupplyFlow,
                 C::SecondarySupplyProduct,
             ],
-            Side::SecondaryReturn => [
+            Pipe::SecondaryReturn => [
                 C::SecondaryReturn,
                 C::SecondaryReturnTime,
                 C::SecondaryReturnFlow,
@@ -216,14 +216,14 @@ impl Role {
             (Role::Station | Role::Source, "heat_total") => Some(Q::HeatCounter),
             (Role::Station | Role::Source, "heat_power") => Some(Q::HeatPower),
             (Role::Station, "primary_supply_temp") | (Role::Source, "supply_temp") => {
-                Some(Q::Temperature(Side::PrimarySupply))
+                Some(Q::Temperature(Pipe::PrimarySupply))
             }
             (Role::Station, "primary_return_temp") | (Role::Source, "return_temp") => {
-                Some(Q::Temperature(Side::PrimaryReturn))
+                Some(Q::Temperature(Pipe::PrimaryReturn))
             }
-            (Role::Station, "secondary_supply_temp") => Some(Q::Temperature(Side::SecondarySupply)),
+            (Role::Station, "secondary_supply_temp") => Some(Q::Temperature(Pipe::SecondarySupply)),
             (Role::Station, "secondary_supply_setpoint") => Some(Q::Setpoint),
-            (Role::Station, "secondary_return_temp") => Some(Q::Temperature(Side::SecondaryReturn)),
+            (Role::Station, "secondary_return_temp") => Some(Q::Temperature(Pipe::SecondaryReturn)),
             (Role::Station, "primary_flow") | (Role::Source, "supply_flow") => Some(Q::Flow(false)),
             (Role::Station, "secondary_flow") => Some(Q::Flow(true)),
             (Role::Station | Role::Source | Role::Network, "makeup_total") => Some(Q::Makeup),

@@ -25,7 +25,7 @@ use crate::{
 
 /// A place with checkpoints.
 #[derive(Debug)]
-pub struct Place {
+pub struct CheckpointPlace {
     store: Arc<dyn Store>,
     listing: Listing,
 }
@@ -38,12 +38,12 @@ pub struct Summary {
     /// Which start wrote it.
     pub generation: Generation,
     /// How it is.
-    pub condition: Condition,
+    pub condition: Wholeness,
 }
 
 /// How a checkpoint is, as its manifest says.
 #[derive(Debug)]
-pub enum Condition {
+pub enum Wholeness {
     /// It cannot be read.
     Unreadable(String),
     /// It can.
@@ -99,19 +99,19 @@ pub struct StateContents {
     pub forms: BTreeSet<u16>,
 }
 
-impl Place {
+impl CheckpointPlace {
     /// The place that the settings name.
     ///
     /// # Errors
     /// When it does not answer.
-    pub fn open(settings: &Settings, state: &Path) -> Result<Place, Error> {
+    pub fn open(settings: &Settings, state: &Path) -> Result<CheckpointPlace, Error> {
         if let Some(path) = settings.directory(state).filter(|path| !path.is_dir()) {
             let error = std::io::ErrorKind::NotFound.into();
             return Err(Error::CheckpointPlace { place: path.display().to_string(), error });
         }
         let store = open_store(settings, state)?;
         let listing = Listing::read(&*store)?;
-        Ok(Place { store, listing })
+        Ok(CheckpointPlace { store, listing })
     }
 
     /// What messages call it.
@@ -129,8 +129,8 @@ impl Place {
         for id in &self.listing.manifests {
             let Some(read) = self.manifest(*id)? else { continue };
             let condition = match read {
-                Err(detail) => Condition::Unreadable(detail),
-                Ok(manifest) => Condition::Read {
+                Err(detail) => Wholeness::Unreadable(detail),
+                Ok(manifest) => Wholeness::Read {
                     wall: manifest.binding.wall,
                     bytes: manifest.sections().map(|(_, _, section)| section.stored).sum(),
                     parts: manifest.parts.len(),

@@ -633,9 +633,9 @@ fn replay(flow: &mut Flow, models: &BTreeMap<Epoch, Model>, last: Epoch) {
 
 #[test]
 fn checkpoints_are_listed_shown_and_verified() {
-    use super::inspect::{Condition, Place};
+    use super::inspect::{CheckpointPlace, Wholeness};
     let (state, _, model) = two_checkpoints();
-    let open = || Place::open(&settings(), state.path()).unwrap();
+    let open = || CheckpointPlace::open(&settings(), state.path()).unwrap();
     let epochs: Vec<_> = open().list().unwrap().iter().map(|summary| summary.epoch).collect();
     assert_eq!(epochs, [15, 11]);
     let contents = open().show(15).unwrap();
@@ -656,10 +656,10 @@ fn checkpoints_are_listed_shown_and_verified() {
     );
     assert!(verified[1].1.is_empty());
     fs::write(&files(state.path(), "MANIFEST")[1], "x").unwrap();
-    assert!(matches!(open().list().unwrap()[0].condition, Condition::Unreadable(_)));
+    assert!(matches!(open().list().unwrap()[0].condition, Wholeness::Unreadable(_)));
     assert!(open().verify().unwrap()[0].1[0].contains("MANIFEST-000000000015"));
     let nowhere = tempfile::tempdir().unwrap();
-    let error = Place::open(&settings(), nowhere.path()).unwrap_err().to_string();
+    let error = CheckpointPlace::open(&settings(), nowhere.path()).unwrap_err().to_string();
     assert!(error.contains("checkpoints in") && !nowhere.path().join("checkpoints").exists(), "{error}");
 }
 
@@ -722,7 +722,7 @@ fn a_bucket_is_a_place() {
     zombie.opened.checkpoints.finish();
     assert!(zombie.control.failure().expect("it is told").to_string().contains("has taken over"));
     heir.finish();
-    let place = inspect::Place::open(&settings, state.path()).unwrap();
+    let place = inspect::CheckpointPlace::open(&settings, state.path()).unwrap();
     assert_eq!(place.list().unwrap().first().unwrap().epoch, 59);
     assert!(place.verify().unwrap().iter().all(|(_, problems)| problems.is_empty()));
 }

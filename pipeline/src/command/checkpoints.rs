@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schemas::{Epoch, Millis};
 
 use crate::{
-    checkpoint::inspect::{Condition, Place},
+    checkpoint::inspect::{CheckpointPlace, Wholeness},
     config::Config,
     printable::printable,
 };
@@ -35,7 +35,7 @@ pub enum Command {
 /// # Errors
 /// When the place does not answer, or something is damaged.
 pub fn run(config: &Config, command: &Command) -> anyhow::Result<()> {
-    let place = Place::open(&config.checkpoint, &config.pipeline.state)?;
+    let place = CheckpointPlace::open(&config.checkpoint, &config.pipeline.state)?;
     let mut out = stdout().lock();
     match command {
         Command::List => list(&place, &mut out),
@@ -44,7 +44,7 @@ pub fn run(config: &Config, command: &Command) -> anyhow::Result<()> {
     }
 }
 
-fn list(place: &Place, out: &mut impl Write) -> anyhow::Result<()> {
+fn list(place: &CheckpointPlace, out: &mut impl Write) -> anyhow::Result<()> {
     let summaries = place.list()?;
     if summaries.is_empty() {
         writeln!(out, "no checkpoints in {}", place.name())?;
@@ -59,8 +59,8 @@ fn list(place: &Place, out: &mut impl Write) -> anyhow::Result<()> {
         let start = summary.generation;
         write!(out, "{:>12}  ", summary.epoch)?;
         match summary.condition {
-            Condition::Unreadable(detail) => writeln!(out, "damaged: {}", printable(&detail))?,
-            Condition::Read { wall, bytes, parts, states, longest_chain, superseded } => writeln!(
+            Wholeness::Unreadable(detail) => writeln!(out, "damaged: {}", printable(&detail))?,
+            Wholeness::Read { wall, bytes, parts, states, longest_chain, superseded } => writeln!(
                 out,
                 "{:<20}  {:>10}  {parts:>5}  {states:>6}  {longest_chain:>7}  {start:>5}{}",
                 time(wall),
@@ -72,7 +72,7 @@ fn list(place: &Place, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(place: &Place, epoch: Epoch, out: &mut impl Write) -> anyhow::Result<()> {
+fn show(place: &CheckpointPlace, epoch: Epoch, out: &mut impl Write) -> anyhow::Result<()> {
     let contents = place.show(epoch)?;
     writeln!(out, "checkpoint of epoch {epoch}, {}, in {}", time(contents.wall), place.name())?;
     writeln!(out, "pipeline {}, topics {}.*", printable(&contents.pipeline), printable(&contents.prefix))?;
@@ -104,7 +104,7 @@ fn show(place: &Place, epoch: Epoch, out: &mut impl Write) -> anyhow::Result<()>
     Ok(())
 }
 
-fn verify(place: &Place, out: &mut impl Write) -> anyhow::Result<()> {
+fn verify(place: &CheckpointPlace, out: &mut impl Write) -> anyhow::Result<()> {
     let mut damaged = 0;
     for (epoch, problems) in place.verify()? {
         if problems.is_empty() {

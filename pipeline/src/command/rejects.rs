@@ -5,7 +5,7 @@ use std::io::{Write, stdout};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use clickhouse::query::Query;
-use schemas::{Reason, Stage};
+use schemas::{Reason, RejectStage};
 use sinks::clickhouse::ClickHouse;
 
 use crate::config::Config;
@@ -47,7 +47,7 @@ pub struct Filter {
     until: Option<jiff::Timestamp>,
     /// Only what was turned away here: connector, dataflow or sink.
     #[arg(long, value_parser = stage)]
-    stage: Option<Stage>,
+    stage: Option<RejectStage>,
 }
 
 /// Which rejects to list.
@@ -72,17 +72,17 @@ fn reason(name: &str) -> Result<Reason, String> {
     found.ok_or_else(|| format!("no such reason; known are {}", known()))
 }
 
-fn stage(name: &str) -> Result<Stage, String> {
-    let stages = [Stage::Connector, Stage::Dataflow, Stage::Sink];
+fn stage(name: &str) -> Result<RejectStage, String> {
+    let stages = [RejectStage::Connector, RejectStage::Dataflow, RejectStage::Sink];
     let found = stages.into_iter().find(|stage| stage_name(*stage) == name);
     found.ok_or_else(|| "no such stage; known are connector, dataflow, sink".to_owned())
 }
 
-fn stage_name(stage: Stage) -> &'static str {
+fn stage_name(stage: RejectStage) -> &'static str {
     match stage {
-        Stage::Connector => "connector",
-        Stage::Dataflow => "dataflow",
-        Stage::Sink => "sink",
+        RejectStage::Connector => "connector",
+        RejectStage::Dataflow => "dataflow",
+        RejectStage::Sink => "sink",
     }
 }
 

@@ -7,7 +7,7 @@ use operators::{
     decode::{self, ArrivalTimes, KafkaRecord, ReportDecoder},
     flow::{PlacedEvent, Size},
 };
-use schemas::{Code, Epoch, Event, KafkaSettings, RegistryEntry, Reject, Stage, Topic, avro::Codec};
+use schemas::{Code, Epoch, Event, KafkaSettings, RegistryEntry, Reject, RejectStage, Topic, avro::Codec};
 use serde::{Deserialize, Serialize};
 use timely::{
     container::CapacityContainerBuilder,
@@ -208,7 +208,7 @@ impl Decoder {
     /// have not: it writes them in place of a row that no broker takes.
     fn reject(&mut self, topic: &str, record: KafkaRecord<'_>) {
         match decode::decode::<Reject>(&self.codec, topic, record) {
-            Ok(reject) => self.out.rejects.extend((reject.stage != Stage::Dataflow).then_some(reject)),
+            Ok(reject) => self.out.rejects.extend((reject.stage != RejectStage::Dataflow).then_some(reject)),
             Err(reject) => self.out.rejects.push(*reject),
         }
     }

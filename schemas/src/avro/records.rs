@@ -5,8 +5,8 @@ use super::{
     wire::{Cursor, Put},
 };
 use crate::{
-    AlarmState, AlarmTransition, Catalogue, Cause, Error, Event, Flag, KpiRow, MetricId, Period, QualityTest,
-    Reading, Reason, Reject, Scope, ScopeKind, Stage, TestSet, Topic, Transition,
+    AlarmState, AlarmTransition, Catalogue, Error, Event, Flag, KpiCause, KpiRow, MetricId, Period,
+    QualityTest, Reading, Reason, Reject, RejectStage, Scope, ScopeKind, TestSet, Topic, Transition,
 };
 
 /// The value of a closed set whose name is `text`.
@@ -34,13 +34,13 @@ fn metric(text: &str) -> Option<MetricId> {
 }
 
 const FLAGS: &[Flag] = &[Flag::Good, Flag::NotEvaluated, Flag::Suspect, Flag::Fail, Flag::Missing];
-const STAGES: &[Stage] = &[Stage::Connector, Stage::Dataflow, Stage::Sink];
+const STAGES: &[RejectStage] = &[RejectStage::Connector, RejectStage::Dataflow, RejectStage::Sink];
 
-fn stage_name(stage: Stage) -> &'static str {
+fn stage_name(stage: RejectStage) -> &'static str {
     match stage {
-        Stage::Connector => "connector",
-        Stage::Dataflow => "dataflow",
-        Stage::Sink => "sink",
+        RejectStage::Connector => "connector",
+        RejectStage::Dataflow => "dataflow",
+        RejectStage::Sink => "sink",
     }
 }
 
@@ -193,7 +193,7 @@ impl Record for KpiRow {
             value: cursor.option("value", |cursor| cursor.double("value"))?,
             previous: cursor.option("previous", |cursor| cursor.double("previous"))?,
             coverage: cursor.float("coverage")?,
-            cause: cursor.named("cause", |text| by_name(Cause::ALL, Cause::name, text))?,
+            cause: cursor.named("cause", |text| by_name(KpiCause::ALL, KpiCause::name, text))?,
         };
         cursor.end()?;
         Ok(row)

@@ -6,9 +6,9 @@ use smallvec::SmallVec;
 
 use super::*;
 use crate::{
-    AlarmState, AlarmTransition, Cause, Code, Device, District, Enterprise, Event, Facility, FacilityKind,
-    Flag, KpiRow, MetricId, Period, QualityTest, RawReading, RawValue, Reading, Reason, RegistryEntry,
-    Reject, Report, Scope, ScopeKind, Side, Stage, TestSet, Threshold, Transition,
+    AlarmState, AlarmTransition, Code, Device, District, Enterprise, Event, Facility, FacilityKind, Flag,
+    KpiCause, KpiRow, MetricId, Period, QualityTest, RawReading, RawValue, Reading, Reason, RegistryEntry,
+    Reject, RejectStage, Report, Scope, ScopeKind, Side, TestSet, Threshold, Transition,
 };
 
 fn confluent() -> Codec {
@@ -134,7 +134,7 @@ fn reject() -> Reject {
         reason: Reason::UnknownFacility,
         detail: "facility X".into(),
         raw: vec![0, 255, 1],
-        stage: Stage::Dataflow,
+        stage: RejectStage::Dataflow,
         readings: 4,
     }
 }
@@ -164,7 +164,7 @@ fn kpi() -> KpiRow {
         value: Some(12.5),
         previous: None,
         coverage: 0.75,
-        cause: Cause::Late,
+        cause: KpiCause::Late,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Feed, Field, FieldType, Required, Source, Table, Tables};
+use super::{ExchangeTable, Feed, Field, FieldType, Required, Source, Tables};
 use crate::{
     FacilityKind, Period, ScopeKind,
     nearest::hint,
@@ -32,7 +32,7 @@ pub(crate) const FIELDS: Form = Form {
 };
 
 /// Reads one table, without its fields.
-pub(crate) fn table(cells: &mut Cells<'_>) -> Option<Table> {
+pub(crate) fn table(cells: &mut Cells<'_>) -> Option<ExchangeTable> {
     let (group, table) = (cells.required("group"), cells.required("table"));
     let (text, key) = (cells.required_text("feed")?, cells.required_text("key")?);
     let feed = feed(&text);
@@ -41,7 +41,7 @@ pub(crate) fn table(cells: &mut Cells<'_>) -> Option<Table> {
             "feed {text:?} is not known: write facility:KIND;KIND, device, threshold, kpi:SCOPE:PERIOD or alarm"
         ));
     }
-    Some(Table {
+    Some(ExchangeTable {
         group: group?.to_string(),
         table: table?.to_string(),
         name: cells.required_text("name")?,
@@ -86,7 +86,7 @@ impl Tables {
     /// files; `kpis` are the codes that fields may name.
     pub(crate) fn merge(
         &mut self,
-        (tables, fields): (Lines<Table>, Lines<(String, Field)>),
+        (tables, fields): (Lines<ExchangeTable>, Lines<(String, Field)>),
         kpis: &[&str],
         (of_tables, of_fields): (&mut Problems, &mut Problems),
     ) -> usize {

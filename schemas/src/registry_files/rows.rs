@@ -2,7 +2,7 @@
 
 use super::{
     datum,
-    table::{Form, Problems, Row, Table},
+    table::{CsvTable, Form, Problems, Row},
 };
 use crate::{
     Catalogue, Code, Device, District, Enterprise, Facility, FacilityKind, MetricId, RegistryEntry, Side,
@@ -78,7 +78,7 @@ pub(crate) const THRESHOLDS: Form = Form {
 
 /// One row while it is read.
 pub(crate) struct Cells<'t> {
-    pub table: &'t Table,
+    pub table: &'t CsvTable,
     pub row: &'t Row,
     pub form: &'t Form,
     /// The metrics that it may name.

@@ -27,7 +27,7 @@ impl Form {
 pub(crate) type Problems = Vec<(u64, String)>;
 
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct CsvTable {
     header: Vec<String>,
     pub rows: Vec<Row>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Row {
     cells: csv::StringRecord,
 }
 
-impl Table {
+impl CsvTable {
     /// The cell of a column; `None` when it is empty or the file lacks the column.
     pub fn cell<'r>(&self, row: &'r Row, column: &str) -> Option<&'r str> {
         let at = self.header.iter().position(|name| name == column)?;
@@ -54,8 +54,8 @@ impl Table {
     }
 
     /// Reads a file; a header that cannot be used gives no rows.
-    pub fn read(form: &Form, bytes: &[u8], problems: &mut Problems) -> Table {
-        let mut table = Table { header: Vec::new(), rows: Vec::new() };
+    pub fn read(form: &Form, bytes: &[u8], problems: &mut Problems) -> CsvTable {
+        let mut table = CsvTable { header: Vec::new(), rows: Vec::new() };
         let Some(text) = text(bytes, problems) else { return table };
         let comment = form.comments.then_some(b'#');
         let mut reader = csv::ReaderBuilder::new();

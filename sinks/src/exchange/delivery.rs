@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use schemas::{Code, Millis, Reason, Reject, Stage, exchange::Table, exchange::Tables};
+use schemas::{Code, Millis, Reason, Reject, RejectStage, exchange::ExchangeTable, exchange::Tables};
 use tokio::sync::watch;
 
 use super::{
@@ -68,7 +68,7 @@ struct Sent {
 
 impl Sent {
     /// Whether the receiver keeps only the later one of the two: they have the same key in the table.
-    fn replaces(&self, other: &Sent, table: &Table) -> bool {
+    fn replaces(&self, other: &Sent, table: &ExchangeTable) -> bool {
         table.key.iter().all(|code| {
             let [own, others] = [self, other].map(|sent| sent.content.get(code).map(plain));
             own.is_some() && own == others
@@ -221,11 +221,12 @@ impl Delivery {
     }
 
     /// The oldest owed row that has settled, and others of its table behind it.
-    fn next(&self, now: Millis) -> Option<(&'static Table, Vec<Sent>)> {
+    fn next(&self, now: Millis) -> Option<(&'static ExchangeTable, Vec<Sent>)> {
         let ledger = self.shared.ledger();
         let tables = Tables::in_force();
-        let settled = |table: &Table, noted_at: Millis| noted_at + Millis::from(table.settle) * 1000 <= now;
-        let mut chosen: Option<&'static Table> = None;
+        let settled =
+            |table: &ExchangeTable, noted_at: Millis| noted_at + Millis::from(table.settle) * 1000 <= now;
+        let mut chosen: Option<&'static ExchangeTable> = None;
         let mut rows = Vec::new();
         for (row, entry) in ledger.owed() {
             // The ledger only holds rows of tables of the catalogue, unless an older program wrote it.
@@ -251,7 +252,7 @@ impl Delivery {
     /// rows to be sent, and how many were delivered before and refused.
     async fn settle_without_sending(
         &self,
-        table: &Table,
+        table: &ExchangeTable,
         rows: Vec<Sent>,
         now: Millis,
     ) -> Result<(Vec<Sent>, usize, usize), Error> {
@@ -275,7 +276,7 @@ impl Delivery {
 
     /// Whether the receiver took a row: it has its content, or that of one of the `later` rows that went with it and
     /// took its place.
-    async fn receiver_has(&self, table: &Table, sent: &Sent, later: &[Sent], now: Millis) -> bool {
+    async fn receiver_has(&self, table: &ExchangeTable, sent: &Sent, later: &[Sent], now: Millis) -> bool {
         let condition = |key: &String| Some(format!("{key}={}", plain(sent.content.get(key)?)));
         let Some(conditions) = table.key.iter().map(condition).collect::<Option<Vec<_>>>() else {
             return false;
@@ -349,7 +350,7 @@ impl Delivery {
                 reason: Reason::Refused,
                 detail: format!("{} {}", event.code, event.detail),
                 raw: serde_json::to_vec(&content).unwrap_or_default(),
-                stage: Stage::Sink,
+                stage: RejectStage::Sink,
                 readings: 0,
             };
             // No block of the dataflow has this bucket.

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use schemas::{
-    AlarmTransition, Cause, Code, KpiRow, Millis, RegistryEntry, RegistryKey,
-    exchange::{Feed, FieldType, Source, Table, Tables},
+    AlarmTransition, Code, KpiCause, KpiRow, Millis, RegistryEntry, RegistryKey,
+    exchange::{ExchangeTable, Feed, FieldType, Source, Tables},
 };
 use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
@@ -45,8 +45,8 @@ impl Mapping {
         Ok(Mapping { tables, enabled: enabled.to_vec(), offset })
     }
 
-    fn fed(&self, by: impl Fn(&Feed) -> bool) -> impl Iterator<Item = &'static Table> {
-        let enabled = |table: &&Table| self.enabled.is_empty() || self.enabled.contains(&table.table);
+    fn fed(&self, by: impl Fn(&Feed) -> bool) -> impl Iterator<Item = &'static ExchangeTable> {
+        let enabled = |table: &&ExchangeTable| self.enabled.is_empty() || self.enabled.contains(&table.table);
         self.tables.iter().filter(enabled).filter(move |table| by(&table.feed))
     }
 
@@ -94,12 +94,12 @@ impl Mapping {
         registry: &Registry,
         mut before: impl FnMut(&RowId) -> Row,
     ) -> Vec<(RowId, Row)> {
-        if kpi.cause == Cause::Live {
+        if kpi.cause == KpiCause::Live {
             return Vec::new();
         }
         let path = format!("kpi.{}", kpi.kpi);
         let fits = |feed: &Feed| *feed == Feed::Kpi(kpi.scope.kind, kpi.period);
-        let wants = |table: &&Table| {
+        let wants = |table: &&ExchangeTable| {
             table.fields.iter().any(|field| field.sources.contains(&Source::Path(path.clone())))
         };
         let mut values = Values::new();
@@ -137,7 +137,7 @@ impl Mapping {
         tables.map(|table| (id(table, &key, alarm.at), self.row(table, &values, Row::new()))).collect()
     }
 
-    fn row(&self, table: &Table, values: &Values, mut row: Row) -> Row {
+    fn row(&self, table: &ExchangeTable, values: &Values, mut row: Row) -> Row {
         for field in &table.fields {
             let found = field.sources.iter().find_map(|source| match source {
                 Source::Constant(text) => Some(Value::from(text.as_str())),
@@ -177,7 +177,7 @@ impl Mapping {
     }
 }
 
-fn id(table: &Table, key: &Code, window: Millis) -> RowId {
+fn id(table: &ExchangeTable, key: &Code, window: Millis) -> RowId {
     RowId { table: Code::from(table.table.as_str()), key: key.clone(), window }
 }
 
@@ -390,7 +390,7 @@ mod tests {
         assert_eq!((&cleared["BJLX"], &cleared["DQBJJB"]), (&json!("0"), &json!("2")));
     }
 
-    fn kpi(code: &str, value: f64, cause: Cause) -> KpiRow {
+    fn kpi(code: &str, value: f64, cause: KpiCause) -> KpiRow {
         KpiRow {
             kpi: Code::from(code),
             scope: schemas::Scope { kind: schemas::ScopeKind::Station, code: Code::from("ST-1") },
@@ -406,9 +406,9 @@ mod tests {
     #[test]
     fn kpis_of_one_window_become_one_row() {
         let (mapping, registry) = (mapping(), registry());
-        let first = mapping.kpi(&kpi("heat_supplied", 3.5, Cause::Closed), &registry, |_| Row::new());
+        let first = mapping.kpi(&kpi("heat_supplied", 3.5, KpiCause::Closed), &registry, |_| Row::new());
         let second =
-            mapping.kpi(&kpi("heat_per_area", 0.1, Cause::Closed), &registry, |_| first[0].1.clone());
+            mapping.kpi(&kpi("heat_per_area", 0.1, KpiCause::Closed), &registry, |_| first[0].1.clone());
         assert_eq!(first[0].0, second[0].0);
         let row = &second[0].1;
         assert_eq!((&row["GRL"], &row["DWMJGRL"]), (&json!(3.5), &json!(0.1)));
@@ -419,8 +419,12 @@ mod tests {
     #[test]
     fn open_windows_and_other_kpis_give_nothing() {
         let (mapping, registry) = (mapping(), registry());
-        assert!(mapping.kpi(&kpi("heat_supplied", 3.5, Cause::Live), &registry, |_| Row::new()).is_empty());
-        assert!(mapping.kpi(&kpi("online_rate", 1.0, Cause::Closed), &registry, |_| Row::new()).is_empty());
+        assert!(
+            mapping.kpi(&kpi("heat_supplied", 3.5, KpiCause::Live), &registry, |_| Row::new()).is_empty()
+        );
+        assert!(
+            mapping.kpi(&kpi("online_rate", 1.0, KpiCause::Closed), &registry, |_| Row::new()).is_empty()
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 
 use axum::Router;
 use schemars::JsonSchema;
-use schemas::exchange::{Table, Tables};
+use schemas::exchange::{ExchangeTable, Tables};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -101,7 +101,7 @@ impl FileStore {
         Ok(FileStore { file: Arc::new(Mutex::new(file)), rows })
     }
 
-    fn append(&self, table: &Table, rows: &[Row]) -> io::Result<()> {
+    fn append(&self, table: &ExchangeTable, rows: &[Row]) -> io::Result<()> {
         let mut line = serde_json::to_vec(&Line { table: table.table.clone(), rows: rows.to_vec() })?;
         line.push(b'\n');
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,7 +116,7 @@ impl FileStore {
 }
 
 impl Store for FileStore {
-    async fn push(&self, table: &Table, rows: Vec<Row>) -> Result<(), String> {
+    async fn push(&self, table: &ExchangeTable, rows: Vec<Row>) -> Result<(), String> {
         let (store, table) = (self.clone(), table.clone());
         let stored = tokio::task::spawn_blocking(move || -> io::Result<()> {
             store.append(&table, &rows)?;
@@ -126,7 +126,7 @@ impl Store for FileStore {
         stored.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
-    async fn find(&self, table: &Table, conditions: &[(String, String)]) -> Result<Vec<Row>, String> {
+    async fn find(&self, table: &ExchangeTable, conditions: &[(String, String)]) -> Result<Vec<Row>, String> {
         self.rows.find(table, conditions).await
     }
 }

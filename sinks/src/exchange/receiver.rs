@@ -19,7 +19,7 @@ use axum::{
 };
 use schemas::{
     Millis,
-    exchange::{Table, Tables},
+    exchange::{ExchangeTable, Tables},
 };
 use serde_json::{Value, json};
 
@@ -34,12 +34,12 @@ const BODY_LIMIT: usize = 16 << 20;
 /// Where received rows go.
 pub trait Store: Send + Sync + 'static {
     /// Stores rows that passed every check; a row with the same key replaces the earlier one.
-    fn push(&self, table: &Table, rows: Vec<Row>) -> impl Future<Output = Result<(), String>> + Send;
+    fn push(&self, table: &ExchangeTable, rows: Vec<Row>) -> impl Future<Output = Result<(), String>> + Send;
 
     /// The rows of a table that fulfil every condition (field, value).
     fn find(
         &self,
-        table: &Table,
+        table: &ExchangeTable,
         conditions: &[(String, String)],
     ) -> impl Future<Output = Result<Vec<Row>, String>> + Send;
 }
@@ -56,7 +56,7 @@ impl MemoryStore {
     }
 
     /// Puts rows in; a row with the same key replaces the earlier one.
-    pub(super) fn put(&self, table: &Table, rows: Vec<Row>) {
+    pub(super) fn put(&self, table: &ExchangeTable, rows: Vec<Row>) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stored = tables.entry(table.table.clone()).or_default();
         for row in rows {
@@ -70,12 +70,12 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    async fn push(&self, table: &Table, rows: Vec<Row>) -> Result<(), String> {
+    async fn push(&self, table: &ExchangeTable, rows: Vec<Row>) -> Result<(), String> {
         self.put(table, rows);
         Ok(())
     }
 
-    async fn find(&self, table: &Table, conditions: &[(String, String)]) -> Result<Vec<Row>, String> {
+    async fn find(&self, table: &ExchangeTable, conditions: &[(String, String)]) -> Result<Vec<Row>, String> {
         let fits = |row: &Row| conditions.iter().all(|(field, value)| text(row.get(field)) == *value);
         Ok(self.rows(&table.table).into_iter().filter(fits).collect())
     }
@@ -185,7 +185,7 @@ impl<S: Store> Receiver<S> {
         }
     }
 
-    fn table(&self, parameters: &Parameters) -> Result<&'static Table, Refusal> {
+    fn table(&self, parameters: &Parameters) -> Result<&'static ExchangeTable, Refusal> {
         let name = |name: &str| parameters.get(name).map_or("", String::as_str);
         let (group, table) = (name("group"), name("table"));
         self.tables
@@ -195,7 +195,7 @@ impl<S: Store> Receiver<S> {
 }
 
 /// The rows of a push, all of which fit their table.
-fn rows(table: &Table, data: &str) -> Result<Vec<Row>, Refusal> {
+fn rows(table: &ExchangeTable, data: &str) -> Result<Vec<Row>, Refusal> {
     let rows: Vec<Row> = serde_json::from_str(data)
         .map_err(|e| refuse(Code::ParametersInvalid, format!("data is no JSON array of objects: {e}")))?;
     if rows.is_empty() {
@@ -247,7 +247,7 @@ async fn query<S: Store>(
 }
 
 /// `BM=1 and TJSJ=2019-04-19 12:00:00` as fields and values.
-fn conditions(table: &Table, text: &str) -> Result<Vec<(String, String)>, Refusal> {
+fn conditions(table: &ExchangeTable, text: &str) -> Result<Vec<(String, String)>, Refusal> {
     let parts = text.split(" and ").map(str::trim).filter(|part| !part.is_empty());
     let read = |part: &str| {
         let (field, value) = part

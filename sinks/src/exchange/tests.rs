@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use schemas::{Cause, Code, Facility, FacilityKind, KpiRow, Period, RegistryEntry, Scope, ScopeKind};
+use schemas::{Code, Facility, FacilityKind, KpiCause, KpiRow, Period, RegistryEntry, Scope, ScopeKind};
 use serde_json::{Value, json};
 
 use super::{
@@ -26,7 +26,7 @@ struct Moody {
 }
 
 impl Store for Moody {
-    async fn push(&self, table: &schemas::exchange::Table, rows: Vec<Row>) -> Result<(), String> {
+    async fn push(&self, table: &schemas::exchange::ExchangeTable, rows: Vec<Row>) -> Result<(), String> {
         self.pushes.fetch_add(1, Ordering::Relaxed);
         if self.fails.load(Ordering::Relaxed) {
             return Err("told to fail".to_owned());
@@ -40,7 +40,7 @@ impl Store for Moody {
 
     async fn find(
         &self,
-        table: &schemas::exchange::Table,
+        table: &schemas::exchange::ExchangeTable,
         conditions: &[(String, String)],
     ) -> Result<Vec<Row>, String> {
         self.rows.find(table, conditions).await
@@ -137,7 +137,7 @@ fn kpi(kpi: &str, value: Option<f64>) -> KpiRow {
         value,
         previous: None,
         coverage: 1.0,
-        cause: Cause::Closed,
+        cause: KpiCause::Closed,
     }
 }
 

@@ -11,7 +11,7 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::BaseRecord,
 };
-use schemas::{Epoch, Reason, Reject, Stage, Topic, avro::Record, metrics};
+use schemas::{Epoch, Reason, Reject, RejectStage, Topic, avro::Record, metrics};
 
 use super::{Kafka, NAME, REST, classify, is_too_large};
 use crate::Error;
@@ -130,7 +130,7 @@ impl Sending<'_> {
             reason: Reason::TooLarge,
             detail,
             raw: self.payload[..kept].to_vec(),
-            stage: Stage::Sink,
+            stage: RejectStage::Sink,
             readings: 0,
         });
     }

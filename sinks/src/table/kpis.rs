@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, fmt::Write};
 
-use schemas::{Cause, Code, Epoch, KpiRow, Millis, Period, Scope, ScopeKind, time::HOUR};
+use schemas::{Code, Epoch, KpiCause, KpiRow, Millis, Period, Scope, ScopeKind, time::HOUR};
 
 use super::{Gathered, Table, unite_sorted};
 use crate::{
@@ -69,7 +69,7 @@ impl Table for Kpis {
             value: (!n.is_multiple_of(4)).then_some(f64::from(n)),
             previous: n.is_multiple_of(2).then_some(0.5),
             coverage: 0.75,
-            cause: Cause::Late,
+            cause: KpiCause::Late,
         };
         (0..10).map(example).collect()
     }

@@ -2,7 +2,7 @@
 //! key: two that are equal are two. Their place in the block tells them apart.
 
 use prometheus::{IntCounterVec, register_int_counter_vec};
-use schemas::{Epoch, Millis, Reason, Reject, Stage, metrics};
+use schemas::{Epoch, Millis, Reason, Reject, RejectStage, metrics};
 
 use super::{Gathered, Table};
 use crate::{
@@ -21,11 +21,11 @@ metrics! {
         "nuanliu_dataflow_rejects_total", "Records and readings turned away by the dataflow", &["reason"]);
 }
 
-fn stage_name(stage: Stage) -> &'static str {
+fn stage_name(stage: RejectStage) -> &'static str {
     match stage {
-        Stage::Connector => "connector",
-        Stage::Dataflow => "dataflow",
-        Stage::Sink => "sink",
+        RejectStage::Connector => "connector",
+        RejectStage::Dataflow => "dataflow",
+        RejectStage::Sink => "sink",
     }
 }
 
@@ -51,7 +51,7 @@ impl Table for Rejects {
 
     fn publish(rows: &Vec<Reject>, records: &mut Sending<'_>) -> Result<(), Error> {
         // What others turned away came from this topic and is there already.
-        let ours = rows.iter().filter(|row| row.stage == Stage::Dataflow);
+        let ours = rows.iter().filter(|row| row.stage == RejectStage::Dataflow);
         records.all(ours, |row, key| key.push_str(&row.origin))
     }
 
@@ -70,7 +70,7 @@ impl Table for Rejects {
             reason: Reason::Malformed,
             detail: "line 1: expected `{`".to_owned(),
             raw: vec![0xff, 0x00, b'{'],
-            stage: Stage::Connector,
+            stage: RejectStage::Connector,
             readings: 0,
         };
         vec![example; 2]

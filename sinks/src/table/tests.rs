@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use schemas::{Cause, Epoch, KpiRow, Period, Scope, ScopeKind};
+use schemas::{Epoch, KpiCause, KpiRow, Period, Scope, ScopeKind};
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn rows_of_two_workers_come_into_the_order_of_the_key() {
         value: None,
         previous: None,
         coverage: 1.0,
-        cause: Cause::Live,
+        cause: KpiCause::Live,
     };
     let mut rows = Rows::Kpis(vec![row("B", "a", 1), row("B", "a", 2), row("D", "b", 1)]);
     let mut others = Rows::Kpis(vec![row("A", "a", 5), row("C", "a", 1), row("A", "b", 1)]);

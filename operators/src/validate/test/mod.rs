@@ -9,7 +9,7 @@ mod tests;
 
 use schemas::Millis;
 
-use super::{mark::Mark, neighbours::Point, rule::Rule};
+use super::{mark::Mark, neighbours::Point, rule::MetricRule};
 use crate::{
     capacity::RiseLimit,
     flow::{Observation, Observed},
@@ -18,7 +18,7 @@ use crate::{
 /// What tests of one reading look at.
 pub struct Own<'a> {
     /// The limits of its metric.
-    pub rule: &'a Rule,
+    pub rule: &'a MetricRule,
     /// The reading.
     pub reading: &'a Observed,
     /// Least and greatest value that the device can give, where the registry says.
@@ -46,7 +46,7 @@ impl Arrival {
 /// What tests of a quantity that goes up and down look at: a reading and those around it.
 pub struct Beside<'a> {
     /// The limits of its metric.
-    pub rule: &'a Rule,
+    pub rule: &'a MetricRule,
     /// How far it can change.
     pub limit: RiseLimit,
     /// The reading before.

@@ -4,7 +4,7 @@
 use schemas::Zero;
 
 use super::{
-    super::{mark::Mark, neighbours::Point, rule::Rule},
+    super::{mark::Mark, neighbours::Point, rule::MetricRule},
     Own,
 };
 use crate::flow::Observed;
@@ -25,7 +25,7 @@ pub fn judge(own: &Own<'_>) -> Mark {
 /// `next` the reading after it.
 #[inline]
 #[must_use]
-pub fn stands_for_nothing(rule: &Rule, value: f64, last: f64, next: Option<Point>) -> bool {
+pub fn stands_for_nothing(rule: &MetricRule, value: f64, last: f64, next: Option<Point>) -> bool {
     let near = |neighbour: f64| (value - neighbour).abs() <= GENUINE_WITHIN * value.abs();
     rule.is_sentinel(value) && !near(last) && !next.is_some_and(|next| near(next.1))
 }
@@ -34,7 +34,7 @@ pub fn stands_for_nothing(rule: &Rule, value: f64, last: f64, next: Option<Point
 /// all exactly zero, and one among them that is not zero beside the others. The zeros of a station that rests are none
 /// of these: its water is warm. This needs no history, so that it does not depend on what else has arrived.
 #[must_use]
-pub fn is_blank(readings: &[Observed], rules: &[Rule]) -> bool {
+pub fn is_blank(readings: &[Observed], rules: &[MetricRule]) -> bool {
     let (mut quantities, mut told) = (0, false);
     for reading in readings {
         let rule = &rules[usize::from(reading.metric.0)];

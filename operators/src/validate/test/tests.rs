@@ -4,12 +4,12 @@ use schemas::{Catalogue, Flag, QualityTest};
 
 use super::{timeliness::ARRIVES_WITHIN, *};
 
-fn rule(code: &str) -> Rule {
+fn rule(code: &str) -> MetricRule {
     let catalogue = Catalogue::in_force();
-    Rule::of(catalogue.metric(catalogue.id(code).unwrap()))
+    MetricRule::of(catalogue.metric(catalogue.id(code).unwrap()))
 }
 
-fn judged(rule: &Rule, reading: &Observed, device: Option<(f64, f64)>, blank: bool) -> Mark {
+fn judged(rule: &MetricRule, reading: &Observed, device: Option<(f64, f64)>, blank: bool) -> Mark {
     own(&Own { rule, reading, device, blank })
 }
 
@@ -66,7 +66,7 @@ fn blank_reports(#[case] report: &str, #[case] want: bool) {
         Observed { metric, value: value.parse().unwrap(), normal: true }
     });
     let readings: Vec<_> = readings.collect();
-    let rules = Rule::all(Catalogue::in_force());
+    let rules = MetricRule::all(Catalogue::in_force());
     assert_eq!(sentinel::is_blank(&readings, &rules), want);
     let marks = readings.iter().map(|r| judged(&rules[usize::from(r.metric.0)], r, None, want));
     let impossible = marks.filter(|mark| mark.impossible()).count();

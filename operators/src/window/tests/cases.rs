@@ -113,7 +113,7 @@ fn a_change_of_standard_temperature_is_applied_backwards() {
     let after = run.hour("HH-1", START);
     assert_eq!((after.get(Component::RoomCompliant), after.get(Component::HouseholdsCompliant)), (0, 0));
     assert_eq!(after.get(Component::RoomTime), before.get(Component::RoomTime));
-    assert_eq!(crate::kpi::cause(Some(&before), &after), schemas::Cause::Registry);
+    assert_eq!(crate::kpi::cause(Some(&before), &after), schemas::KpiCause::Registry);
 }
 
 #[test]
@@ -178,16 +178,16 @@ fn late_and_corrected_readings_name_their_cause() {
         reports.into_iter().filter(|r| r.observed_at != START + 7 * MINUTE).collect(),
     );
     let first = run.hour("ST-1", START);
-    assert_eq!(crate::kpi::cause(None, &first), schemas::Cause::Closed);
+    assert_eq!(crate::kpi::cause(None, &first), schemas::KpiCause::Closed);
     run.epoch(START + HOUR, vec![], vec![good("ST-1", START + 7 * MINUTE, "heat_power", 70.0)]);
     let late = run.hour("ST-1", START);
-    assert_eq!(crate::kpi::cause(Some(&first), &late), schemas::Cause::Late);
+    assert_eq!(crate::kpi::cause(Some(&first), &late), schemas::KpiCause::Late);
     assert_eq!(late.get(Component::Heat) - first.get(Component::Heat), 60_000 * 60);
     let revised =
         report("ST-1", "", START + 7 * MINUTE, &[("heat_power", 70.0, Flag::Suspect, Change::Remarked)]);
     run.epoch(START + HOUR, vec![], vec![revised]);
     let corrected = run.hour("ST-1", START);
-    assert_eq!(crate::kpi::cause(Some(&late), &corrected), schemas::Cause::Corrected);
+    assert_eq!(crate::kpi::cause(Some(&late), &corrected), schemas::KpiCause::Corrected);
     assert_eq!(corrected.get(Component::Heat), first.get(Component::Heat));
     assert_eq!(corrected.get(Component::Valid), corrected.get(Component::Readings) - 1);
     assert_eq!(corrected.get(Component::ReportsReceived), 60);

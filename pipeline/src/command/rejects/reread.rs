@@ -12,7 +12,7 @@ use connectors::{
     payload::{self, Arrival, Batch, native},
 };
 use jiff::tz::TimeZone;
-use schemas::{Event, KafkaSettings, Millis, Reason, Report, Stage, Topic, avro::Codec};
+use schemas::{Event, KafkaSettings, Millis, Reason, RejectStage, Report, Topic, avro::Codec};
 
 /// A reject, as far as reading it again needs it.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct Rejected {
     /// Its bytes.
     pub raw: Bytes,
     /// Where it was turned away.
-    pub stage: Stage,
+    pub stage: RejectStage,
 }
 
 /// What becomes of it now.
@@ -78,22 +78,24 @@ impl Reader {
         };
         let (kind, place) = origin.split_once(':').unwrap_or((origin, ""));
         let batch = match (reject.stage, kind) {
-            (Stage::Connector, kind) if connectors::NAMES.contains(&kind) => {
+            (RejectStage::Connector, kind) if connectors::NAMES.contains(&kind) => {
                 match self.connectors.get(kind) {
                     Some(read) => read(place, &reject.raw, self.arrival(reject, origin)),
                     None => return Reread::LeftOut(format!("the configuration has no section [{kind}]")),
                 }
             }
-            (Stage::Dataflow, "kafka") => match self.record(reject, origin, place) {
+            (RejectStage::Dataflow, "kafka") => match self.record(reject, origin, place) {
                 Ok(batch) => batch,
                 Err(why) => return Reread::LeftOut(why),
             },
-            (Stage::Connector, "replay") => {
+            (RejectStage::Connector, "replay") => {
                 return Reread::LeftOut(
                     "it came from a file: correct the mapping and replay the file".to_owned(),
                 );
             }
-            (Stage::Sink, _) => return Reread::LeftOut("the delivery ledger sends it again".to_owned()),
+            (RejectStage::Sink, _) => {
+                return Reread::LeftOut("the delivery ledger sends it again".to_owned());
+            }
             _ => return Reread::LeftOut(format!("nothing reads payloads of {kind} again")),
         };
         self.judge(reject, origin, metric, batch)
@@ -107,7 +109,7 @@ impl Reader {
             zone: TimeZone::UTC,
             decimal: None,
             // The dataflow's rejects carry the time at which they came.
-            accept_received_at: reject.stage == Stage::Dataflow,
+            accept_received_at: reject.stage == RejectStage::Dataflow,
             backfill: self.backfill,
             facility: None,
             device: None,
@@ -164,7 +166,7 @@ impl Reader {
         let arrival = self.arrival(reject, origin);
         // A record that was turned away as a whole for its object had its readings looked at before.
         let looked_at = metric.is_some()
-            || reject.stage == Stage::Dataflow
+            || reject.stage == RejectStage::Dataflow
             || matches!(reject.reason, Reason::UnknownFacility | Reason::UnknownDevice);
         if looked_at {
             batch.refused.clear();

@@ -21,7 +21,7 @@ fn reader(facilities: &[&str]) -> Reader {
     }
 }
 
-fn reject(stage: Stage, origin: &str, reason: Reason, detail: &str, raw: impl Into<Bytes>) -> Rejected {
+fn reject(stage: RejectStage, origin: &str, reason: Reason, detail: &str, raw: impl Into<Bytes>) -> Rejected {
     Rejected { at: AT, origin: origin.into(), reason, detail: detail.into(), raw: raw.into(), stage }
 }
 
@@ -47,7 +47,7 @@ const JSON: &str =
 #[test]
 fn an_object_that_is_known_by_now_is_taken_with_the_time_at_which_it_came() {
     let unknown = reject(
-        Stage::Connector,
+        RejectStage::Connector,
         "http:10.0.0.1",
         Reason::UnknownFacility,
         "facility ST-1 is not in the registry",
@@ -56,7 +56,7 @@ fn an_object_that_is_known_by_now_is_taken_with_the_time_at_which_it_came() {
     assert!(matches!(reader(&[]).read(&unknown), Reread::Refused(Reason::UnknownFacility, _)));
     assert_eq!(taken(reader(&["ST-1"]).read(&unknown)), ["ST-1 room_temp,room_humidity 0"]);
     let raw = r#"{"facility":"ST-1","observed_at":1736899990000,"received_at":1736899999000,"readings":[{"metric":"room_temp","value":20.5}]}"#;
-    let inner = reject(Stage::Dataflow, "kafka:heating.reports/3/7", Reason::UnknownFacility, "", raw);
+    let inner = reject(RejectStage::Dataflow, "kafka:heating.reports/3/7", Reason::UnknownFacility, "", raw);
     assert_eq!(taken(reader(&["ST-1"]).read(&inner)), ["ST-1 room_temp -1000"]);
 }
 
@@ -64,14 +64,14 @@ fn an_object_that_is_known_by_now_is_taken_with_the_time_at_which_it_came() {
 fn an_event_that_the_dataflow_turned_away_is_taken_as_one() {
     let raw =
         r#"{"at":1736899990000,"facility":"ST-1","fields":{"stopped_area":"5"},"id":"R-1","kind":"repair"}"#;
-    let event = reject(Stage::Dataflow, "kafka:heating.events/3/7", Reason::UnknownFacility, "", raw);
+    let event = reject(RejectStage::Dataflow, "kafka:heating.events/3/7", Reason::UnknownFacility, "", raw);
     assert!(matches!(reader(&[]).read(&event), Reread::Refused(Reason::UnknownFacility, _)));
     assert_eq!(taken(reader(&["ST-1"]).read(&event)), ["event ST-1"]);
 }
 
 #[test]
 fn only_the_reading_that_was_turned_away_is_sent_again() {
-    let one = reject(Stage::Connector, "http:10.0.0.1#room_temp", Reason::UnknownMetric, "", JSON);
+    let one = reject(RejectStage::Connector, "http:10.0.0.1#room_temp", Reason::UnknownMetric, "", JSON);
     assert_eq!(taken(reader(&["ST-1"]).read(&one)), ["ST-1 room_temp 0"]);
 }
 
@@ -80,14 +80,14 @@ fn of_a_pack_only_the_object_that_was_not_known() {
     let pack =
         r#"[{"n":"ST-1:room_temp","v":20,"t":1736899990},{"n":"ST-2:room_temp","v":21,"t":1736899990}]"#;
     let detail = "facility ST-2 is not in the registry";
-    let one = reject(Stage::Connector, "http:10.0.0.1", Reason::UnknownFacility, detail, pack);
+    let one = reject(RejectStage::Connector, "http:10.0.0.1", Reason::UnknownFacility, detail, pack);
     assert_eq!(taken(reader(&["ST-1", "ST-2"]).read(&one)), ["ST-2 room_temp 0"]);
 }
 
 #[test]
 fn payloads_of_topics_go_through_the_profiles() {
     let raw = r#"{"observed_at":1736899990000,"readings":{"room_temp":20.5}}"#;
-    let one = reject(Stage::Connector, "mqtt:heating/ST-1/report", Reason::NoProfile, "", raw);
+    let one = reject(RejectStage::Connector, "mqtt:heating/ST-1/report", Reason::NoProfile, "", raw);
     assert_eq!(taken(reader(&["ST-1"]).read(&one)), ["ST-1 room_temp 0"]);
     let mut without = reader(&["ST-1"]);
     without.connectors.remove("mqtt");
@@ -112,22 +112,22 @@ fn a_record_of_a_schema_that_is_known_by_now_is_decoded() {
     };
     let bytes = Codec::single_object().encode(&report).unwrap();
     let place = "kafka:heating.reports/3/7";
-    let one = reject(Stage::Dataflow, place, Reason::UnknownSchema, "", bytes);
+    let one = reject(RejectStage::Dataflow, place, Reason::UnknownSchema, "", bytes);
     assert_eq!(taken(reader(&["ST-1"]).read(&one)), ["ST-1 room_temp -1"]);
-    let unreadable = reject(Stage::Dataflow, place, Reason::Malformed, "", "no avro");
+    let unreadable = reject(RejectStage::Dataflow, place, Reason::Malformed, "", "no avro");
     assert!(matches!(reader(&["ST-1"]).read(&unreadable), Reread::Refused(Reason::Malformed, _)));
 }
 
 #[rstest::rstest]
-#[case::duplicate(Stage::Dataflow, "kafka:heating.reports/3/7", Reason::Duplicate, "")]
-#[case::superseded(Stage::Dataflow, "kafka:heating.reports/3/7", Reason::Superseded, "")]
-#[case::not_measured(Stage::Dataflow, "kafka:heating.reports/3/7#room_temp", Reason::NotMeasured, "")]
-#[case::registry(Stage::Dataflow, "kafka:heating.registry/0/7", Reason::Malformed, "")]
-#[case::file(Stage::Connector, "replay:a.csv:7", Reason::BadTime, "")]
-#[case::exchange(Stage::Sink, "exchange:T/1/2", Reason::Refused, "")]
-#[case::cut(Stage::Connector, "http:10.0.0.1", Reason::Malformed, &format!("bad{}", schemas::reject::kept_of(8, 9)))]
+#[case::duplicate(RejectStage::Dataflow, "kafka:heating.reports/3/7", Reason::Duplicate, "")]
+#[case::superseded(RejectStage::Dataflow, "kafka:heating.reports/3/7", Reason::Superseded, "")]
+#[case::not_measured(RejectStage::Dataflow, "kafka:heating.reports/3/7#room_temp", Reason::NotMeasured, "")]
+#[case::registry(RejectStage::Dataflow, "kafka:heating.registry/0/7", Reason::Malformed, "")]
+#[case::file(RejectStage::Connector, "replay:a.csv:7", Reason::BadTime, "")]
+#[case::exchange(RejectStage::Sink, "exchange:T/1/2", Reason::Refused, "")]
+#[case::cut(RejectStage::Connector, "http:10.0.0.1", Reason::Malformed, &format!("bad{}", schemas::reject::kept_of(8, 9)))]
 fn what_makes_no_sense_is_left_out(
-    #[case] stage: Stage,
+    #[case] stage: RejectStage,
     #[case] origin: &str,
     #[case] reason: Reason,
     #[case] detail: &str,
