@@ -188,7 +188,11 @@ fn build<'s>(
 }
 
 fn config() -> Config {
-    serde_json::from_value(serde_json::json!({ "kafka": { "brokers": "none", "prefix": "core" } })).unwrap()
+    let config = serde_json::json!({
+        "kafka": { "brokers": "none", "prefix": "core" },
+        "clickhouse": { "url": "http://none" },
+    });
+    serde_json::from_value(config).unwrap()
 }
 
 /// Counts rows.
