@@ -62,11 +62,17 @@ impl Event {
         Ok((area > 0.0).then_some(StoppedSupply { area, until }))
     }
 
-    /// Checks when it happened against when it arrived; only plans may lie in the future.
+    /// Checks when it happened against when it arrived, and the fields that its kind asks for.
     ///
     /// # Errors
-    /// Why the time cannot be true.
-    pub fn plausible(&self) -> Result<(), (Reason, String)> {
+    /// Why it cannot be used.
+    pub fn check(&self) -> Result<(), (Reason, String)> {
+        self.plausible()?;
+        self.stopped_supply().map(drop).map_err(|detail| (Reason::WrongType, detail))
+    }
+
+    /// Only plans may lie in the future.
+    fn plausible(&self) -> Result<(), (Reason, String)> {
         match time::plausible(self.at, self.received_at, Millis::MAX) {
             Err(Reason::TimeInFuture) if self.kind == "plan" => Ok(()),
             told => told.map_err(|reason| (reason, format!("at is {}", time::rfc3339(self.at)))),

@@ -51,8 +51,7 @@ fn event(source: Source<'_>, node: &Node<'_>, arrival: &Arrival) -> Result<Event
             None => BTreeMap::new(),
         },
     };
-    event.plausible()?;
-    event.stopped_supply().map_err(|detail| (Reason::WrongType, detail))?;
+    event.check()?;
     Ok(event)
 }
 

@@ -147,8 +147,7 @@ impl Validate {
         let event = &placed.event;
         let known = self.facilities.number(&event.facility).and_then(|number| self.facilities.get(number));
         let state = known.ok_or_else(|| unknown_facility(&event.facility))?;
-        event.plausible()?;
-        event.stopped_supply().map_err(|detail| (Reason::WrongType, detail))?;
+        event.check()?;
         Ok(CheckedEvent { event: event.clone(), profile: Arc::clone(&state.profile) })
     }
 
