@@ -83,37 +83,34 @@ impl SignalState {
         out.extend(told.iter().map(|told| self.describe(profile, facility, told)));
     }
 
-    /// How many matters, counted from the first, are over before `limit` with all that they overlap.
-    fn fading(&self, limit: Millis) -> usize {
-        let mut matters: Vec<&Matter> = self.matters.values().collect();
-        matters.sort_unstable_by_key(|matter| matter.from);
-        let (mut fading, mut end) = (0, Millis::MIN);
-        for (count, matter) in matters.iter().enumerate() {
-            if matter.from > end {
-                fading = count;
-            }
-            if !matter.is_over(limit) {
-                return fading;
-            }
-            end = end.max(matter.until.unwrap_or(Millis::MAX));
-        }
-        matters.len()
-    }
-
     /// Whether nothing is left that may still change.
     pub(super) fn is_over(&self) -> bool {
         self.matters.is_empty() && self.monitor.calm()
     }
 
-    /// The first onset that may still change: what was told of it goes on being numbered.
+    /// The first onset that may still change: what was told of it goes on being numbered. What is over before `limit` with
+    /// all that it overlaps does not change.
     fn first(&self, limit: Millis) -> Millis {
-        let mut from: Vec<Millis> = self.matters.values().map(|matter| matter.from).collect();
-        from.sort_unstable();
-        from.get(self.fading(limit)).map_or(limit, |first| limit.min(*first))
+        let mut matters: Vec<&Matter> = self.matters.values().collect();
+        matters.sort_unstable_by_key(|matter| matter.from);
+        let (mut onset, mut end) = (limit, Millis::MIN);
+        for matter in matters {
+            if matter.from > end {
+                onset = matter.from;
+            }
+            if !matter.is_over(limit) {
+                return onset.min(limit);
+            }
+            end = end.max(matter.until.unwrap_or(Millis::MAX));
+        }
+        limit
     }
 
+    /// Whether [`SignalState::forget`] would change anything, or nothing is left to be forgotten.
     pub(super) fn fades(&self, limit: Millis) -> bool {
-        self.is_over() || self.fading(limit) > 0 || self.monitor.settles_before(self.first(limit))
+        let first = self.first(limit);
+        let fading = self.matters.values().any(|matter| matter.from < first);
+        self.is_over() || fading || self.monitor.settles_before(first)
     }
 
     pub(super) fn forget(&mut self, limit: Millis) {
