@@ -6,7 +6,6 @@
 mod kafka;
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -95,8 +94,6 @@ impl<'c> Configured<'c> {
 pub struct Site {
     /// Its number; 0 leads.
     pub process: usize,
-    /// The directory of the pipeline's state.
-    pub state: PathBuf,
     /// The last epoch that the sinks have which work in each process.
     pub stored: Epoch,
     /// Kafka and the last epoch it has, in the process that writes there.
@@ -120,7 +117,7 @@ impl SinkTasks {
         let terms = Terms {
             runtime: runtime.clone(),
             pipeline: config.pipeline.name.clone(),
-            state: site.state,
+            state: config.pipeline.state.clone(),
             process: site.process,
             stored: site.stored,
             store: ClickHouse::new(&config.clickhouse)?,

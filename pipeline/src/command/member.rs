@@ -39,8 +39,7 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let pipeline = &config.pipeline;
     let progress = Arc::new(Progress::open(&pipeline.state, None)?);
-    let (process, state) = (cluster.process, pipeline.state.clone());
-    let site = Site { process, state, stored: progress.stored(), kafka: None };
+    let site = Site { process: cluster.process, stored: progress.stored(), kafka: None };
     let sink_tasks = SinkTasks::start(config, site, runtime.handle(), &progress, control)?;
     tracing::info!(process = cluster.process, workers = pipeline.workers, "a member of a cluster starts");
     let share = Share {

@@ -165,8 +165,7 @@ fn run_dataflow(
     let known =
         recorded.last().map(|binding| binding.epoch).or(restored.as_ref().map(|restored| restored.epoch));
     lost_input::agrees(kafka_has, known.unwrap_or(0), &pipeline.name)?;
-    let (process, state) = (parts.cluster.process, pipeline.state.clone());
-    let site = Site { process, state, stored, kafka: Some((kafka, kafka_has)) };
+    let site = Site { process: parts.cluster.process, stored, kafka: Some((kafka, kafka_has)) };
     let sink_tasks = SinkTasks::start(config, site, runtime.handle(), &progress, control)?;
     tracing::info!(
         checkpoint = restored.as_ref().map_or(0, |restored| restored.epoch),
