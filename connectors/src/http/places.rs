@@ -78,7 +78,7 @@ impl Guest {
     }
 }
 
-/// A place, which is given back when dropped.
+/// A place that is taken; it is given back when dropped.
 #[derive(Debug)]
 pub struct Seat {
     places: Places,

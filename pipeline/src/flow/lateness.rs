@@ -1,9 +1,8 @@
 //! lateness: what came too late for a stage is counted, and said in the log.
 //!
 //! Enters: what windows, alarms and models say of an epoch. Leaves: the same, and for the conditions who sends it.
-//! Guarantees: every reading or hour that a
-//! stage could not take any more is counted; a warning a minute and worker at most, and none is lost: it says how many
-//! came since the last.
+//! Guarantees: every reading or hour that a stage could not take any more is counted; a warning a minute and worker at
+//! most, and none is lost: it says how many came since the last.
 
 use std::{
     collections::BTreeMap,
