@@ -129,8 +129,13 @@ impl Object {
         let terms = self.terms(now);
         let expects_otherwise = self.note_metrics(report.readings, hour, now.role);
         let (mut primary, mut secondary, mut outdoor) = (false, false, false);
+        let mut fine = 0;
         for reading in report.readings {
-            self.judge(at, hour, reading, tally);
+            if is_fine(reading) && reading.change.is_first() {
+                fine += 1;
+            } else {
+                self.judge(at, hour, reading, tally);
+            }
             let Some(quantity) = now.quantities.of(now.role, reading.metric) else { continue };
             let value = reading.flag.usable().then_some(reading.value);
             self.put(quantity, reading.metric.metric().decimals, at, value, &terms, tally);
@@ -146,6 +151,10 @@ impl Object {
             if if side.secondary() { secondary } else { primary } {
                 self.weigh(side, at, &terms, tally);
             }
+        }
+        if fine > 0 {
+            let counted = [Component::Readings].into_iter().chain(QUALITY);
+            counted.for_each(|component| tally.add(hour, component, fine));
         }
         Heard { outdoor, expects_otherwise }
     }
@@ -323,21 +332,10 @@ impl Object {
         self.points(Quantity::HeatPower).is_some_and(within)
     }
 
-    /// Counts a reading and its marks, or what a revision changes about them.
+    /// Counts a reading that something is the matter with, or what a revision changes about one.
     fn judge(&mut self, at: Millis, hour: Millis, reading: &Checked, tally: &mut Tally) {
-        const LATE: TestSet = TestSet::of_dimension(Dimension::Timeliness);
-        const INCONSISTENT: TestSet = TestSet::of_dimension(Dimension::Consistency);
-        let quality = [
-            reading.flag.usable(),
-            reading.flag != Flag::Missing && !reading.failed.meets(LATE),
-            !reading.failed.meets(INCONSISTENT),
-        ];
+        let quality = quality(reading);
         let fine = quality == [true; 3];
-        if fine && reading.change.is_first() {
-            tally.add(hour, Component::Readings, 1);
-            QUALITY.into_iter().for_each(|component| tally.add(hour, component, 1));
-            return;
-        }
         let key = (at, reading.metric);
         let place = self.doubts.binary_search_by(|doubt| (doubt.at, doubt.metric).cmp(&key));
         let before = match (reading.change, place) {
@@ -415,6 +413,21 @@ impl Object {
         let product = both.map(|(flow, temperature)| (flow * temperature * 1e3).round() / 1e3);
         self.put(Quantity::Product(side), 3, at, product, terms, tally);
     }
+}
+
+/// Whether a reading is valid, timely and consistent.
+fn quality(reading: &Checked) -> [bool; 3] {
+    const LATE: TestSet = TestSet::of_dimension(Dimension::Timeliness);
+    const INCONSISTENT: TestSet = TestSet::of_dimension(Dimension::Consistency);
+    [
+        reading.flag.usable(),
+        reading.flag != Flag::Missing && !reading.failed.meets(LATE),
+        !reading.failed.meets(INCONSISTENT),
+    ]
+}
+
+fn is_fine(reading: &Checked) -> bool {
+    quality(reading) == [true; 3]
 }
 
 /// Gathers what a segment contributes, `sign` times: to its hours, and to the day in which it ends what is dated to none.

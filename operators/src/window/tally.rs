@@ -68,18 +68,23 @@ impl Tally {
         self.used = 0;
     }
 
+    #[inline]
     fn entry(&mut self, hour: Millis) -> &mut Amounts {
         let found = self.hours[..self.used].iter().rposition(|entry| entry.hour == hour);
-        let place = found.unwrap_or_else(|| {
-            if self.used == self.hours.len() {
-                self.hours.push(Amounts { hour, elapsed: 0, present: Mask::EMPTY, amounts: [0; COUNT] });
-            }
-            let entry = &mut self.hours[self.used];
-            (entry.hour, entry.elapsed) = (hour, 0);
-            self.used += 1;
-            self.used - 1
-        });
+        let place = found.unwrap_or_else(|| self.begin(hour));
         &mut self.hours[place]
+    }
+
+    /// Makes room for another hour.
+    #[cold]
+    fn begin(&mut self, hour: Millis) -> usize {
+        if self.used == self.hours.len() {
+            self.hours.push(Amounts { hour, elapsed: 0, present: Mask::EMPTY, amounts: [0; COUNT] });
+        }
+        let entry = &mut self.hours[self.used];
+        (entry.hour, entry.elapsed) = (hour, 0);
+        self.used += 1;
+        self.used - 1
     }
 }
 
