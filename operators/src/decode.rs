@@ -16,7 +16,7 @@ use schemas::{
     Catalogue, Error, MetricId, Millis, Reason, Reject, RejectStage, ReportView,
     avro::{Codec, Named, Record, ReportReader},
     number,
-    report::{MAX_CODE, MAX_READINGS, ValueView},
+    report::{MAX_CODE, MAX_READINGS, REDRIVEN, ValueView},
     time::{ARRIVAL_TOLERANCE, EARLIEST, LATEST},
 };
 
@@ -222,6 +222,7 @@ fn observe(
         sequence: report.sequence,
         partition: place.record.partition,
         offset: place.record.offset,
+        redriven: report.origin.starts_with(REDRIVEN),
         readings: &[],
     });
     Ok(())

@@ -12,7 +12,7 @@ pub(crate) mod whole;
 
 use std::{rc::Rc, sync::Arc};
 
-use schemas::{Code, Epoch, Event, Flag, MetricId, Millis, Reject, TestSet};
+use schemas::{Code, Epoch, Event, Flag, MetricId, Millis, RecordPlace, Reject, TestSet, Topic};
 use serde::{Deserialize, Serialize};
 
 use crate::profile::{Profile, ProfileChange};
@@ -58,8 +58,37 @@ pub struct Observation<'a> {
     pub partition: i32,
     /// Offset in the partition.
     pub offset: i64,
+    /// Whether it was a reject that was sent again.
+    pub redriven: bool,
     /// The values.
     pub readings: &'a [Observed],
+}
+
+impl Observation<'_> {
+    /// The record that it came in.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
+        Carrier { partition: self.partition, offset: self.offset, redriven: self.redriven }
+    }
+}
+
+/// The record that a report came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carrier {
+    /// Partition of the reports topic.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+    /// Whether it was a reject that was sent again.
+    pub redriven: bool,
+}
+
+impl Carrier {
+    /// Where it lies.
+    #[must_use]
+    pub fn place(self) -> RecordPlace {
+        RecordPlace { topic: Topic::Reports, partition: self.partition, offset: self.offset }
+    }
 }
 
 /// An event and where it lies on its topic.
@@ -78,6 +107,8 @@ pub struct PlacedEvent {
 pub struct CheckedEvent {
     /// What it says; its fields are what its kind asks for.
     pub event: Event,
+    /// The record that it came in.
+    pub place: RecordPlace,
     /// What the registry says of the facility.
     pub profile: Arc<Profile>,
 }
@@ -93,6 +124,8 @@ pub struct ObservedEpoch {
     pub believed: Vec<(i32, Millis)>,
     /// Registry changes, to apply first; at most one per facility, sorted by facility.
     pub profiles: Vec<ProfileChange>,
+    /// The last registry record of the epoch, where it has some: of changes that have several, it stands for all.
+    pub registry: Option<RecordPlace>,
     /// Reports, sorted by (partition, offset).
     pub observations: Vec<Observations>,
     /// Events, sorted by (partition, offset).
@@ -154,6 +187,8 @@ pub struct CheckedReport<'a> {
     pub observed_at: Millis,
     /// When it arrived.
     pub received_at: Millis,
+    /// The record that it came in; of revised readings, the one that revises them.
+    pub carrier: Carrier,
     /// The readings.
     pub readings: &'a [Checked],
 }
@@ -178,6 +213,8 @@ pub struct Heard {
     pub observed_at: Millis,
     /// When it arrived.
     pub received_at: Millis,
+    /// The record that it came in.
+    pub carrier: Carrier,
     /// Whether it was refused for a time that cannot be true: the object's clock is wrong.
     pub misdated: bool,
 }
@@ -191,6 +228,8 @@ pub struct CheckedEpoch {
     pub clock: Millis,
     /// Registry changes, to apply first.
     pub profiles: Vec<ProfileChange>,
+    /// The last registry record of the epoch, where it has some.
+    pub registry: Option<RecordPlace>,
     /// Readings, in the order in which they were accepted; revisions of older readings among them.
     pub reports: CheckedReports,
     /// Repetitions, counted for the uniqueness figure; each repeated reading is among the rejects too.

@@ -12,6 +12,7 @@ pub mod flow;
 pub mod kpi;
 pub mod model;
 pub mod profile;
+pub mod reason;
 mod refuse;
 pub mod registry;
 pub mod season;

@@ -179,6 +179,7 @@ mod tests {
             sequence: Some(3),
             partition: 2,
             offset: 9,
+            redriven: false,
             readings: &[observed("room_temp", 20.5), observed("room_humidity", 40.0)],
         };
         let reject = report(&observation, "heating.reports", Reason::UnknownFacility, String::new());

@@ -7,7 +7,7 @@
 pub mod log;
 
 pub use log::{BindingLog, Recorded};
-use schemas::{Epoch, Millis, Topic};
+use schemas::{Epoch, Millis, RecordPlace, Topic};
 use serde::{Deserialize, Serialize};
 
 /// The offsets of one partition that an epoch reads.
@@ -47,6 +47,15 @@ pub struct Binding {
     pub ranges: Vec<Range>,
     /// Platform conditions that changed since the epoch before.
     pub conditions: Vec<Condition>,
+}
+
+impl Binding {
+    /// The last record of a topic that the epoch reads; of several partitions, that of the last.
+    #[must_use]
+    pub fn last_of(&self, topic: Topic) -> Option<RecordPlace> {
+        let read = self.ranges.iter().rfind(|range| range.topic == topic && range.upto > range.from)?;
+        Some(RecordPlace { topic, partition: read.partition, offset: read.upto - 1 })
+    }
 }
 
 /// Where the partition of an input topic begins and ends at present.

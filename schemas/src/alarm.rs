@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, MetricId, Millis, kpi::named};
+use crate::{Code, MetricId, Millis, RecordPlace, kpi::named};
 
 named! {
     /// What happened to an alarm.
@@ -84,6 +84,8 @@ pub struct AlarmTransition {
     /// What to do about it.
     pub advice: String,
     /// Why this transition happened: `data`, `late data`, `correction`, `registry`, `clock`, `season`,
-    /// `mild weather`, `new signature`.
+    /// `mild weather`, `new signature`, `redriven`.
     pub cause: String,
+    /// The record that brought it about, where it was one.
+    pub caused_by: Option<RecordPlace>,
 }

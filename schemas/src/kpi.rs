@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Millis};
+use crate::{Code, Millis, RecordPlace};
 
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal,)* }) => {
@@ -81,6 +81,8 @@ named! {
         Corrected => "corrected",
         /// The registry changed: an area, a parent, a standard temperature.
         Registry => "registry",
+        /// A reject that was sent again after its window had ended.
+        Redriven => "redriven",
     }
 }
 
@@ -135,6 +137,9 @@ pub struct KpiRow {
     pub coverage: f32,
     /// Why it has this value.
     pub cause: KpiCause,
+    /// The record that made it so, the last one where there were several; none when the data came in its turn, the window
+    /// ended or the registry changed.
+    pub caused_by: Option<RecordPlace>,
 }
 
 /// The quality of one scope's data in one window (C 1.4): shares from 0 to 1. A revision is a row with the same key and a

@@ -17,6 +17,7 @@ pub mod metric;
 pub mod model;
 pub mod nearest;
 pub mod number;
+pub mod place;
 pub mod quality;
 pub mod reading;
 pub mod registry;
@@ -38,6 +39,7 @@ pub use event::Event;
 pub use kpi::{KpiCause, KpiEntry, KpiRow, Period, QualityRow, Scope, ScopeKind};
 pub use metric::{Catalogue, Low, Metric, MetricId, MetricKind, Zero};
 pub use model::ModelSetting;
+pub use place::RecordPlace;
 pub use quality::{Dimension, Flag, QualityTest, TestSet};
 pub use reading::Reading;
 pub use registry::{

@@ -6,6 +6,8 @@ use crate::{Code, Millis};
 
 /// The greatest length of a facility's or a device's code, in bytes.
 pub const MAX_CODE: usize = 128;
+/// What the origin of a report begins with that was a reject and was sent again.
+pub const REDRIVEN: &str = "redriven:";
 /// How many readings one report may hold, so that it fits a Kafka message and readings are counted in 16 bits.
 pub const MAX_READINGS: usize = 2_048;
 

@@ -155,7 +155,13 @@ fn run(input: &Arc<Records>, workers: usize) -> Outcome {
         for (epoch, (clock, batches)) in (1..).zip(&records.epochs) {
             let ours = |batch: &&RecordBatch| batch.partition as usize % peers == own;
             batches.iter().filter(ours).for_each(|batch| reports.send(batch.clone()));
-            ticks.send(Tick { epoch, clock: *clock, believed: Vec::new(), conditions: Vec::new() });
+            ticks.send(Tick {
+                epoch,
+                clock: *clock,
+                believed: Vec::new(),
+                registry: None,
+                conditions: Vec::new(),
+            });
             reports.advance_to(epoch + 1);
             ticks.advance_to(epoch + 1);
             registry.advance_to(epoch + 1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use connectors::Outgoing;
 use schemas::{
-    Millis, Report,
+    Millis, RecordPlace, Report, Topic,
     time::{HOUR, MINUTE, SECOND},
 };
 use tests::{
@@ -32,6 +32,18 @@ async fn kpi(site: &Site, kpi: &str) -> Option<(f64, f64, String, u64)> {
     );
     let row = site.query(&sql).await.into_iter().next()?;
     Some((row[0].parse().ok()?, row[1].parse().unwrap_or(f64::NAN), row[2].clone(), row[3].parse().ok()?))
+}
+
+/// The record behind the present row of a KPI of station 1's first hour: its topic and offset.
+async fn record_behind(site: &Site, kpi: &str) -> (Topic, i64) {
+    let sql = format!(
+        "SELECT caused_by FROM kpis FINAL WHERE kpi = '{kpi}' AND scope = 'ST-0001' AND \
+         scope_kind = 'facility' AND period = 'hour' AND window_start = fromUnixTimestamp({})",
+        MIDNIGHT / SECOND
+    );
+    let row = site.query(&sql).await.into_iter().next().unwrap();
+    let place: RecordPlace = row[0].parse().unwrap();
+    (place.topic, place.offset)
 }
 
 /// Waits for a value and cause of a KPI; gives the epoch.
@@ -70,6 +82,9 @@ async fn late_corrected_and_registry_changes_revise_kpis_and_say_so() {
     accepted += site.publish(&late).await;
     let first = becomes(&site, &mut process, "secondary_supply_temp_mean", 40.7, "late").await;
     site.stored(accepted, &mut process, SOON).await;
+    // Station 1 alone reports: its records lie one behind the other, fifty in time and twenty late.
+    let (topic, offset) = record_behind(&site, "secondary_supply_temp_mean").await;
+    assert!(topic == Topic::Reports && (50..70).contains(&offset), "{topic:?} {offset}");
     let timely = "SELECT count() FROM readings FINAL WHERE has(failed, 'timeliness') AND flag = 1";
     assert_eq!(site.number(timely).await, 40.0, "late readings are marked and as good as others");
 
@@ -79,12 +94,15 @@ async fn late_corrected_and_registry_changes_revise_kpis_and_say_so() {
     let second = becomes(&site, &mut process, "secondary_supply_temp_mean", 40.5, "corrected").await;
     assert!(second > first, "a revision has a higher epoch: {second} after {first}");
     site.stored(accepted, &mut process, SOON).await;
+    let (topic, offset) = record_behind(&site, "secondary_supply_temp_mean").await;
+    assert!(topic == Topic::Reports && (70..80).contains(&offset), "{topic:?} {offset}");
     let superseded = "SELECT sum(readings) FROM rejects FINAL WHERE reason = 'superseded'";
     assert_eq!(site.number(superseded).await, 10.0, "what was corrected is kept");
 
     // The heated area was wrong: it is twice as large.
     site.publish(&[district::station(1, 20_000.0)]).await;
     becomes(&site, &mut process, "heat_per_area", before / 2.0, "registry").await;
+    assert_eq!(record_behind(&site, "heat_per_area").await.0, Topic::Registry);
     assert_eq!(process.terminate(SOON), 0);
 }
 

@@ -77,6 +77,12 @@ async fn rejects_are_taken_once_when_the_registry_holds_their_objects() {
     assert_eq!(count(&site, &of(3)).await, redriven);
     assert_eq!(count(&site, "SELECT count() FROM rejects FINAL WHERE reason = 'duplicate'").await, 0);
 
+    let revised = |of: &str| format!("SELECT count() FROM kpis FINAL WHERE scope = 'ST-0002' AND {of}");
+    let by_record = "cause = 'redriven' AND startsWith(caused_by, 'reports/')";
+    tests::until("KPIs say what revised them", SOON, async || count(&site, &revised(by_record)).await > 0)
+        .await;
+    assert_eq!(count(&site, &revised("cause = 'late'")).await, 0, "none of it was late by itself");
+
     let again = site.nuanliu(&redrive);
     assert!(again.contains("0 taken again, 0 refused again"), "{again}");
     let open = site.nuanliu(&["rejects", "list", "--open", "--reason", "unknown_facility"]);

@@ -17,11 +17,12 @@ use super::{
     saved::{FormerObject, SavedObject},
     series::Reach,
     threshold::{RuleList, Rules},
-    transition::sort,
+    transition::{by_registry, sort},
 };
 use crate::{
     CheckedEpoch, CheckedReport, Heard, Object, Profile, ProfileChange, Stage,
     durable::{self, Durable, Keyed, RestoreError, Saved},
+    flow::Carrier,
     season::Seasons,
 };
 
@@ -77,6 +78,7 @@ impl Stage for Alarms {
         for change in &input.profiles {
             self.register(change, input.clock, &mut output.transitions);
         }
+        by_registry(&mut output.transitions, input.registry);
         let mut others = Others::of(&input.heard);
         for report in input.reports.iter() {
             while let Some(heard) = others.next(report.object, report.received_at) {
@@ -257,7 +259,8 @@ impl Alarms {
 
     /// Takes a report; returns how many of its readings came too late to count.
     fn read(&mut self, report: CheckedReport<'_>, clock: Millis, out: &mut Vec<AlarmTransition>) -> u64 {
-        let Some(number) = self.arrive(report.object, report.received_at, Brought::of(report), clock, out)
+        let Some(number) =
+            self.arrive(report.object, report.received_at, (Brought::of(report), report.carrier), clock, out)
         else {
             return 0;
         };
@@ -275,7 +278,8 @@ impl Alarms {
 
     /// Takes a report that brought no readings of its own.
     fn hear(&mut self, heard: &Heard, clock: Millis, out: &mut Vec<AlarmTransition>) {
-        let arrived = self.arrive(&heard.object, heard.received_at, Brought::of_heard(heard), clock, out);
+        let brought = (Brought::of_heard(heard), heard.carrier);
+        let arrived = self.arrive(&heard.object, heard.received_at, brought, clock, out);
         let dirty = |number: &u32| self.objects.get(*number).is_some_and(|object| object.dirty);
         self.dirty.extend(arrived.filter(dirty));
     }
@@ -285,7 +289,7 @@ impl Alarms {
         &mut self,
         object: &Rc<Object>,
         at: Millis,
-        brought: Brought,
+        brought: (Brought, Carrier),
         clock: Millis,
         out: &mut Vec<AlarmTransition>,
     ) -> Option<u32> {
@@ -298,6 +302,7 @@ impl Alarms {
         let (was_lost, deadline) = (object.contact.lost(), object.contact.deadline());
         let before = known.then(|| object.contact.last());
         object.contact.arrive(at, &mut self.silence);
+        self.silence.iter_mut().for_each(|told| told.by = Some(brought.1.place()));
         object.hear(at, brought, before, now, &mut self.told);
         if (was_lost && !object.contact.lost()) || object.contact.deadline() < deadline {
             self.deadlines.insert(object.contact.deadline(), number);

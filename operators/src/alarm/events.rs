@@ -23,7 +23,7 @@ use super::{
     matter::Matter,
     monitor::{Revision, RuleMonitor},
     saved::SavedMonitor,
-    transition::sort,
+    transition::{by_registry, sort},
 };
 use crate::{
     CheckedEpoch, Profile, ProfileChange, Stage,
@@ -116,6 +116,7 @@ impl Stage for EventAlarms {
         for change in &input.profiles {
             self.register(change, input.clock, &mut output.transitions);
         }
+        by_registry(&mut output.transitions, input.registry);
         // The first epoch after a restart names every registered facility.
         self.facilities.forget_restored();
         for event in &input.events {
@@ -159,7 +160,7 @@ impl EventAlarms {
             let judged_otherwise = signal.monitor.rule.limits != rule.limits;
             signal.monitor.rule = rule;
             if judged_otherwise {
-                let revision = Revision { cause: Cause::Registry, newest: signal.newest(), at: clock };
+                let revision = Revision { why: Cause::Registry.into(), newest: signal.newest(), at: clock };
                 signal.judge(&state.profile, code, revision, clock, out);
             }
         }
@@ -195,7 +196,7 @@ impl EventAlarms {
                 too_late += 1;
                 continue;
             }
-            let revision = signal.put(key.clone(), matter, before);
+            let revision = signal.put(key.clone(), matter, before, checked.place);
             signal.judge(profile, &event.facility, revision, clock, out);
             self.forget(number, clock);
         }

@@ -3,11 +3,11 @@
 //! Enters: what is to be told of an episode. Leaves: the same as an [`Emission`], numbered. Guarantees: the transitions of an
 //! episode have the numbers 1, 2, 3, … and times that never decrease, whatever order they are concluded in.
 
-use schemas::{Millis, Transition};
+use schemas::{Millis, RecordPlace, Transition};
 use serde::{Deserialize, Serialize};
 
 use super::episode::Episode;
-use crate::{Change, Checked};
+use crate::{Change, flow::Carrier};
 
 /// Why something is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,18 +28,39 @@ pub enum Cause {
     MildWeather,
     /// A relation that has lasted was taken for the object's own.
     NewSignature,
+    /// A reject that was sent again.
+    Redriven,
+}
+
+/// Why something is told, and the record that brought it about, where it was one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Because {
+    /// Why.
+    pub cause: Cause,
+    /// The record.
+    pub by: Option<RecordPlace>,
+}
+
+impl From<Cause> for Because {
+    fn from(cause: Cause) -> Because {
+        Because { cause, by: None }
+    }
+}
+
+impl Because {
+    /// Why a reading may change the past.
+    #[must_use]
+    pub fn of(change: Change, carrier: Carrier) -> Because {
+        let cause = match change {
+            Change::Remarked | Change::Corrected => Cause::Correction,
+            Change::New | Change::Unverified if carrier.redriven => Cause::Redriven,
+            Change::New | Change::Unverified => Cause::LateData,
+        };
+        Because { cause, by: Some(carrier.place()) }
+    }
 }
 
 impl Cause {
-    /// Why a reading may change the past.
-    #[must_use]
-    pub fn of(reading: &Checked) -> Cause {
-        match reading.change {
-            Change::New | Change::Unverified => Cause::LateData,
-            Change::Remarked | Change::Corrected => Cause::Correction,
-        }
-    }
-
     /// As written in a transition.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -52,6 +73,7 @@ impl Cause {
             Cause::Season => "season",
             Cause::MildWeather => "mild weather",
             Cause::NewSignature => "new signature",
+            Cause::Redriven => "redriven",
         }
     }
 }
@@ -69,6 +91,9 @@ pub struct Emission {
     pub episode: Episode,
     /// Why.
     pub cause: Cause,
+    /// The record that brought it about; not remembered.
+    #[serde(skip)]
+    pub by: Option<RecordPlace>,
 }
 
 impl Emission {
@@ -79,10 +104,11 @@ impl Emission {
         transition: Transition,
         at: Millis,
         episode: Episode,
-        cause: Cause,
+        why: impl Into<Because>,
     ) -> Emission {
+        let Because { cause, by } = why.into();
         let (at, sequence) = last.map_or((at, 1), |last| (at.max(last.at), last.sequence + 1));
-        Emission { transition, at, sequence, episode, cause }
+        Emission { transition, at, sequence, episode, cause, by }
     }
 
     /// Whether the episode stands after it.
@@ -98,14 +124,21 @@ pub struct Journal(Vec<Emission>);
 
 impl Journal {
     /// Tells of an episode.
-    pub fn emit(&mut self, transition: Transition, at: Millis, episode: Episode, cause: Cause) -> Emission {
+    pub fn emit(
+        &mut self,
+        transition: Transition,
+        at: Millis,
+        episode: Episode,
+        why: impl Into<Because>,
+    ) -> Emission {
         let known = self.0.iter_mut().rfind(|last| last.episode.onset == episode.onset);
-        let told = Emission::after(known.as_deref(), transition, at, episode, cause);
+        let told = Emission::after(known.as_deref(), transition, at, episode, why);
+        let kept = Emission { by: None, ..told };
         match known {
-            Some(last) => *last = told,
+            Some(last) => *last = kept,
             None => {
                 let place = self.0.partition_point(|last| last.episode.onset < episode.onset);
-                self.0.insert(place, told);
+                self.0.insert(place, kept);
             }
         }
         told

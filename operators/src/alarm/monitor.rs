@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::{
     episode::{Episode, Fold, Limits, Step},
-    journal::{Cause, Emission, Journal},
+    journal::{Because, Cause, Emission, Journal},
     rule::Rule,
 };
 use crate::window::points::Points;
@@ -121,8 +121,14 @@ impl RuleMonitor {
         }
     }
 
-    fn tell(&mut self, transition: Transition, at: Millis, episode: Episode, cause: Cause) -> Emission {
-        self.judged.get_or_insert_default().journal.emit(transition, at, episode, cause)
+    fn tell(
+        &mut self,
+        transition: Transition,
+        at: Millis,
+        episode: Episode,
+        why: impl Into<Because>,
+    ) -> Emission {
+        self.judged.get_or_insert_default().journal.emit(transition, at, episode, why)
     }
 
     /// Ends what stands, from outside the data.
@@ -170,7 +176,7 @@ impl RuleMonitor {
             .filter(|episode| !found.iter().any(|steps| steps.onset == episode.onset))
             .collect();
         for episode in gone {
-            told.push(self.tell(Transition::Retracted, revision.at, episode, revision.cause));
+            told.push(self.tell(Transition::Retracted, revision.at, episode, revision.why));
         }
         for episode in found {
             self.reconcile(&episode, revision, told);
@@ -187,21 +193,24 @@ impl RuleMonitor {
                 None => {
                     let Some((end, cause)) = found.steps.last() else { return };
                     let transition = difference(&last.episode, &end.episode);
-                    let cause = cause.unwrap_or(revision.cause);
-                    told.push(self.tell(transition, revision.at, end.episode, cause));
+                    let why = cause.map_or(revision.why, Because::from);
+                    told.push(self.tell(transition, revision.at, end.episode, why));
                     return;
                 }
             },
         };
         for (step, cause) in &found.steps[from..] {
-            let ordinary = if step.decided_at > revision.newest { Cause::Data } else { revision.cause };
-            told.push(self.take(step, cause.unwrap_or(ordinary)));
+            let ordinary = match step.decided_at > revision.newest {
+                true => Because { cause: Cause::Data, ..revision.why },
+                false => revision.why,
+            };
+            told.push(self.take(step, cause.map_or(ordinary, Because::from)));
         }
     }
 
     /// Tells a step of the fold.
-    pub(crate) fn take(&mut self, step: &Step, cause: Cause) -> Emission {
-        self.tell(step.transition, step.at(), step.episode, cause)
+    pub(crate) fn take(&mut self, step: &Step, why: impl Into<Because>) -> Emission {
+        self.tell(step.transition, step.at(), step.episode, why)
     }
 
     /// Whether [`RuleMonitor::settle_before`] forgets something.
@@ -281,7 +290,7 @@ fn difference(before: &Episode, after: &Episode) -> Transition {
 /// That the past changed since the last fold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Revision {
-    pub(crate) cause: Cause,
+    pub(crate) why: Because,
     /// The newest reading when it changed first: what later readings decide is ordinary.
     pub(crate) newest: Millis,
     /// The latest reading time (or registry change) that changed.

@@ -11,14 +11,14 @@ use smallvec::SmallVec;
 use super::{
     arrival::Brought,
     communication::{self, Contact},
-    journal::{Cause, Emission},
+    journal::{Because, Cause, Emission},
     kind::{self, ArrivalRules, KindsOfObject, ReportWatch, Seen, Signal},
     rule::Rule,
     series::{Reach, Taken, WatchedSeries},
     threshold::RuleList,
     transition::{Concern, describe_values},
 };
-use crate::{CheckedReport, Object, Profile};
+use crate::{CheckedReport, Object, Profile, flow::Carrier};
 
 /// What a series is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,7 +173,14 @@ impl ObjectState {
             }
             let Ok(index) = self.find(Subject::Metric(reading.metric)) else { continue };
             let value = reading.flag.usable().then_some(reading.value);
-            let taken = self.take(index, report.observed_at, value, Cause::of(reading), now, told);
+            let taken = self.take(
+                index,
+                report.observed_at,
+                value,
+                Because::of(reading.change, report.carrier),
+                now,
+                told,
+            );
             too_late += u64::from(taken == Taken::TooLate);
         }
         too_late
@@ -197,9 +204,10 @@ impl ObjectState {
             }
         }
         let mut too_late = 0;
-        for (kind, _, Seen { value, cause }) in seen {
+        for (kind, _, Seen { value, change }) in seen {
             let Ok(index) = self.find(Subject::Kind(kind)) else { continue };
-            let taken = self.take(index, report.observed_at, value, cause, now, told);
+            let taken =
+                self.take(index, report.observed_at, value, Because::of(change, report.carrier), now, told);
             too_late += u64::from(taken == Taken::TooLate);
         }
         too_late
@@ -210,12 +218,12 @@ impl ObjectState {
         index: usize,
         at: Millis,
         value: Option<f64>,
-        cause: Cause,
+        why: Because,
         now: Reach,
         told: &mut Vec<SeriesEmission>,
     ) -> Taken {
         let mut own = Vec::new();
-        let taken = self.series[index].1.take(at, value, cause, now, &mut own);
+        let taken = self.series[index].1.take(at, value, why, now, &mut own);
         self.dirty |= taken == Taken::Revises;
         told.extend(own.into_iter().map(|(watch, t)| (index, watch, t)));
         taken
@@ -228,7 +236,7 @@ impl ObjectState {
     pub fn hear(
         &mut self,
         at: Millis,
-        brought: Brought,
+        (brought, carrier): (Brought, Carrier),
         before: Option<Millis>,
         now: Reach,
         told: &mut Vec<SeriesEmission>,
@@ -252,7 +260,7 @@ impl ObjectState {
                     let mut series = WatchedSeries::new(0);
                     series.watch(std::slice::from_ref(rule), at, &mut Vec::new());
                     if let Some(before) = before {
-                        series.take(before, Some(0.0), Cause::Data, now, &mut Vec::new());
+                        series.take(before, Some(0.0), Cause::Data.into(), now, &mut Vec::new());
                     }
                     self.series.insert(index, (subject, series));
                     index
@@ -260,7 +268,8 @@ impl ObjectState {
             };
             // Of what arrives at the same time, the best counts.
             let value = self.series[index].1.value(at).map_or(value, |known| known.min(value));
-            self.take(index, at, Some(value), Cause::LateData, now, told);
+            let why = Because { cause: Cause::LateData, by: Some(carrier.place()) };
+            self.take(index, at, Some(value), why, now, told);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
         self, Durable, RestoreError, Saved,
         restarts::{hex, unhex, with},
     },
-    flow::whole::CheckedReport,
+    flow::{Carrier, whole::CheckedReport},
 };
 
 const START: Millis = 1_700_000_000_000;
@@ -193,13 +193,15 @@ fn report(sent: &Sent, clock: Millis) -> CheckedReport {
         object: Rc::new(Object { facility: code(sent.facility), device: device.into() }),
         observed_at: clock - sent.measured * MINUTE,
         received_at: clock - sent.received * MINUTE,
+        carrier: Carrier { partition: 0, offset: sent.measured, redriven: false },
         readings,
     }
 }
 
 fn heard(sent: &Sent, clock: Millis) -> Heard {
-    let CheckedReport { object, received_at, .. } = report(sent, clock);
-    Heard { object, observed_at: received_at + 900_000 * MINUTE, received_at, misdated: true }
+    let CheckedReport { object, received_at, carrier, .. } = report(sent, clock);
+    let observed_at = received_at + 900_000 * MINUTE;
+    Heard { object, observed_at, received_at, carrier, misdated: true }
 }
 
 /// The share of one worker in an epoch.

@@ -354,7 +354,7 @@ mod tests {
         let late = if number % 5 == 3 { (number * 13 % 140) * MINUTE } else { 0 };
         let value = [50.0, 61.0, 62.5, 70.0, 39.0, 50.0, 30.0][(number / 4 * 3 % 7) as usize];
         let usable = (number % 11 != 7).then_some(value);
-        series.take(number * MINUTE - late, usable, Cause::LateData, NOW, &mut told);
+        series.take(number * MINUTE - late, usable, Cause::LateData.into(), NOW, &mut told);
         if number % 17 == 0 {
             let rules = [&all[..], &all[..1], &[], &all[1..2], &all[2..]][(number / 17 % 5) as usize];
             series.watch(rules, number * MINUTE, &mut told);
@@ -394,9 +394,9 @@ mod tests {
         let mut series = WatchedSeries::new(1);
         assert_eq!(again(&series).newest, Millis::MIN);
         for minute in [1, 2] {
-            series.take(minute * MINUTE, Some(50.0), Cause::Data, NOW, &mut Vec::new());
+            series.take(minute * MINUTE, Some(50.0), Cause::Data.into(), NOW, &mut Vec::new());
         }
-        series.take(2 * MINUTE, None, Cause::Correction, NOW, &mut Vec::new());
+        series.take(2 * MINUTE, None, Cause::Correction.into(), NOW, &mut Vec::new());
         series.revise(NOW, &mut Vec::new());
         assert_eq!(again(&series).newest, 2 * MINUTE);
     }

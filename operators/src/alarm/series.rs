@@ -12,7 +12,7 @@ use schemas::Millis;
 use smallvec::SmallVec;
 
 use super::{
-    journal::{Cause, Emission},
+    journal::{Because, Cause, Emission},
     monitor::{Revision, RuleMonitor},
     rule::Rule,
 };
@@ -98,19 +98,19 @@ impl WatchedSeries {
 
     /// Takes a reading: `None` when it is not usable, which takes back what was said of that time.
     ///
-    /// `cause` is told when the reading changes the past. `told` receives (index of the watch, what to tell).
+    /// `why` is told when the reading changes the past. `told` receives (index of the watch, what to tell).
     pub fn take(
         &mut self,
         at: Millis,
         value: Option<f64>,
-        cause: Cause,
+        why: Because,
         now: Reach,
         told: &mut Vec<(usize, Emission)>,
     ) -> Taken {
         if at > self.newest {
             let Some(value) = value else { return Taken::Settled };
             if self.watches.iter().any(|watch| watch.enabled && watch.rule.ended(at, now.clock)) {
-                self.changed(at, cause);
+                self.changed(at, why);
             }
             self.newest = at;
             self.points.upsert(at, value);
@@ -120,7 +120,7 @@ impl WatchedSeries {
             for (index, watch) in self.watches.iter_mut().enumerate().filter(|(_, w)| w.enabled) {
                 let mut own = Vec::new();
                 watch.follow(at, value, &mut own);
-                told.extend(own.into_iter().map(|t| (index, t)));
+                told.extend(own.into_iter().map(|t| (index, Emission { by: why.by, ..t })));
             }
             self.forget(now.horizon);
             return Taken::Settled;
@@ -131,7 +131,7 @@ impl WatchedSeries {
         if !self.replace(at, value) {
             return Taken::Settled;
         }
-        self.changed(at, cause);
+        self.changed(at, why);
         Taken::Revises
     }
 
@@ -143,10 +143,10 @@ impl WatchedSeries {
         before != value
     }
 
-    fn changed(&mut self, at: Millis, cause: Cause) {
+    fn changed(&mut self, at: Millis, why: Because) {
         match &mut self.revision {
             Some(revision) => revision.at = revision.at.max(at),
-            None => self.revision = Some(Box::new(Revision { cause, newest: self.newest, at })),
+            None => self.revision = Some(Box::new(Revision { why, newest: self.newest, at })),
         }
     }
 
@@ -185,7 +185,7 @@ impl WatchedSeries {
             }
         }
         if changed {
-            self.changed(at, Cause::Registry);
+            self.changed(at, Cause::Registry.into());
         }
         changed
     }

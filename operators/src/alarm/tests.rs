@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 use proptest::prelude::*;
 use schemas::{
-    AlarmState, AlarmTransition, Catalogue, Code, Facility, FacilityKind, Flag, MetricId, Millis, Side,
-    TestSet, Threshold,
+    AlarmState, AlarmTransition, Catalogue, Code, Facility, FacilityKind, Flag, MetricId, Millis,
+    RecordPlace, Side, TestSet, Threshold, Topic,
     time::{HOUR, MINUTE},
 };
 
@@ -21,7 +21,7 @@ use crate::{
     Change, Checked, CheckedEpoch, Heard, Object, Observation, Observations, Observed, ObservedEpoch,
     Profile, ProfileChange, Stage,
     durable::{Durable, Saved},
-    flow::whole::CheckedReport,
+    flow::{Carrier, whole::CheckedReport},
     validate::{Memory, Validate},
 };
 
@@ -85,6 +85,7 @@ fn report(at: Millis, value: f64, flag: Flag, change: Change) -> CheckedReport {
         object: Rc::new(Object { facility: "ST-1".into(), device: Code::default() }),
         observed_at: at,
         received_at: at,
+        carrier: Carrier { partition: 0, offset: (at - START) / MINUTE, redriven: false },
         readings: vec![reading],
     }
 }
@@ -256,6 +257,41 @@ fn late_and_corrected_readings_revise(
     seen.sort();
     let mut want: Vec<String> = want.iter().map(|s| (*s).to_owned()).collect();
     want.sort();
+    assert_eq!(seen, want);
+}
+
+/// Of each transition the record: raised by the reading that confirmed it, cleared late, raised again by a reject that was
+/// sent once more, ended by the registry.
+#[test]
+fn what_a_record_brings_about_names_it() {
+    let mut alarms = Alarms::default();
+    let mut again = good(2, 71.0);
+    again.carrier = Carrier { partition: 4, offset: 77, redriven: true };
+    let late = report(START + 2 * MINUTE, 50.0, Flag::Good, Change::New);
+    let by = RecordPlace { topic: Topic::Registry, partition: 0, offset: 9 };
+    let gone = ProfileChange { facility: "ST-1".into(), profile: None };
+    let epochs = [
+        (vec![change(patient(&[hot()]))], None, vec![good(0, 71.0), good(1, 71.0), good(4, 71.0)]),
+        (vec![], None, vec![late]),
+        (vec![], None, vec![again]),
+        (vec![gone], Some(by), vec![]),
+    ];
+    let mut told = Vec::new();
+    for (epoch, (profiles, registry, reports)) in (0..).zip(epochs) {
+        let (clock, reports) = (START + 4 * MINUTE, reports.into_iter().collect());
+        let input = CheckedEpoch { epoch, clock, profiles, registry, reports, ..CheckedEpoch::default() };
+        told.extend(alarms.apply(&input).transitions);
+    }
+    let seen: Vec<String> = told
+        .iter()
+        .map(|t| format!("{} {} {}", t.transition.name(), t.cause, t.caused_by.unwrap()))
+        .collect();
+    let want = [
+        "raised data reports/0/4",
+        "retracted late data reports/0/2",
+        "raised redriven reports/4/77",
+        "cleared registry registry/0/9",
+    ];
     assert_eq!(seen, want);
 }
 
@@ -448,7 +484,13 @@ fn arrival_epoch(arrivals: &[(i64, Arrival)], profiles: Vec<ProfileChange>) -> C
         let mut report = good(*minute, 40.0);
         if *arrival == Arrival::Fast {
             let (observed_at, received_at) = (at(*minute + 60), at(*minute));
-            epoch.heard.push(Heard { object: report.object, observed_at, received_at, misdated: true });
+            epoch.heard.push(Heard {
+                object: report.object,
+                observed_at,
+                received_at,
+                carrier: report.carrier,
+                misdated: true,
+            });
             continue;
         }
         if *arrival == Arrival::Null {
@@ -532,6 +574,7 @@ fn a_position_of_zeros_is_none(
             sequence: None,
             partition: 0,
             offset: minute,
+            redriven: false,
             readings: &[observed("latitude", latitude), observed("longitude", longitude)],
         });
     }

@@ -1,9 +1,13 @@
 //! From what is to be told of an episode to the transition on the topic, with all fields of T 3.5.2 (7).
 
-use schemas::{AlarmState, AlarmTransition, Code, MetricId, Millis, Transition, fnv::fnv_128};
+use schemas::{AlarmState, AlarmTransition, Code, MetricId, Millis, RecordPlace, Transition, fnv::fnv_128};
 use serde_json::{Value, json};
 
-use super::{journal::Emission, rule::Rule, series::WatchedSeries};
+use super::{
+    journal::{Cause, Emission},
+    rule::Rule,
+    series::WatchedSeries,
+};
 use crate::{Object, Profile};
 
 /// What an alarm is about.
@@ -57,6 +61,7 @@ impl Concern<'_> {
             evidence: evidence.to_string(),
             advice: self.advice.to_owned(),
             cause: told.cause.name().to_owned(),
+            caused_by: told.by,
         }
     }
 }
@@ -90,6 +95,12 @@ pub fn describe_values(rule: &Rule, series: &WatchedSeries) -> Value {
         "readings": describe_readings(last),
         "quality": "usable (flag 1 or 2)",
     })
+}
+
+/// Names the registry record behind what the registry changed.
+pub fn by_registry(transitions: &mut [AlarmTransition], place: Option<RecordPlace>) {
+    let changed = |told: &&mut AlarmTransition| told.cause == Cause::Registry.name();
+    transitions.iter_mut().filter(changed).for_each(|told| told.caused_by = place);
 }
 
 /// The order in which transitions leave an epoch.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use schemas::Millis;
 
-use super::{Checked, CheckedReport, Object};
+use super::{Carrier, Checked, CheckedReport, Object};
 
 /// Reports in the order in which they were accepted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +19,7 @@ struct Head {
     object: Rc<Object>,
     observed_at: Millis,
     received_at: Millis,
+    carrier: Carrier,
     /// Where its readings end; they begin where those of the report before end.
     end: u32,
 }
@@ -51,7 +52,7 @@ impl CheckedReports {
     /// Adds a report behind the last one.
     pub fn push(&mut self, report: CheckedReport<'_>) {
         self.readings.extend_from_slice(report.readings);
-        self.close(report.object, report.observed_at, report.received_at);
+        self.close(report.object, (report.observed_at, report.received_at), report.carrier);
     }
 
     /// Adds one more reading to the report that [`CheckedReports::close`] will end.
@@ -65,10 +66,15 @@ impl CheckedReports {
         self.readings.len() > self.begin(self.heads.len())
     }
 
-    /// Ends the report whose readings were added.
-    pub fn close(&mut self, object: &Rc<Object>, observed_at: Millis, received_at: Millis) {
+    /// Ends the report whose readings were added: when it was measured and when it arrived, and in which record.
+    pub fn close(
+        &mut self,
+        object: &Rc<Object>,
+        (observed_at, received_at): (Millis, Millis),
+        carrier: Carrier,
+    ) {
         let end = self.readings.len() as u32;
-        self.heads.push(Head { object: Rc::clone(object), observed_at, received_at, end });
+        self.heads.push(Head { object: Rc::clone(object), observed_at, received_at, carrier, end });
     }
 
     /// The reports in their order.
@@ -83,9 +89,10 @@ impl CheckedReports {
     }
 
     fn at(&self, index: usize) -> CheckedReport<'_> {
-        let Head { object, observed_at, received_at, end } = &self.heads[index];
+        let Head { object, observed_at, received_at, carrier, end } = &self.heads[index];
         let readings = &self.readings[self.begin(index)..*end as usize];
-        CheckedReport { object, observed_at: *observed_at, received_at: *received_at, readings }
+        let (observed_at, received_at, carrier) = (*observed_at, *received_at, *carrier);
+        CheckedReport { object, observed_at, received_at, carrier, readings }
     }
 
     fn begin(&self, index: usize) -> usize {

@@ -22,6 +22,7 @@ struct Head {
     received_at: Millis,
     sequence: Option<i64>,
     offset: i64,
+    redriven: bool,
     /// Where its facility, its device and its readings end; they begin where those of the report before end.
     facility: u32,
     device: u32,
@@ -122,6 +123,7 @@ impl Observations {
             received_at: report.received_at,
             sequence: report.sequence,
             offset: report.offset,
+            redriven: report.redriven,
             facility,
             device: self.names.len() as u32,
             readings: self.readings.len() as u32,
@@ -141,6 +143,7 @@ impl Observations {
                 sequence: head.sequence,
                 partition: self.partition,
                 offset: head.offset,
+                redriven: head.redriven,
                 readings: &self.readings[reading..head.readings as usize],
             };
             (name, reading) = (device, head.readings as usize);
@@ -166,6 +169,7 @@ mod tests {
             sequence: Some(offset).filter(|n| n % 2 == 0),
             partition: 3,
             offset,
+            redriven: offset == 9,
             readings,
         };
         let sent = [

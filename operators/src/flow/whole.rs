@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use schemas::{Code, Millis};
 
-use super::{Checked, CheckedReports, Object, Observations, Observed};
+use super::{Carrier, Checked, CheckedReports, Object, Observations, Observed};
 
 /// A [`super::Observation`] on its own.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,7 @@ pub struct Observation {
     pub sequence: Option<i64>,
     pub partition: i32,
     pub offset: i64,
+    pub redriven: bool,
     pub readings: Vec<Observed>,
 }
 
@@ -29,6 +30,7 @@ impl Observation {
             sequence: self.sequence,
             partition: self.partition,
             offset: self.offset,
+            redriven: self.redriven,
             readings: &self.readings,
         }
     }
@@ -44,6 +46,7 @@ impl From<super::Observation<'_>> for Observation {
             sequence: view.sequence,
             partition: view.partition,
             offset: view.offset,
+            redriven: view.redriven,
             readings: view.readings.to_vec(),
         }
     }
@@ -64,6 +67,7 @@ pub struct CheckedReport {
     pub object: Rc<Object>,
     pub observed_at: Millis,
     pub received_at: Millis,
+    pub carrier: Carrier,
     pub readings: Vec<Checked>,
 }
 
@@ -73,6 +77,7 @@ impl CheckedReport {
             object: &self.object,
             observed_at: self.observed_at,
             received_at: self.received_at,
+            carrier: self.carrier,
             readings: &self.readings,
         }
     }

@@ -27,7 +27,7 @@ pub mod room_temp_mean;
 pub mod room_temp_overhigh;
 pub mod water_temp_mean;
 
-use schemas::{KpiCause, Period, ScopeKind};
+use schemas::{Period, ScopeKind};
 
 pub use self::{
     parameters::Parameters,
@@ -141,19 +141,6 @@ impl Kpi {
     }
 }
 
-/// Why facts changed: the gravest reason of which there is more than before.
-#[must_use]
-pub fn cause(before: Option<&Facts>, after: &Facts) -> KpiCause {
-    let changed = |component| after.get(component) != before.map_or(0, |before| before.get(component));
-    let reasons = [
-        (Component::RegistryChanges, KpiCause::Registry),
-        (Component::CorrectedChanges, KpiCause::Corrected),
-        (Component::LateChanges, KpiCause::Late),
-        (Component::Closings, KpiCause::Closed),
-    ];
-    reasons.into_iter().find(|(component, _)| changed(*component)).map_or(KpiCause::Live, |(_, cause)| cause)
-}
-
 /// A sum over another, in the units of `part` per unit of `whole` after both are scaled; `None` when `whole` is 0.
 fn ratio(
     facts: &Facts,
@@ -219,18 +206,5 @@ mod tests {
             Parameters::NAMES.iter().map(|(kpi, name)| ((*kpi).to_owned(), (*name).to_owned())).collect();
         code.sort();
         assert_eq!(rows, code);
-    }
-
-    #[rstest::rstest]
-    #[case(&[], KpiCause::Live)]
-    #[case(&[Component::Closings], KpiCause::Closed)]
-    #[case(&[Component::Closings, Component::LateChanges], KpiCause::Late)]
-    #[case(&[Component::CorrectedChanges, Component::LateChanges], KpiCause::Corrected)]
-    #[case(&[Component::CorrectedChanges, Component::RegistryChanges], KpiCause::Registry)]
-    fn the_gravest_cause_is_named(#[case] counted: &[Component], #[case] want: KpiCause) {
-        let before = facts(&[(Component::Closings, 3), (Component::LateChanges, 1)]);
-        let mut after = before.clone();
-        counted.iter().for_each(|component| after.add(*component, 1));
-        assert_eq!(cause(Some(&before), &after), want);
     }
 }

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use schemas::{Code, KpiEntry, KpiRow, Millis, Period, Scope, ScopeKind, catalogues};
 
-use super::{ALL, Kpi, Parameters, cause};
-use crate::window::Facts;
+use super::{ALL, Kpi, Parameters};
+use crate::{reason::Reason, window::Facts};
 
 /// Every published KPI with what the catalogue sets of it.
 #[derive(Debug)]
@@ -51,10 +51,9 @@ impl Published {
         scope: &'a Scope,
         period: Period,
         window_start: Millis,
-        before: Option<&'a Facts>,
-        after: &'a Facts,
+        (before, after): (Option<&'a Facts>, &'a Facts),
+        reason: Reason,
     ) -> impl Iterator<Item = KpiRow> + 'a {
-        let cause = cause(before, after);
         self.kpis.iter().filter_map(move |entry| {
             let rounded = |facts| entry.rounded((scope.kind, period), facts, &self.parameters);
             let (previous, covered) = before.map_or((None, 0.0), rounded);
@@ -67,7 +66,8 @@ impl Published {
                 value,
                 previous,
                 coverage,
-                cause,
+                cause: reason.cause,
+                caused_by: reason.by,
             })
         })
     }
@@ -102,7 +102,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use schemas::{KpiCause, catalogues::Catalogues};
+    use schemas::{KpiCause, RecordPlace, Topic, catalogues::Catalogues};
 
     use super::{super::tests::facts, *};
     use crate::window::Component;
@@ -136,7 +136,7 @@ mod tests {
         window.add(Component::OutdoorTime, 3_600_000);
         window.add(Component::OutdoorFacilities, 1);
         let codes = |period| -> Vec<(String, Option<f64>)> {
-            let rows = Published::in_force().rows(&scope, period, 0, None, &window);
+            let rows = Published::in_force().rows(&scope, period, 0, (None, &window), Reason::LIVE);
             rows.map(|row| (row.kpi.to_string(), row.value)).collect()
         };
         let heat = |period| codes(period).into_iter().find(|(code, _)| code == "heat_supplied").unwrap().1;
@@ -155,28 +155,32 @@ mod tests {
     #[test]
     fn only_what_changed_is_told_with_the_value_before() {
         let (station, half) = (station(), half_an_hour());
-        let rows = |before: Option<&Facts>, after: &Facts| -> Vec<KpiRow> {
-            Published::in_force().rows(&station, Period::Hour, 0, before, after).collect()
+        let rows = |before: Option<&Facts>, after: &Facts, reason| -> Vec<KpiRow> {
+            Published::in_force().rows(&station, Period::Hour, 0, (before, after), reason).collect()
         };
-        let told = rows(None, &half);
+        let told = rows(None, &half, Reason::LIVE);
         assert_eq!(told.len(), 1);
         assert_eq!((told[0].value, told[0].previous, told[0].coverage), (Some(1.0), None, 0.5));
         assert_eq!(told[0].cause, KpiCause::Live);
         let mut more = half.clone();
         more.add(Component::Heat, 100);
-        assert_eq!(rows(Some(&half), &more), []);
+        assert_eq!(rows(Some(&half), &more, Reason::LIVE), []);
         more.add(Component::Heat, 2_000_000_000);
-        more.add(Component::LateChanges, 1);
-        let told = rows(Some(&half), &more);
-        assert_eq!((told[0].value, told[0].previous, told[0].cause), (Some(3.0), Some(1.0), KpiCause::Late));
+        let by = Some(RecordPlace { topic: Topic::Reports, partition: 1, offset: 7 });
+        let told = rows(Some(&half), &more, Reason { cause: KpiCause::Late, by });
+        assert_eq!((told[0].value, told[0].previous), (Some(3.0), Some(1.0)));
+        assert_eq!((told[0].cause, told[0].caused_by), (KpiCause::Late, by));
     }
 
     #[test]
     fn a_kpi_that_is_not_published_has_no_row() {
         let silent = with("heat_supplied", |kpi| kpi.enabled = false);
-        assert_eq!(silent.rows(&station(), Period::Hour, 0, None, &half_an_hour()).count(), 0);
+        assert_eq!(
+            silent.rows(&station(), Period::Hour, 0, (None, &half_an_hour()), Reason::LIVE).count(),
+            0
+        );
         let other = with("heat_per_area", |kpi| kpi.enabled = false);
-        assert_eq!(other.rows(&station(), Period::Hour, 0, None, &half_an_hour()).count(), 1);
+        assert_eq!(other.rows(&station(), Period::Hour, 0, (None, &half_an_hour()), Reason::LIVE).count(), 1);
     }
 
     #[rstest::rstest]

@@ -7,10 +7,14 @@
 
 use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
 use schemas::{Epoch, KpiRow, Millis, Period, QualityRow, Scope};
 
 use super::{Published, quality};
-use crate::window::{Facts, Horizon, WindowedEpoch};
+use crate::{
+    reason::Reason,
+    window::{Facts, Horizon, WindowedEpoch},
+};
 
 /// Gathers the changes of a group of epochs.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub struct Revise {
     facilities: Vec<Rc<WindowedEpoch>>,
     /// Facts of roll-ups retracted (-1) and inserted (1).
     roll_ups: Vec<(Key, Facts, i64)>,
+    /// Why roll-ups changed, where not because data came in its turn.
+    reasons: FxHashMap<Key, Reason>,
 }
 
 /// What a group of epochs revises.
@@ -39,6 +45,7 @@ struct Change<'a> {
     key: (&'a Scope, Period, Millis),
     before: Option<&'a Facts>,
     after: Option<&'a Facts>,
+    reason: Reason,
 }
 
 impl Revise {
@@ -46,7 +53,8 @@ impl Revise {
     #[must_use]
     pub fn new(group_epochs: u64) -> Revise {
         let (group_epochs, published) = (group_epochs.max(1), Published::in_force());
-        Revise { group_epochs, published, facilities: Vec::new(), roll_ups: Vec::new() }
+        let (facilities, roll_ups, reasons) = (Vec::new(), Vec::new(), FxHashMap::default());
+        Revise { group_epochs, published, facilities, roll_ups, reasons }
     }
 
     /// Whether an epoch is the last of its group.
@@ -67,6 +75,14 @@ impl Revise {
         self.roll_ups.extend(open);
     }
 
+    /// Takes why roll-ups of one epoch changed.
+    pub fn push_reasons(&mut self, reasons: impl IntoIterator<Item = (Key, Reason)>) {
+        for (key, reason) in reasons {
+            let known = self.reasons.entry(key).or_default();
+            *known = known.or_graver(reason);
+        }
+    }
+
     /// Ends an epoch; what changed in its group when it is the last of it, else nothing.
     pub fn close(&mut self, epoch: Epoch) -> Revised {
         if !self.ends_group(epoch) {
@@ -74,15 +90,18 @@ impl Revise {
         }
         let (facilities, roll_ups) =
             (std::mem::take(&mut self.facilities), std::mem::take(&mut self.roll_ups));
+        let reasons = std::mem::take(&mut self.reasons);
         let windows = facilities.iter().flat_map(|windowed| &windowed.facility).map(|windowed| Change {
             key: (&windowed.scope, windowed.period, windowed.window_start),
             before: Some(&windowed.before),
             after: Some(&windowed.after),
+            reason: windowed.reason,
         });
         let sums = roll_ups.iter().map(|((scope, period, start), facts, difference)| Change {
             key: (scope, *period, *start),
             before: (*difference < 0).then_some(facts),
             after: (*difference >= 0).then_some(facts),
+            reason: Reason::LIVE,
         });
         let mut changes: Vec<Change<'_>> = windows.chain(sums).collect();
         // Within an epoch a retraction and an insertion of a key come in either order.
@@ -90,7 +109,11 @@ impl Revise {
         let mut revised = Revised::default();
         for group in changes.chunk_by(|a, b| a.key == b.key) {
             let (first, last) = ends(group);
-            self.revise(group[0].key, first, last.unwrap_or(&Facts::default()), &mut revised);
+            let key = group[0].key;
+            let of_scope = || reasons.get(&(key.0.clone(), key.1, key.2)).copied().unwrap_or_default();
+            let own = group.iter().fold(Reason::LIVE, |gravest, change| gravest.or_graver(change.reason));
+            let reason = if reasons.is_empty() { own } else { own.or_graver(of_scope()) };
+            self.revise(key, (first, last.unwrap_or(&Facts::default())), reason, &mut revised);
         }
         let by = |row: &KpiRow| (row.kpi.clone(), row.scope.clone(), row.period, row.window_start);
         revised.kpis.sort_by_cached_key(by);
@@ -100,14 +123,14 @@ impl Revise {
     fn revise(
         &self,
         (scope, period, start): (&Scope, Period, Millis),
-        before: Option<&Facts>,
-        after: &Facts,
+        (before, after): (Option<&Facts>, &Facts),
+        reason: Reason,
         revised: &mut Revised,
     ) {
         if before == Some(after) {
             return;
         }
-        revised.kpis.extend(self.published.rows(scope, period, start, before, after));
+        revised.kpis.extend(self.published.rows(scope, period, start, (before, after), reason));
         let figures = |facts| quality::row(scope, period, start, facts);
         let row = figures(after);
         if row != before.and_then(figures) {
@@ -199,7 +222,7 @@ mod tests {
         let windowed = |before, after| {
             let (scope, period, window_start) = key("A", 0);
             Rc::new(WindowedEpoch {
-                facility: vec![Windowed { scope, period, window_start, before, after }],
+                facility: vec![Windowed { scope, period, window_start, before, after, reason: Reason::LIVE }],
                 ..WindowedEpoch::default()
             })
         };

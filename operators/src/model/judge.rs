@@ -23,7 +23,7 @@ use crate::{
     alarm::{
         journal::{Cause, Emission},
         monitor::{Found, Revision, RuleMonitor},
-        transition::{Concern, sort},
+        transition::{Concern, by_registry, sort},
     },
     durable::{Keyed, shard},
     season::Seasons,
@@ -131,6 +131,7 @@ impl<M: Model> Judge<M> {
         for change in &input.profiles {
             self.register(change, input.clock, &mut output);
         }
+        by_registry(&mut output.transitions, input.registry);
         // The first epoch names every registered object: what was saved of others is gone.
         self.objects.forget_restored();
         let mut hours: Vec<&ClosedHour> = input.hours.iter().collect();
@@ -160,7 +161,7 @@ impl<M: Model> Judge<M> {
             watched.profile = Arc::clone(profile);
             if watched.object.reground(ground) {
                 let newest = watched.object.newest().map_or(clock, end_of);
-                let revision = Revision { cause: Cause::Registry, newest, at: clock };
+                let revision = Revision { why: Cause::Registry.into(), newest, at: clock };
                 watched.revise(watched.object.open, revision, (&self.terms, &self.rules), output);
             }
             return;
@@ -184,21 +185,21 @@ impl<M: Model> Judge<M> {
         let mut changed: Option<(i32, Revision)> = None;
         for hour in hours {
             let (number, at) = (number(hour.hour), hour.hour + HOUR);
-            let cause = match watched.object.put(hour) {
+            let why = match watched.object.put(hour) {
                 Put::Known => continue,
                 Put::TooLate => {
                     output.too_late += 1;
                     continue;
                 }
-                Put::Changed(cause) => cause,
+                Put::Changed(why) => why,
             };
             let (first, revision) =
-                changed.get_or_insert((number, Revision { cause, newest: newest.map_or(at, end_of), at }));
+                changed.get_or_insert((number, Revision { why, newest: newest.map_or(at, end_of), at }));
             *first = number.min(*first);
             if newest.is_some_and(|newest| number <= newest) {
-                let first = revision.cause == Cause::Data;
+                let first = revision.why.cause == Cause::Data;
                 revision.at = if first { at } else { revision.at.max(at) };
-                revision.cause = if first { cause } else { revision.cause };
+                revision.why = if first { why } else { revision.why };
             }
         }
         let Some((first, revision)) = changed else { return };

@@ -7,13 +7,18 @@
 //! Hours within the horizon are open. What was concluded before them is settled; a change of an open hour repeats the
 //! course from there, with the fits that it leaves untouched.
 
-use schemas::{Millis, season::Season, time::HOUR};
+use schemas::{KpiCause, Millis, season::Season, time::HOUR};
 
 use super::{
     Model, Remembered, Terms,
     course::{Course, Fits, Outcome, Rules, Surroundings},
 };
-use crate::{alarm::journal::Cause, season::Spell, window::ClosedHour};
+use crate::{
+    alarm::journal::{Because, Cause},
+    reason::Reason,
+    season::Spell,
+    window::ClosedHour,
+};
 
 /// Hours that are remembered before the open ones, at least: what looks back looks at three days.
 const LEAST_REMEMBERED: i32 = 96;
@@ -49,7 +54,7 @@ pub(super) enum Put {
     /// It says what was known.
     Known,
     /// It must be judged, and all behind it.
-    Changed(Cause),
+    Changed(Because),
     /// It is older than the horizon and does not count.
     TooLate,
 }
@@ -83,6 +88,10 @@ impl<M: Model> ObjectState<M> {
     /// Remembers an hour.
     pub(super) fn put(&mut self, closed: &ClosedHour) -> Put {
         let new = M::hour(closed, &self.ground.model);
+        let why = |cause| match closed.reason {
+            Reason { cause: KpiCause::Redriven, by } => Because { cause: Cause::Redriven, by },
+            Reason { by, .. } => Because { cause, by },
+        };
         if new.number() < self.open {
             return Put::TooLate;
         }
@@ -90,12 +99,12 @@ impl<M: Model> ObjectState<M> {
             Ok(index) if self.hours[index].same(&new) => Put::Known,
             Ok(index) => {
                 self.hours[index] = new;
-                Put::Changed(Cause::Correction)
+                Put::Changed(why(Cause::Correction))
             }
             Err(index) => {
                 let late = index < self.hours.len();
                 self.hours.insert(index, new);
-                Put::Changed(if late { Cause::LateData } else { Cause::Data })
+                Put::Changed(why(if late { Cause::LateData } else { Cause::Data }))
             }
         }
     }

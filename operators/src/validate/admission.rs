@@ -6,7 +6,7 @@ use schemas::{MetricId, Millis, Reason, Reject, report::ValueView};
 
 use super::{Memory, rule::MetricRule};
 use crate::{
-    flow::{CheckedReports, Object, Observation, Observed, Repeated},
+    flow::{Carrier, CheckedReports, Object, Observation, Observed, Repeated},
     refuse,
 };
 
@@ -14,6 +14,8 @@ use crate::{
 pub struct Admission<'a> {
     /// The clock of the epoch.
     pub clock: Millis,
+    /// The record that is being admitted.
+    pub carrier: Carrier,
     /// How much objects remember.
     pub memory: &'a Memory,
     /// By the number of the metric.
@@ -32,7 +34,7 @@ impl Admission<'_> {
     /// Lets the readings that were added to `reports` leave as one report, if there are any.
     pub fn emit(&mut self, object: &Rc<Object>, (observed_at, received_at): (Millis, Millis)) {
         if self.reports.is_open() {
-            self.reports.close(object, observed_at, received_at);
+            self.reports.close(object, (observed_at, received_at), self.carrier);
         }
     }
 

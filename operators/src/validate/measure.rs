@@ -59,6 +59,7 @@ fn measure(name: &str, (facilities, kind): (usize, FacilityKind), metrics: &[&st
                 sequence: None,
                 partition: 0,
                 offset: minute * facilities as i64 + n as i64,
+                redriven: false,
                 readings: &[],
             });
         }

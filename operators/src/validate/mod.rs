@@ -60,7 +60,7 @@ mod vectors;
 
 use std::{rc::Rc, sync::Arc};
 
-use schemas::{Catalogue, Code, Millis, Reason, time};
+use schemas::{Catalogue, Code, Millis, Reason, RecordPlace, Topic, time};
 use serde::Serialize;
 
 use self::{
@@ -70,8 +70,8 @@ use self::{
 use crate::{
     durable::{Keyed, shard},
     flow::{
-        CheckedEpoch, CheckedEvent, CheckedReports, Heard, Object, Observation, Observations, ObservedEpoch,
-        PlacedEvent,
+        Carrier, CheckedEpoch, CheckedEvent, CheckedReports, Heard, Object, Observation, Observations,
+        ObservedEpoch, PlacedEvent,
     },
     profile::{Profile, ProfileChange},
     refuse,
@@ -148,7 +148,9 @@ impl Validate {
         let known = self.facilities.number(&event.facility).and_then(|number| self.facilities.get(number));
         let state = known.ok_or_else(|| unknown_facility(&event.facility))?;
         event.check()?;
-        Ok(CheckedEvent { event: event.clone(), profile: Arc::clone(&state.profile) })
+        let (partition, offset) = (placed.partition, placed.offset);
+        let place = RecordPlace { topic: Topic::Events, partition, offset };
+        Ok(CheckedEvent { event: event.clone(), place, profile: Arc::clone(&state.profile) })
     }
 
     /// Applies one change of the registry: new limits hold from now on, what is gone is forgotten.
@@ -217,6 +219,7 @@ impl Stage for Validate {
             epoch: input.epoch,
             clock: input.clock,
             profiles: input.profiles.clone(),
+            registry: input.registry,
             reports: CheckedReports::with_capacity(
                 input.observations.iter().map(Observations::len).sum(),
                 input.observations.iter().map(|reports| reports.readings().len()).sum(),
@@ -233,6 +236,7 @@ impl Stage for Validate {
         self.facilities.forget_restored();
         let mut admission = Admission {
             clock: input.clock,
+            carrier: Carrier::default(),
             memory: &self.memory,
             rules: &self.rules,
             topic: &self.topic,
@@ -347,6 +351,7 @@ fn heard(series: &ReportHistory, observation: &Observation<'_>, misdated: bool) 
         object: Rc::clone(&series.object),
         observed_at: observation.observed_at,
         received_at: observation.received_at,
+        carrier: observation.carrier(),
         misdated,
     }
 }

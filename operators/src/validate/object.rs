@@ -140,8 +140,10 @@ impl ReportHistory {
     /// Admits one report.
     pub fn admit(&mut self, report: &Observation<'_>, profile: &Profile, admission: &mut Admission<'_>) {
         self.touched = admission.clock;
+        admission.carrier = report.carrier();
         if report.readings.is_empty() {
-            admission.reports.close(&self.object, report.observed_at, report.received_at);
+            let times = (report.observed_at, report.received_at);
+            admission.reports.close(&self.object, times, admission.carrier);
             return;
         }
         let newest = self.rows.last().map_or(self.forgotten, |row| row.observed);

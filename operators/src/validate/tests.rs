@@ -59,6 +59,7 @@ pub fn report(observed_at: Millis, delay: Millis, readings: &[(&str, f64)]) -> O
         sequence: None,
         partition: 1,
         offset: observed_at - START,
+        redriven: false,
         readings: readings
             .iter()
             .map(|(code, value)| Observed { metric: id(code), value: *value, normal: true })

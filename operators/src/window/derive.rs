@@ -19,15 +19,8 @@ pub(super) struct FacilityTraits {
     pub(super) standard: i64,
 }
 
-/// What a window takes over from its parts once it is over.
-const SUMS: Mask = Mask::of_across(Across::Whole).rest();
-/// The same while it goes on.
-pub(super) const SUMS_OF_OPEN: Mask = Mask::of_across(Across::Sum);
-
 /// What a window takes over from its parts: a day from its hours, a longer one from its days.
-pub(super) const fn sums(over: bool) -> Mask {
-    if over { SUMS } else { SUMS_OF_OPEN }
-}
+pub(super) const SUMS: Mask = Mask::of_across(Across::Sum);
 
 /// What the facts of an hour do not say themselves.
 #[derive(Clone, Copy, Debug, Default)]

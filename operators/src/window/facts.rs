@@ -30,8 +30,6 @@ pub enum Group {
 pub enum Across {
     /// As their sum.
     Sum,
-    /// As their sum once the longer window has ended: while it goes on its hours end and are late, it does not.
-    Ended,
     /// Not at all: it says something about the window as a whole, and is derived from the other facts of that.
     Whole,
 }
@@ -189,19 +187,15 @@ components! {
     Consistent = 56, Reports, Sum;
     /// Readings received again.
     Duplicates = 57, Reports, Sum;
-    /// Changes by data that arrived after the window had ended.
-    LateChanges = 58, Reports, Ended;
-    /// Changes by corrections and revised marks.
-    CorrectedChanges = 59, Reports, Sum;
-    /// Changes by the registry.
-    RegistryChanges = 60, Reports, Sum;
-    /// 1 per facility whose window ended.
-    Closings = 61, Reports, Ended;
     /// Derived: readings of metrics that reports lacked though the object reports them.
     ReadingsMissing = 62, Reports, Sum;
     /// Readings that arrived in the window after their own had closed: they revise nothing.
     BeyondRevision = 63, Reports, Sum;
 }
+
+/// Ids of components that are no more: late changes, corrected ones, those of the registry, and closings were counted
+/// before [`crate::reason`] told of them.
+pub(super) const RETIRED: [u16; 4] = [58, 59, 60, 61];
 
 /// The number of components.
 pub const COUNT: usize = Component::ALL.len();
@@ -384,10 +378,10 @@ mod tests {
     fn parts_of_facts_are_facts() {
         let mut facts = Facts::new();
         Component::ALL.iter().for_each(|c| facts.add(*c, 1));
-        let two = Mask::of(&[Component::Heat, Component::Closings]);
+        let two = Mask::of(&[Component::Heat, Component::Duplicates]);
         assert_eq!(
             facts.only(two).iter().collect::<Vec<_>>(),
-            [(Component::Heat, 1), (Component::Closings, 1)]
+            [(Component::Heat, 1), (Component::Duplicates, 1)]
         );
         assert_eq!(facts.only(two.rest()).iter().count(), COUNT - 2);
     }

@@ -12,6 +12,7 @@ use super::{
     derive::{self, FacilityTraits},
     facts::Facts,
 };
+use crate::reason::Reason;
 
 /// Start and end of the window that holds the day which starts then; `None` where the day belongs to none.
 type Bounds = fn(&Calendar, Millis, Option<Season>) -> Option<(Millis, Millis)>;
@@ -63,8 +64,22 @@ pub(super) struct Window {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Longer(Vec<Window>);
 
-/// A day that changed: start and end, and what it has more than before.
-pub(super) type ChangedDay = (Millis, Millis, Facts);
+/// A day that changed.
+pub(super) struct ChangedDay {
+    pub(super) start: Millis,
+    pub(super) end: Millis,
+    /// What it has more than before.
+    pub(super) more: Facts,
+    pub(super) reason: Reason,
+}
+
+/// What a window was before it changed, and why it did.
+pub(super) struct Before {
+    /// The place of the window.
+    pub(super) place: usize,
+    pub(super) facts: Facts,
+    pub(super) reason: Reason,
+}
 
 /// What days are added by.
 pub(super) struct Terms<'a> {
@@ -81,11 +96,17 @@ impl Longer {
         self.0.iter()
     }
 
-    /// Adds what days have changed by; gives the windows that it concerns, by place, with their facts before. `all` asks
-    /// for every window.
-    pub(super) fn add(&mut self, days: &[ChangedDay], all: bool, terms: &Terms<'_>) -> Vec<(usize, Facts)> {
-        let mut before: Vec<Option<Facts>> = self.0.iter().map(|w| all.then(|| w.facts.clone())).collect();
-        for (start, day_end, more) in days {
+    /// Adds what days have changed by; gives the windows that it concerns, by place: every one where something moves them
+    /// all.
+    pub(super) fn add(
+        &mut self,
+        days: &[ChangedDay],
+        moved: Option<Reason>,
+        terms: &Terms<'_>,
+    ) -> Vec<Before> {
+        let moved = |w: &Window| moved.map(|reason| (w.facts.clone(), reason));
+        let mut before: Vec<Option<(Facts, Reason)>> = self.0.iter().map(moved).collect();
+        for ChangedDay { start, end: day_end, more, reason } in days {
             for (period, (from, end)) in terms.calendar.longer(*start, terms.season) {
                 let place = self.find(period, from).unwrap_or_else(|place| {
                     self.0.insert(place, Window { period, start: from, end, facts: Facts::new() });
@@ -93,14 +114,17 @@ impl Longer {
                     place
                 });
                 let window = &mut self.0[place];
-                before[place].get_or_insert_with(|| window.facts.clone());
                 let over = terms.clock.is_some_and(|clock| end <= clock) || *day_end >= end;
-                window.facts.add_all(&more.only(derive::sums(over)), 1);
+                let (_, why) = before[place].get_or_insert_with(|| (window.facts.clone(), Reason::LIVE));
+                *why = why.or_graver(reason.of_longer(over));
+                window.facts.add_all(&more.only(derive::SUMS), 1);
             }
         }
-        let changed: Vec<(usize, Facts)> =
-            (0..).zip(before).filter_map(|(place, before)| Some((place, before?))).collect();
-        for (place, _) in &changed {
+        let changed = |(place, before): (usize, Option<(Facts, Reason)>)| {
+            before.map(|(facts, reason)| Before { place, facts, reason })
+        };
+        let changed: Vec<Before> = (0..).zip(before).filter_map(changed).collect();
+        for Before { place, .. } in &changed {
             derive::derive_static(&mut self.0[*place].facts, &terms.traits);
         }
         changed

@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn groups_and_ways_divide_the_components() {
         let groups = [Group::Network, Group::Devices, Group::Outdoor, Group::Rooms, Group::Reports];
-        let ways = [Across::Sum, Across::Ended, Across::Whole];
+        let ways = [Across::Sum, Across::Whole];
         assert_eq!(groups.map(|group| Mask::of_group(group).len()).iter().sum::<usize>(), COUNT);
         assert_eq!(ways.map(|across| Mask::of_across(across).len()).iter().sum::<usize>(), COUNT);
         assert!(Mask::of_group(Group::Rooms).has(Component::Households));

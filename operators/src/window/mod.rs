@@ -3,7 +3,7 @@
 //! Enters: checked epochs. Leaves: per epoch the windows of each facility before and after, what that changes in every
 //! scope above, and hours that are settled enough for models.
 //! Guarantees: the facts of an open window are a function of the usable readings and the registry, in whatever order
-//! they came (the counts of revisions and repetitions excepted: they tell how it came about). An hour that ended more
+//! they came (the count of repetitions excepted: it tells how it came about). An hour that ended more
 //! than the lateness ago is closed for the scopes above, a day that ended more than the lateness of days ago is closed at
 //! all. What an object was silent about may still come as long as the day is open: from the first silent hour of an open
 //! day on (`hole`) a facility keeps its hours and points, so that late data are placed where they belong. What lies
@@ -45,7 +45,7 @@ mod written;
 use std::{cell::Cell, sync::Arc};
 
 use schemas::{
-    Code, Epoch, Millis, Period, Scope,
+    Code, Epoch, Millis, Period, RecordPlace, Scope,
     time::{DAY, HOUR},
 };
 
@@ -58,7 +58,7 @@ pub use self::{
     quantity::{Quantities, Quantity, Role},
 };
 use self::{
-    open::{RestoredSite, Touched},
+    open::{RestoredSite, Touches},
     saved::Time,
     scope_totals::ScopeTotals,
     site::{Registered, ScopeIds, Site},
@@ -69,6 +69,7 @@ use crate::{
     CheckedEpoch, CheckedReport, Profile, ProfileChange, Stage,
     durable::{Keyed, shard},
     model,
+    reason::Reason,
 };
 
 /// A window of one facility that changed.
@@ -84,6 +85,8 @@ pub struct Windowed {
     pub before: Facts,
     /// The facts now.
     pub after: Facts,
+    /// Why they changed.
+    pub reason: Reason,
 }
 
 /// An hour of a station or source that has settled, or that changed since it was given.
@@ -97,6 +100,8 @@ pub struct ClosedHour {
     pub facts: Facts,
     /// The last set point of its secondary supply temperature, °C.
     pub setpoint: Option<f64>,
+    /// Why it changed in this epoch.
+    pub reason: Reason,
 }
 
 /// What an epoch changes in the windows.
@@ -112,8 +117,12 @@ pub struct WindowedEpoch {
     pub facility: Vec<Windowed>,
     /// What that adds to the scopes above, sorted, one entry per key.
     pub contributions: Vec<((Scope, Period, Millis), Facts)>,
+    /// Why the scopes above change, where not because data came in its turn; sorted, one entry per key.
+    pub reasons: Vec<((Scope, Period, Millis), Reason)>,
     /// The registry changes of the epoch, for the models.
     pub profiles: Vec<ProfileChange>,
+    /// The last registry record of the epoch, where it has some.
+    pub registry: Option<RecordPlace>,
     /// Hours that have settled, and those that changed since, sorted by (facility, hour).
     pub hours: Vec<ClosedHour>,
     /// What came too late.
@@ -136,7 +145,9 @@ pub struct Window {
     clock: Option<Millis>,
     horizon: Horizon,
     tally: Tally,
-    touched: Vec<Touched>,
+    touched: Touches,
+    /// Why what the registry changes in this epoch does.
+    registry: Reason,
     /// Facilities with hours that changed in this epoch after they were given to the models.
     reopened: Vec<u32>,
     last_day: Cell<(Millis, Millis)>,
@@ -170,7 +181,8 @@ impl Window {
             clock: None,
             horizon: Horizon::NOTHING_CLOSED,
             tally: Tally::default(),
-            touched: Vec::new(),
+            touched: Touches::default(),
+            registry: Reason::registry(None),
             reopened: Vec::new(),
             last_day: Cell::new((0, 0)),
             rooms,
@@ -211,7 +223,6 @@ impl Window {
                 site.forget(holes, horizon);
             }
         }
-        self.totals.close(horizon);
     }
 
     /// How far time comes with an epoch whose clock stands at `to`. It comes in steps, so that a jump says of every hour
@@ -238,7 +249,7 @@ impl Window {
         match (registered, known) {
             (Some(registered), Some((number, site))) => {
                 self.series -= site.entries();
-                site.revise(registered, Calendar::hour(clock), &now, &mut self.tally);
+                site.revise(registered, (Calendar::hour(clock), self.registry), &now, &mut self.tally);
                 self.series += site.entries();
                 site.gone = false;
                 site.take(&mut self.tally, number, &now, &mut self.touched);
@@ -250,7 +261,7 @@ impl Window {
                 self.sites.insert(change.facility.clone(), site);
             }
             (None, Some((number, site))) => {
-                site.note_registry_change(Calendar::hour(clock), &mut self.tally);
+                site.note_registry_change((Calendar::hour(clock), self.registry), &mut self.tally);
                 site.leave(ScopeIds::new(), site.rolls_up);
                 site.gone = true;
                 site.take(&mut self.tally, number, &now, &mut self.touched);
@@ -365,6 +376,7 @@ impl Stage for Window {
             return self.resume(epoch);
         }
         let clock = self.advance(epoch.clock);
+        self.registry = Reason::registry(epoch.registry);
         self.close();
         self.take_room_limits(clock);
         for change in &epoch.profiles {
@@ -374,15 +386,18 @@ impl Stage for Window {
         self.end_hours(clock);
         let facility = self.tell();
         let hours = self.settled(clock);
+        self.touched.clear();
         self.clock = Some(clock);
-        let contributions = self.totals.take();
+        let (contributions, reasons) = self.totals.take();
         WindowedEpoch {
             epoch: epoch.epoch,
             clock,
             horizon: self.horizon,
             facility,
             contributions,
+            reasons,
             profiles: epoch.profiles.clone(),
+            registry: epoch.registry,
             hours,
             too_late,
             unregistered,

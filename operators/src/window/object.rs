@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use schemas::{
-    Code, Dimension, Flag, MetricId, Millis, TestSet,
+    Code, Dimension, Flag, KpiCause, MetricId, Millis, TestSet,
     time::{HOUR, MINUTE},
 };
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,10 @@ use super::{
     tally::Tally,
     traits::{ObjectTraits, RoomLimits, WindowContext},
 };
-use crate::flow::{Change, Checked, CheckedReport};
+use crate::{
+    flow::{Change, Checked, CheckedReport},
+    reason::Reason,
+};
 
 /// The state of one object. Points leave it when their hour is closed; the last one before stays, as the start of the
 /// next segment. Saved without the traits, which its facility gives it again.
@@ -120,11 +123,12 @@ impl Object {
         if empty || report.readings.iter().any(|r| r.change.is_first()) {
             self.beat(at, empty, now, tally);
             if now.ended(hour) && !empty {
-                tally.add(hour, Component::LateChanges, 1);
+                let cause = if report.carrier.redriven { KpiCause::Redriven } else { KpiCause::Late };
+                tally.because(hour, Reason { cause, by: Some(report.carrier.place()) });
             }
         }
         if report.readings.iter().any(|r| !r.change.is_first()) {
-            tally.add(hour, Component::CorrectedChanges, 1);
+            tally.because(hour, Reason { cause: KpiCause::Corrected, by: Some(report.carrier.place()) });
         }
         let terms = self.terms(now);
         let expects_otherwise = self.note_metrics(report.readings, hour, now.role);

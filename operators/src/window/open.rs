@@ -1,9 +1,11 @@
 //! The open windows of a facility, as they are kept and written.
 
+use rustc_hash::FxHashMap;
 use schemas::{Millis, time::HOUR};
 use serde::{Deserialize, Serialize};
 
 use super::{facts::Facts, ladder::Longer, object::Object};
+use crate::reason::Reason;
 
 /// What a facility does not know from its profile.
 #[derive(Debug, Deserialize)]
@@ -38,7 +40,7 @@ pub(super) struct Hour {
     pub(super) facts: Facts,
     /// How much of it has passed as far as the facility's data and the clock say, ms.
     pub(super) elapsed: u32,
-    /// Changed in this epoch: the facts before are among [`Touched`].
+    /// Changed in this epoch: the facts before are among [`Touches`].
     #[serde(skip)]
     pub(super) touched: bool,
     /// Given to the models.
@@ -71,4 +73,35 @@ pub(super) struct Touched {
     pub(super) hour: Millis,
     /// Its facts before.
     pub(super) before: Facts,
+}
+
+/// What changed in this epoch.
+#[derive(Debug, Default)]
+pub(super) struct Touches {
+    pub(super) hours: Vec<Touched>,
+    /// Why, by site and hour, where not because data came in its turn.
+    reasons: FxHashMap<(u32, Millis), Reason>,
+}
+
+impl Touches {
+    /// Notes why an hour changes.
+    pub(super) fn because(&mut self, site: u32, hour: Millis, reason: Reason) {
+        if !reason.is_live() {
+            let known = self.reasons.entry((site, hour)).or_default();
+            *known = known.or_graver(reason);
+        }
+    }
+
+    /// Why an hour changed.
+    pub(super) fn reason(&self, site: u32, hour: Millis) -> Reason {
+        self.reasons.get(&(site, hour)).copied().unwrap_or_default()
+    }
+
+    /// Starts anew. An epoch of a backlog touches everything; those after it need not hold room for that.
+    pub(super) fn clear(&mut self) {
+        let room = 2 * self.hours.len();
+        self.hours.clear();
+        self.hours.shrink_to(room);
+        self.reasons = FxHashMap::default();
+    }
 }

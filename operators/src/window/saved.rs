@@ -4,18 +4,19 @@
 //! registry alone. Leaves: in that epoch everything that the open windows add to the scopes, and no change of any window.
 //! Guarantees: what follows is the same as if the process had never ended.
 //!
-//! Form 3: per facility its objects, kept hours, open days and longer windows, under its code; what facilities left in
-//! open windows of scopes, under facility, scope and window, in the shard of the facility; the clock and the horizon, for
-//! all alike. What follows from the profile (scopes, traits and season) is derived again from the same profile. Sums of
+//! Form 4: per facility its objects, kept hours, open days and longer windows, under its code; the clock and the horizon,
+//! for all alike. What follows from the profile (scopes, traits and season) is derived again from the same profile. Sums of
 //! rooms that were measured against other temperatures than 18 and 24 °C say so, for all alike; a state without that entry
-//! reads as before. Form 2 had no longer windows than days; form 1 ([`super::former`]) knew less of a facility.
+//! reads as before. Form 3 is the same, but for what its facts counted of changes, which is passed over: components that
+//! are no more, and entries (their keys begin with 0 and go on) of scopes that a facility had left. Form 2 had no longer
+//! windows than days; form 1 ([`super::former`]) knew less of a facility.
 
 use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Calendar, Horizon, Window, WindowedEpoch, former::FormerSite, open::SecondSite, scope_totals::Departure,
-    site::Site, traits::RoomLimits,
+    Calendar, Horizon, Window, WindowedEpoch, former::FormerSite, open::SecondSite, site::Site,
+    traits::RoomLimits,
 };
 use crate::{
     CheckedEpoch,
@@ -33,14 +34,13 @@ pub(super) struct Time {
 
 impl Durable for Window {
     const STATE: &'static str = "window";
-    const FORM: u16 = 3;
+    const FORM: u16 = 4;
 
     fn begin(&mut self) {
         let time =
             Time { clock: self.clock, first_open_hour: self.horizon.hour, first_open_day: self.horizon.day };
         self.common_to_save = Some((time, self.rooms_of_sums));
         self.sites.begin();
-        self.totals.left.begin();
     }
 
     fn save(&mut self, entries: usize, out: &mut Saved) -> bool {
@@ -51,8 +51,7 @@ impl Durable for Window {
                 out.put(GLOBAL, ROOMS, Some(&(2_u8, rooms.standard, rooms.over_high)));
             }
         }
-        let sites = self.sites.save(entries, out);
-        self.totals.left.save(entries, out) && sites
+        self.sites.save(entries, out)
     }
 
     fn restore(&mut self, shard: u16, form: u16, section: &[u8]) -> Result<(), RestoreError> {
@@ -63,17 +62,18 @@ impl Durable for Window {
         if shard == GLOBAL {
             return self.restore_common(section);
         }
-        let (mut sites, mut left) = (Vec::with_capacity(section.len()), Vec::new());
+        let mut sites = Vec::with_capacity(section.len());
         entries(Self::STATE, section, |key, value| {
-            copy_entry(if Departure::wrote(key) { &mut left } else { &mut sites }, key, value);
+            if key.len() == 1 || key.first() != Some(&0) {
+                copy_entry(&mut sites, key, value);
+            }
             Ok(())
         })?;
         match form {
-            1 => self.sites.restore_former::<FormerSite>(Self::STATE, &sites)?,
-            2 => self.sites.restore_former::<SecondSite>(Self::STATE, &sites)?,
-            _ => self.sites.restore(Self::STATE, &sites)?,
+            1 => self.sites.restore_former::<FormerSite>(Self::STATE, &sites),
+            2 => self.sites.restore_former::<SecondSite>(Self::STATE, &sites),
+            _ => self.sites.restore(Self::STATE, &sites),
         }
-        self.totals.left.restore(Self::STATE, &left)
     }
 }
 
@@ -134,9 +134,9 @@ impl Window {
             });
         }
         self.sites.forget_restored();
-        self.totals.restore_left();
         self.clock = Some(clock);
-        let contributions = self.totals.take();
+        // Downstream begins empty: that is no reason.
+        let (contributions, _) = self.totals.take();
         WindowedEpoch {
             epoch: epoch.epoch,
             clock,

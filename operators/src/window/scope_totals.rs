@@ -2,50 +2,33 @@
 //!
 //! Enters: windows of facilities before and after a change. Leaves: per epoch what that adds to every scope.
 //! Guarantees: what a facility has added to a scope and an open window is, at any time, what stands in the facility's own
-//! window; beyond that a scope counts only the registry changes by which facilities left it.
+//! window.
 
 use differential_dataflow::difference::IsZero;
 use rustc_hash::FxHashMap;
-use schemas::{Code, Millis, Period, Scope};
-use serde::{Deserialize, Serialize};
+use schemas::{Millis, Period, Scope};
 
 use super::{
     calendar::Horizon,
-    facts::{Component, Facts},
+    facts::Facts,
     mask::Mask,
     site::{ScopeIds, Site},
 };
-use crate::{
-    Profile,
-    durable::{Keyed, shard},
-};
+use crate::{Profile, reason::Reason};
 
-/// Changes under way and what is kept of facilities that left.
+/// A window of a scope, by the number of the scope.
+type Place = (u32, Period, Millis);
+
+/// By scope and window.
+pub(super) type ByScope<T> = Vec<((Scope, Period, Millis), T)>;
+
+/// Changes under way.
 pub(super) struct ScopeTotals {
     scopes: Vec<Scope>,
     numbers: FxHashMap<Scope, u32>,
-    changes: FxHashMap<(u32, Period, Millis), Facts>,
-    /// Registry changes counted in scopes that a facility has left; they leave with their window.
-    pub(super) left: Keyed<Departure, u32>,
-}
-
-/// A facility left a scope while a window was open. It is held, and saved, with the facility and not with the scope:
-/// facilities of several workers leave the same scope.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Departure {
-    /// Always empty: so the written key begins with 0 and goes on, which the code of a facility never does.
-    nothing: Code,
-    facility: Code,
-    scope: Scope,
-    period: Period,
-    start: Millis,
-}
-
-impl Departure {
-    /// Whether a written key is one of these and not the code of a facility.
-    pub(super) fn wrote(key: &[u8]) -> bool {
-        key.len() > 1 && key[0] == 0
-    }
+    changes: FxHashMap<Place, Facts>,
+    /// Why, where not because data came in its turn.
+    reasons: FxHashMap<Place, Reason>,
 }
 
 impl ScopeTotals {
@@ -54,7 +37,7 @@ impl ScopeTotals {
             scopes: Vec::new(),
             numbers: FxHashMap::default(),
             changes: FxHashMap::default(),
-            left: Keyed::new(|left: &Departure| shard(&left.facility)),
+            reasons: FxHashMap::default(),
         }
     }
 
@@ -96,28 +79,25 @@ impl ScopeTotals {
         site: &Site,
         moved: Option<&(ScopeIds, Mask)>,
         window: (Period, Millis),
-        before: &Facts,
-        after: &Facts,
+        (before, after): (&Facts, &Facts),
+        reason: Reason,
     ) {
+        self.because(&site.scopes, window, reason);
         let Some((old, mask)) = moved else {
             self.contribute(&site.scopes, site.rolls_up, window, &after.minus(before), 1);
             return;
         };
+        self.because(old, window, reason);
         self.contribute(old, *mask, window, before, -1);
         self.contribute(&site.scopes, site.rolls_up, window, after, 1);
-        for scope in old.iter().filter(|scope| !site.scopes.contains(scope)) {
-            let left = Departure {
-                nothing: Code::default(),
-                facility: site.code.clone(),
-                scope: self.scopes[*scope as usize].clone(),
-                period: window.0,
-                start: window.1,
-            };
-            match self.left.number(&left).and_then(|number| self.left.get_mut(number)) {
-                Some(times) => *times += 1,
-                None => drop(self.left.insert(left, 1)),
+    }
+
+    fn because(&mut self, scopes: &[u32], (period, start): (Period, Millis), reason: Reason) {
+        if !reason.is_live() {
+            for scope in scopes {
+                let known = self.reasons.entry((*scope, period, start)).or_default();
+                *known = known.or_graver(reason);
             }
-            self.count_left((*scope, window.0, window.1), 1);
         }
     }
 
@@ -136,41 +116,19 @@ impl ScopeTotals {
         }
     }
 
-    /// Takes over what was restored, and adds it.
-    pub(super) fn restore_left(&mut self) {
-        for (left, times) in self.left.all_restored() {
-            let number = self.number(&left.scope);
-            self.count_left((number, left.period, left.start), i64::from(times));
-            self.left.insert_restored(left, times);
-        }
+    /// What was added since the last time, and why; each sorted, one entry per key.
+    pub(super) fn take(&mut self) -> (ByScope<Facts>, ByScope<Reason>) {
+        let changes = std::mem::take(&mut self.changes).into_iter().filter(|(_, facts)| !facts.is_zero());
+        let reasons = std::mem::take(&mut self.reasons).into_iter();
+        (self.by_scope(changes), self.by_scope(reasons))
     }
 
-    /// Retracts and forgets what facilities left in windows that are closed.
-    pub(super) fn close(&mut self, horizon: Horizon) {
-        let left = self.left.iter().filter(|(_, left, _)| horizon.is_closed(left.period, left.start));
-        let closed: Vec<Departure> = left.map(|(_, left, _)| left.clone()).collect();
-        for left in closed {
-            if let Some(times) = self.left.remove(&left) {
-                let number = self.number(&left.scope);
-                self.count_left((number, left.period, left.start), -i64::from(times));
-            }
-        }
-    }
-
-    fn count_left(&mut self, window: (u32, Period, Millis), amount: i64) {
-        self.changes.entry(window).or_default().add(Component::RegistryChanges, amount);
-    }
-
-    /// What was added since the last time, sorted, one entry per key.
-    pub(super) fn take(&mut self) -> Vec<((Scope, Period, Millis), Facts)> {
-        let changes = std::mem::take(&mut self.changes).into_iter();
-        let mut contributions: Vec<_> = changes
-            .filter(|(_, facts)| !facts.is_zero())
-            .map(|((scope, period, start), facts)| {
-                ((self.scopes[scope as usize].clone(), period, start), facts)
-            })
-            .collect();
-        contributions.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        contributions
+    fn by_scope<T>(&self, entries: impl Iterator<Item = (Place, T)>) -> ByScope<T> {
+        let named = |((scope, period, start), entry): (Place, T)| {
+            ((self.scopes[scope as usize].clone(), period, start), entry)
+        };
+        let mut entries: ByScope<T> = entries.map(named).collect();
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        entries
     }
 }

@@ -13,13 +13,13 @@ use super::{
     ladder::{self, Longer},
     mask::Mask,
     object::Object,
-    open::{Day, Hour, RestoredSite, Touched},
+    open::{Day, Hour, RestoredSite, Touched, Touches},
     quantity::Role,
     segment::Undated,
     tally::Tally,
     traits::{ObjectTraits, RoomLimits, WindowContext},
 };
-use crate::Profile;
+use crate::{Profile, reason::Reason};
 
 /// Numbers of scopes, in the order of the profile's.
 pub(super) type ScopeIds = SmallVec<[u32; 6]>;
@@ -139,12 +139,12 @@ impl Site {
         }
     }
 
-    /// Takes a changed profile or other room temperatures over, moving what depends on it; `hour` is the one the clock
-    /// stands in.
+    /// Takes a changed profile or other room temperatures over, moving what depends on it; `change` is the hour that the
+    /// clock stands in, and why.
     pub(super) fn revise(
         &mut self,
         Registered { profile, scopes, rooms, season }: Registered,
-        hour: Millis,
+        change: (Millis, Reason),
         now: &WindowContext<'_>,
         tally: &mut Tally,
     ) {
@@ -167,7 +167,7 @@ impl Site {
         }
         let moves = scopes != self.scopes || traits.role != self.traits.role;
         if !objects_stay || moves || traits != self.traits {
-            self.note_registry_change(hour, tally);
+            self.note_registry_change(change, tally);
         }
         if traits.role != self.traits.role {
             self.outdoor_since = Millis::MAX;
@@ -176,14 +176,15 @@ impl Site {
             self.leave(scopes, traits.role.rolls_up());
         }
         (self.profile, self.traits, self.rooms, self.season) = (profile, traits, rooms, season);
-        self.expect_registered(hour);
+        self.expect_registered(change.0);
     }
 
-    /// Counts a registry change in every open hour; in the hour of the clock when none is open, so that days move too.
-    pub(super) fn note_registry_change(&self, hour: Millis, tally: &mut Tally) {
-        self.hours.iter().for_each(|hour| tally.add(hour.start, Component::RegistryChanges, 1));
+    /// Says of every open hour that the registry changed; of the hour of the clock when none is open, so that days move
+    /// too.
+    pub(super) fn note_registry_change(&self, (hour, reason): (Millis, Reason), tally: &mut Tally) {
+        self.hours.iter().for_each(|hour| tally.because(hour.start, reason));
         if self.hours.is_empty() {
-            tally.add(hour, Component::RegistryChanges, 1);
+            tally.because(hour, reason);
         }
     }
 
@@ -202,7 +203,7 @@ impl Site {
         tally: &mut Tally,
         site: u32,
         now: &WindowContext<'_>,
-        touched: &mut Vec<Touched>,
+        touched: &mut Touches,
     ) {
         for undated in tally.hand_over_undated() {
             let heat = undated.component == Component::HeatCounter;
@@ -217,8 +218,9 @@ impl Site {
             hour.elapsed = hour.elapsed.max(elapsed as u32);
             if !hour.touched {
                 hour.touched = true;
-                touched.push(Touched { site, hour: hour.start, before: hour.facts.clone() });
+                touched.hours.push(Touched { site, hour: hour.start, before: hour.facts.clone() });
             }
+            touched.because(site, hour.start, amounts.reason);
             for (component, amount) in amounts.drain() {
                 hour.facts.add(component, amount);
             }
@@ -237,7 +239,7 @@ impl Site {
         let mut close = |objects: &[Object], hour: Millis| {
             objects.iter().for_each(|object| object.close_hour(hour, tally));
             tally.saw(hour, hour + HOUR);
-            tally.add(hour, Component::Closings, 1);
+            tally.because(hour, Reason::CLOSED);
         };
         let oldest = ended.first().copied().unwrap_or(Millis::MAX);
         for hour in &self.hours {

@@ -7,6 +7,7 @@ use super::{
     mask::Mask,
     segment::Undated,
 };
+use crate::reason::Reason;
 
 /// Amounts per hour and component. Reused from report to report, so that nothing is allocated.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Amounts {
     pub(super) hour: Millis,
     /// How much of the hour has been seen to pass, ms.
     pub(super) elapsed: Millis,
+    /// Why it changed.
+    pub(super) reason: Reason,
     present: Mask,
     amounts: [i64; COUNT],
 }
@@ -42,6 +45,12 @@ impl Tally {
     pub(super) fn saw(&mut self, hour: Millis, at: Millis) {
         let entry = self.entry(hour);
         entry.elapsed = entry.elapsed.max(at - hour);
+    }
+
+    /// Notes why an hour changes.
+    pub(super) fn because(&mut self, hour: Millis, reason: Reason) {
+        let entry = self.entry(hour);
+        entry.reason = entry.reason.or_graver(reason);
     }
 
     /// Names an hour whose derived facts change though its sums do not.
@@ -79,10 +88,11 @@ impl Tally {
     #[cold]
     fn begin(&mut self, hour: Millis) -> usize {
         if self.used == self.hours.len() {
-            self.hours.push(Amounts { hour, elapsed: 0, present: Mask::EMPTY, amounts: [0; COUNT] });
+            let (present, amounts) = (Mask::EMPTY, [0; COUNT]);
+            self.hours.push(Amounts { hour, elapsed: 0, reason: Reason::LIVE, present, amounts });
         }
         let entry = &mut self.hours[self.used];
-        (entry.hour, entry.elapsed) = (hour, 0);
+        (entry.hour, entry.elapsed, entry.reason) = (hour, 0, Reason::LIVE);
         self.used += 1;
         self.used - 1
     }

@@ -5,23 +5,25 @@ use schemas::{Millis, Period, Scope, ScopeKind, time::HOUR};
 use smallvec::SmallVec;
 
 use super::{
-    Calendar, ClosedHour, Role, Window, Windowed, day_of, derive, facts::Facts, ladder, open::Touched,
+    Calendar, ClosedHour, Role, Window, Windowed, day_of, derive,
+    facts::Facts,
+    ladder::{self, Before, ChangedDay},
+    open::{Touched, Touches},
     site::Site,
 };
+use crate::reason::Reason;
 
 impl Window {
     /// Derives what follows from this epoch's changes, hour by hour and then day by day, and tells them.
     pub(super) fn tell(&mut self) -> Vec<Windowed> {
         let mut told = Vec::new();
         let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable_by_key(|touched| (touched.site, touched.hour));
-        for hours in touched.chunk_by_mut(|a, b| a.site == b.site) {
-            self.tell_site(hours[0].site, hours, &mut told);
+        let mut hours = std::mem::take(&mut touched.hours);
+        hours.sort_unstable_by_key(|touched| (touched.site, touched.hour));
+        for hours in hours.chunk_by_mut(|a, b| a.site == b.site) {
+            self.tell_site(hours, &touched, &mut told);
         }
-        // An epoch of a backlog touches everything; those after it need not hold room for that.
-        let room = 2 * touched.len();
-        touched.clear();
-        touched.shrink_to(room);
+        touched.hours = hours;
         self.touched = touched;
         told.sort_unstable_by(|a, b| {
             (&a.scope.code, a.period, a.window_start).cmp(&(&b.scope.code, b.period, b.window_start))
@@ -30,17 +32,20 @@ impl Window {
     }
 
     /// The same for one facility. It leaves when it is gone.
-    fn tell_site(&mut self, number: u32, hours: &mut [Touched], told: &mut Vec<Windowed>) {
+    fn tell_site(&mut self, hours: &mut [Touched], touches: &Touches, told: &mut Vec<Windowed>) {
+        let number = hours[0].site;
         let Some(site) = self.sites.get_mut(number) else { return };
-        let mut days = SmallVec::<[(usize, Facts); 2]>::new();
+        let mut days = SmallVec::<[(usize, Facts, Reason); 2]>::new();
         let (moved, booked) = (site.moved_from.take(), std::mem::take(&mut site.booked));
         if moved.is_some() {
-            days.extend(site.days.iter().enumerate().map(|(place, day)| (place, day.facts.clone())));
+            let all = site.days.iter().enumerate();
+            days.extend(all.map(|(place, day)| (place, day.facts.clone(), self.registry)));
         }
         for touched in hours.iter_mut() {
             let moved_setpoint = site.derive(touched.hour);
             let Some(hour) = site.hour(touched.hour) else { continue };
             hour.touched = false;
+            let reason = touches.reason(number, touched.hour);
             let (before, after) = (std::mem::take(&mut touched.before), hour.facts.clone());
             let reopened =
                 moved_setpoint || self.modelled.iter().any(|fact| before.get(*fact) != after.get(*fact));
@@ -53,45 +58,52 @@ impl Window {
                 let known = site.days.iter().any(|day| day.start == bounds.0);
                 let place = site.day(bounds.0);
                 if !known {
-                    days.iter_mut().filter(|(at, _)| *at >= place).for_each(|(at, _)| *at += 1);
+                    days.iter_mut().filter(|(at, ..)| *at >= place).for_each(|(at, ..)| *at += 1);
                 }
-                if days.iter().all(|(at, _)| *at != place) {
-                    days.push((place, site.days[place].facts.clone()));
+                if days.iter().all(|(at, ..)| *at != place) {
+                    days.push((place, site.days[place].facts.clone(), Reason::LIVE));
                 }
                 let day_over = self.clock.is_some_and(|clock| bounds.1 <= clock);
                 let last_hour = touched.hour + HOUR >= bounds.1;
+                let of_day = reason.of_longer(day_over || last_hour);
+                days.iter_mut()
+                    .filter(|(at, ..)| *at == place)
+                    .for_each(|(.., why)| *why = why.or_graver(of_day));
                 let traits = site.traits;
                 let day = &mut site.days[place].facts;
-                day.add_all(&after.minus(&before).only(derive::sums(day_over || last_hour)), 1);
+                day.add_all(&after.minus(&before).only(derive::SUMS), 1);
                 let of_day = booked.iter().filter(|undated| undated.hour == touched.hour);
                 of_day.for_each(|undated| derive::book(day, &traits, undated));
             }
             if touched.hour >= self.horizon.hour {
-                self.totals.spread(site, moved.as_deref(), (Period::Hour, touched.hour), &before, &after);
+                let window = (Period::Hour, touched.hour);
+                self.totals.spread(site, moved.as_deref(), window, (&before, &after), reason);
             }
-            tell_facility(told, site, (Period::Hour, touched.hour), before, after);
+            tell_facility(told, site, (Period::Hour, touched.hour), (before, after), reason);
         }
         let mut changed_days = Vec::new();
-        for (place, before) in days {
+        for (place, before, reason) in days {
             let traits = site.traits;
             let day = &mut site.days[place];
             derive::derive_static(&mut day.facts, &traits);
             let (start, after) = (day.start, day.facts.clone());
-            self.totals.spread(site, moved.as_deref(), (Period::Day, start), &before, &after);
+            self.totals.spread(site, moved.as_deref(), (Period::Day, start), (&before, &after), reason);
             if self.calendar.has_longer() {
                 let end = day_of(&self.calendar, &self.last_day, start).1;
-                changed_days.push((start, end, after.minus(&before)));
+                changed_days.push(ChangedDay { start, end, more: after.minus(&before), reason });
             }
-            tell_facility(told, site, (Period::Day, start), before, after);
+            tell_facility(told, site, (Period::Day, start), (before, after), reason);
         }
         if self.calendar.has_longer() {
             let (season, traits) = (site.season, site.traits);
             let terms = ladder::Terms { calendar: &self.calendar, season, traits, clock: self.clock };
-            for (place, before) in site.longer_mut().add(&changed_days, moved.is_some(), &terms) {
+            for Before { place, facts: before, reason } in
+                site.longer_mut().add(&changed_days, moved.as_ref().map(|_| self.registry), &terms)
+            {
                 let window = site.longer_mut().at(place);
                 let (key, after) = ((window.period, window.start), window.facts.clone());
-                self.totals.spread(site, moved.as_deref(), key, &before, &after);
-                tell_facility(told, site, key, before, after);
+                self.totals.spread(site, moved.as_deref(), key, (&before, &after), reason);
+                tell_facility(told, site, key, (before, after), reason);
             }
         }
         if site.gone {
@@ -124,7 +136,8 @@ impl Window {
                 hour.settled = true;
                 let (facility, facts) = (site.code.clone(), hour.facts.clone());
                 let setpoint = (hour.setpoint > 0).then(|| f64::from(hour.setpoint) / 10.0);
-                settled.push(ClosedHour { facility, hour: hour.start, facts, setpoint });
+                let reason = self.touched.reason(number, hour.start);
+                settled.push(ClosedHour { facility, hour: hour.start, facts, setpoint, reason });
             }
         }
         settled.sort_unstable_by(|a, b| (&a.facility, a.hour).cmp(&(&b.facility, b.hour)));
@@ -141,11 +154,11 @@ fn tell_facility(
     told: &mut Vec<Windowed>,
     site: &Site,
     window: (Period, Millis),
-    before: Facts,
-    after: Facts,
+    (before, after): (Facts, Facts),
+    reason: Reason,
 ) {
     if before != after {
         let scope = Scope { kind: ScopeKind::Facility, code: site.code.clone() };
-        told.push(Windowed { scope, period: window.0, window_start: window.1, before, after });
+        told.push(Windowed { scope, period: window.0, window_start: window.1, before, after, reason });
     }
 }

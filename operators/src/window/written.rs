@@ -1,9 +1,10 @@
 //! Facts as checkpoints hold them: a set of ids, and the sums in their order.
 
 use serde::{Deserialize, Serialize, Serializer};
+use smallvec::SmallVec;
 
 use super::{
-    facts::{COUNT, Component, Facts},
+    facts::{COUNT, Component, Facts, RETIRED},
     mask::Mask,
     sums::Sums,
 };
@@ -22,6 +23,16 @@ const _: () = {
         );
         n += 1;
     }
+};
+
+/// Every component by its id.
+const BY_ID: [Option<Component>; WORDS * BITS as usize] = {
+    let (mut known, mut n) = ([None; WORDS * BITS as usize], 0);
+    while n < COUNT {
+        known[Component::ALL[n].id() as usize] = Some(Component::ALL[n]);
+        n += 1;
+    }
+    known
 };
 
 /// The place of an id among the words: which word, and which bit.
@@ -73,17 +84,20 @@ impl TryFrom<Written> for Facts {
         if held != values.len() || values.iter().any(|sum| sum == 0) {
             return Err("facts do not hold the components they name");
         }
-        let mut present = Mask::EMPTY;
-        for component in Component::ALL {
-            let (word, bit) = place(*component);
-            if ids.get(word).is_some_and(|ids| ids & bit != 0) {
-                present.insert(*component);
+        let (mut present, mut known) = (Mask::EMPTY, SmallVec::<[i64; 32]>::new());
+        let written =
+            (0..ids.len() as u16 * BITS).filter(|id| ids[usize::from(id / BITS)] >> (id % BITS) & 1 == 1);
+        for (id, sum) in written.zip(values.iter()) {
+            match BY_ID.get(usize::from(id)).copied().flatten() {
+                Some(component) => {
+                    present.insert(component);
+                    known.push(sum);
+                }
+                None if RETIRED.contains(&id) => {}
+                None => return Err("facts hold a component that this version does not know"),
             }
         }
-        if present.len() != held {
-            return Err("facts hold a component that this version does not know");
-        }
-        Ok(Facts::of(present, values))
+        Ok(Facts::of(present, Sums::gathered(known.len(), known)))
     }
 }
 
@@ -105,6 +119,7 @@ mod tests {
     #[case::one_missing(vec![0b101], vec![7], false)]
     #[case::a_zero(vec![0b101], vec![7, 0], false)]
     #[case::unknown(vec![0, 1 << 63], vec![7], false)]
+    #[case::unknown_beside_known(vec![1, 1], vec![7, 8], false)]
     fn only_facts_are_read(#[case] ids: Vec<u64>, #[case] values: Vec<i64>, #[case] fine: bool) {
         let bytes = postcard::to_stdvec(&(ids, values)).unwrap();
         let facts = postcard::from_bytes::<Facts>(&bytes);
@@ -112,5 +127,15 @@ mod tests {
         if let Ok(facts) = facts {
             assert_eq!(postcard::to_stdvec(&facts).unwrap(), bytes);
         }
+    }
+
+    #[test]
+    fn what_is_counted_no_more_is_passed_over() {
+        let bytes = postcard::to_stdvec(&(vec![1_u64 | 1 << 59 | 1 << 62], vec![7_i64, 5, 3])).unwrap();
+        let facts: Facts = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(
+            facts.iter().collect::<Vec<_>>(),
+            [(Component::HeatCounter, 7), (Component::ReadingsMissing, 3)]
+        );
     }
 }

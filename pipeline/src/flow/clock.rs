@@ -7,7 +7,7 @@ use operators::{
     flow::Stash,
 };
 use schemars::JsonSchema;
-use schemas::{Epoch, Millis, Topic};
+use schemas::{Epoch, Millis, RecordPlace, Topic};
 use serde::{Deserialize, Serialize};
 use timely::{
     container::CapacityContainerBuilder,
@@ -62,6 +62,8 @@ pub struct Tick {
     pub clock: Millis,
     /// Up to when reports of a partition are believed to have arrived, where the clock is that of the data.
     pub believed: Vec<(i32, Millis)>,
+    /// The last registry record of the epoch, where it has some.
+    pub registry: Option<RecordPlace>,
     /// Platform conditions that changed.
     pub conditions: Vec<Condition>,
 }
@@ -123,7 +125,7 @@ impl Clock {
     /// What it says at the end of an epoch.
     #[must_use]
     pub fn at(&self, epoch: Epoch) -> Tick {
-        Tick { epoch, clock: self.now, believed: self.believed(), conditions: Vec::new() }
+        Tick { epoch, clock: self.now, believed: self.believed(), registry: None, conditions: Vec::new() }
     }
 
     fn believed(&self) -> Vec<(i32, Millis)> {
@@ -174,7 +176,8 @@ impl Clock {
             ClockSource::Data => self.latest(),
         };
         self.now = held.fold(free, Millis::min).max(self.now);
-        Tick { conditions: binding.conditions.clone(), ..self.at(binding.epoch) }
+        let (registry, conditions) = (binding.last_of(Topic::Registry), binding.conditions.clone());
+        Tick { registry, conditions, ..self.at(binding.epoch) }
     }
 }
 

@@ -133,7 +133,7 @@ fn measured(report: &CheckedReport<'_>, place: usize) -> Measured {
 
 #[cfg(test)]
 mod tests {
-    use operators::{Change, Checked, CheckedEpoch, durable::shard};
+    use operators::{Change, Checked, CheckedEpoch, durable::shard, flow::Carrier};
     use proptest::prelude::*;
     use schemas::{Code, Flag, Millis, Reading, TestSet};
     use sinks::Block;
@@ -203,6 +203,7 @@ mod tests {
                     object: &objects[*object],
                     observed_at: *observed_at,
                     received_at: number as Millis,
+                    carrier: Carrier::default(),
                     readings: &readings,
                 });
             }

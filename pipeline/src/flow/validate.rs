@@ -100,6 +100,7 @@ impl<'s> Validated<'s> for StreamVec<'s, Epoch, Share> {
 /// An epoch of which nothing more can arrive, in its final order.
 fn completed(tick: Tick, mut epoch: ObservedEpoch) -> ObservedEpoch {
     (epoch.epoch, epoch.clock, epoch.believed) = (tick.epoch, tick.clock, tick.believed);
+    epoch.registry = tick.registry;
     epoch.profiles.sort_unstable_by(|a, b| a.facility.cmp(&b.facility));
     epoch.observations.sort_unstable_by_key(Observations::place);
     epoch.events.sort_unstable_by_key(|placed| (placed.partition, placed.offset));

@@ -21,6 +21,8 @@ pub(super) const OLDER: &[(Topic, &str)] = &[
     (Topic::Registry, schema!("old/registry.1.avsc")),
     (Topic::Registry, schema!("old/registry.2.avsc")),
     (Topic::Alarms, schema!("old/alarms.1.avsc")),
+    (Topic::Alarms, schema!("old/alarms.2.avsc")),
+    (Topic::Kpis, schema!("old/kpis.1.avsc")),
 ];
 
 /// The text of a topic's current schema.

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     AlarmState, AlarmTransition, Catalogue, Error, Event, Flag, KpiCause, KpiRow, MetricId, Period,
-    QualityTest, Reading, Reason, Reject, RejectStage, Scope, ScopeKind, TestSet, Topic, Transition,
+    QualityTest, Reading, Reason, RecordPlace, Reject, RejectStage, Scope, ScopeKind, TestSet, Topic,
+    Transition,
 };
 
 /// The value of a closed set whose name is `text`.
@@ -164,6 +165,14 @@ fn failed(cursor: &mut Cursor<'_>) -> Result<TestSet, Error> {
     }
 }
 
+fn put_place(out: &mut Vec<u8>, place: Option<RecordPlace>) {
+    out.put_option(place, |out, place| out.put_str(&place.to_string()));
+}
+
+fn place(cursor: &mut Cursor<'_>) -> Result<Option<RecordPlace>, Error> {
+    cursor.option("caused_by", |cursor| cursor.named("caused_by", |text| text.parse().ok()))
+}
+
 impl Record for KpiRow {
     const TOPIC: Topic = Topic::Kpis;
 
@@ -177,6 +186,7 @@ impl Record for KpiRow {
         out.put_option(self.previous, Put::put_double);
         out.put_float(self.coverage);
         out.put_str(self.cause.name());
+        put_place(out, self.caused_by);
         Ok(())
     }
 
@@ -194,6 +204,7 @@ impl Record for KpiRow {
             previous: cursor.option("previous", |cursor| cursor.double("previous"))?,
             coverage: cursor.float("coverage")?,
             cause: cursor.named("cause", |text| by_name(KpiCause::ALL, KpiCause::name, text))?,
+            caused_by: place(&mut cursor)?,
         };
         cursor.end()?;
         Ok(row)
@@ -228,6 +239,7 @@ impl Record for AlarmTransition {
         out.put_str(&self.evidence);
         out.put_str(&self.advice);
         out.put_str(&self.cause);
+        put_place(out, self.caused_by);
         Ok(())
     }
 
@@ -258,6 +270,7 @@ impl Record for AlarmTransition {
             evidence: cursor.string("evidence")?,
             advice: cursor.string("advice")?,
             cause: cursor.string("cause")?,
+            caused_by: place(&mut cursor)?,
         };
         cursor.end()?;
         Ok(transition)

@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 use super::*;
 use crate::{
     AlarmState, AlarmTransition, Code, Device, District, Enterprise, Event, Facility, FacilityKind, Flag,
-    KpiCause, KpiRow, MetricId, Period, QualityTest, RawReading, RawValue, Reading, Reason, RegistryEntry,
-    Reject, RejectStage, Report, Scope, ScopeKind, Side, TestSet, Threshold, Transition,
+    KpiCause, KpiRow, MetricId, Period, QualityTest, RawReading, RawValue, Reading, Reason, RecordPlace,
+    RegistryEntry, Reject, RejectStage, Report, Scope, ScopeKind, Side, TestSet, Threshold, Transition,
 };
 
 fn confluent() -> Codec {
@@ -33,6 +33,10 @@ fn report() -> Report {
         .into_iter()
         .collect(),
     }
+}
+
+fn place() -> RecordPlace {
+    RecordPlace { topic: Topic::Reports, partition: 3, offset: 1042 }
 }
 
 fn alarm() -> AlarmTransition {
@@ -60,6 +64,7 @@ fn alarm() -> AlarmTransition {
         evidence: "{\"readings\":[]}".into(),
         advice: "检查电动调节阀".into(),
         cause: "data".into(),
+        caused_by: Some(place()),
     }
 }
 
@@ -165,6 +170,7 @@ fn kpi() -> KpiRow {
         previous: None,
         coverage: 0.75,
         cause: KpiCause::Late,
+        caused_by: Some(place()),
     }
 }
 
@@ -264,7 +270,15 @@ const OLD_REPORT: &str = "
 const OLD_FACILITY: &str = "
     c301dc855950ebd0700d040e53542d303030310e73746174696f6e1ee7acace4b880e783ade58a9be7ab99020a42522d
     303102044531020c323230313032023333333333535f40023333333333f345400210696e74657276616c04363000";
+const OLD_KPI: &str = "
+    c30156f3c75c33e255cc1a686561745f737570706c69656408636974790c32323031303008686f757280bab703020000
+    000000002940000000403f086c617465";
 const OLD_ALARM: &str = "
+    c3016afec83f75f4881b0461310412657363616c6174656480c093c2a1630c616374697665127468726573686f6c640e
+    53542d3030303100022a7365636f6e646172795f737570706c795f74656d700280a1cac1a163000000000000c0514000
+    00000000a055400000000000a0554080c093c2a1630200d80c0000000088d2f1401e7b2272656164696e6773223a5b5d
+    7d2ae6a380e69fa5e794b5e58aa8e8b083e88a82e998800864617461";
+const OLDEST_ALARM: &str = "
     c30184056ffb0c332a3f0461310412657363616c6174656480c093c2a1630c616374697665127468726573686f6c640e
     53542d3030303100022a7365636f6e646172795f737570706c795f74656d700280a1cac1a163000000000000c0514000
     00000000a055400000000000a0554080c093c2a1630200d80c0000000088d2f1401e7b2272656164696e6773223a5b5d
@@ -294,7 +308,11 @@ fn old_bytes_are_read() {
         codec.decode::<RegistryEntry>(&bytes_of(OLD_FACILITY)).unwrap(),
         RegistryEntry::Facility(Facility { heated_area: None, ..facility() })
     );
-    assert_eq!(codec.decode::<AlarmTransition>(&bytes_of(OLD_ALARM)).unwrap(), alarm());
+    for old in [OLDEST_ALARM, OLD_ALARM] {
+        let want = AlarmTransition { caused_by: None, ..alarm() };
+        assert_eq!(codec.decode::<AlarmTransition>(&bytes_of(old)).unwrap(), want);
+    }
+    assert_eq!(codec.decode::<KpiRow>(&bytes_of(OLD_KPI)).unwrap(), KpiRow { caused_by: None, ..kpi() });
 }
 
 #[test]

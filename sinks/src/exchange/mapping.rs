@@ -400,6 +400,7 @@ mod tests {
             previous: None,
             coverage: 1.0,
             cause,
+            caused_by: None,
         }
     }
 

@@ -138,6 +138,7 @@ fn kpi(kpi: &str, value: Option<f64>) -> KpiRow {
         previous: None,
         coverage: 1.0,
         cause: KpiCause::Closed,
+        caused_by: None,
     }
 }
 

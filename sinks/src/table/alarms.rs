@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use prometheus::{IntCounterVec, register_int_counter_vec};
-use schemas::{AlarmState, AlarmTransition, Code, Epoch, MetricId, Millis, Transition, metrics};
+use schemas::{
+    AlarmState, AlarmTransition, Code, Epoch, MetricId, Millis, RecordPlace, Topic, Transition, metrics,
+};
 
-use super::{Gathered, Table};
+use super::{Gathered, Table, place};
 use crate::{
     Block, Error,
     clickhouse::{Insert, NativeBlock},
@@ -32,6 +34,7 @@ fn events(rows: &[AlarmTransition], epoch: Epoch) -> NativeBlock {
     columns.u8("level", rows.iter().map(|r| r.level));
     columns.f64("value", rows.iter().map(|r| r.current_value));
     columns.low_cardinality("cause", rows.iter().map(|r| r.cause.as_str()));
+    columns.string("caused_by", rows.iter().map(|r| place(r.caused_by)));
     columns.epoch(epoch);
     columns
 }
@@ -122,6 +125,7 @@ impl Table for Alarms {
             evidence: "{\"limit\":90}".to_owned(),
             advice: "检查调节阀".to_owned(),
             cause: "data".to_owned(),
+            caused_by: Some(RecordPlace { topic: Topic::Reports, partition: 0, offset: 7 }),
         };
         let cleared = AlarmTransition {
             sequence: 2,

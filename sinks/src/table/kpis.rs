@@ -2,9 +2,11 @@
 
 use std::{cmp::Ordering, fmt::Write};
 
-use schemas::{Code, Epoch, KpiCause, KpiRow, Millis, Period, Scope, ScopeKind, time::HOUR};
+use schemas::{
+    Code, Epoch, KpiCause, KpiRow, Millis, Period, RecordPlace, Scope, ScopeKind, Topic, time::HOUR,
+};
 
-use super::{Gathered, Table, unite_sorted};
+use super::{Gathered, Table, place, unite_sorted};
 use crate::{
     Block, Error,
     clickhouse::{Insert, NativeBlock},
@@ -42,6 +44,7 @@ impl Table for Kpis {
         columns.nullable_f64("previous", rows.iter().map(|r| r.previous));
         columns.f32("coverage", rows.iter().map(|r| r.coverage));
         columns.low_cardinality("cause", rows.iter().map(|r| r.cause.name()));
+        columns.string("caused_by", rows.iter().map(|r| place(r.caused_by)));
         columns.epoch(block.epoch);
         vec![Insert { table: "kpis", token: block.to_string(), columns }]
     }
@@ -70,6 +73,7 @@ impl Table for Kpis {
             previous: n.is_multiple_of(2).then_some(0.5),
             coverage: 0.75,
             cause: KpiCause::Late,
+            caused_by: Some(RecordPlace { topic: Topic::Reports, partition: 0, offset: n.into() }),
         };
         (0..10).map(example).collect()
     }

@@ -7,6 +7,7 @@
 
 use std::{cmp::Ordering, fmt};
 
+use schemas::RecordPlace;
 use serde::{Serialize, de::DeserializeOwned};
 
 mod alarms;
@@ -191,6 +192,11 @@ impl Rows {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The place of a record as it is stored; empty where there is none.
+fn place(place: Option<RecordPlace>) -> String {
+    place.map_or_else(String::new, |place| place.to_string())
 }
 
 /// Two workers' rows in one order. What each brings is in that order already.

@@ -21,6 +21,7 @@ fn rows_of_two_workers_come_into_the_order_of_the_key() {
         previous: None,
         coverage: 1.0,
         cause: KpiCause::Live,
+        caused_by: None,
     };
     let mut rows = Rows::Kpis(vec![row("B", "a", 1), row("B", "a", 2), row("D", "b", 1)]);
     let mut others = Rows::Kpis(vec![row("A", "a", 5), row("C", "a", 1), row("A", "b", 1)]);

@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemas::{AlarmTransition, Code, Millis};
+use schemas::{AlarmTransition, Code, Millis, RecordPlace};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::{
     Object, Profile,
     alarm::{
-        journal::{Cause, Emission},
+        journal::{Because, Cause, Emission},
         kind,
         matter::Matter,
         monitor::{Revision, RuleMonitor},
@@ -49,7 +49,13 @@ impl SignalState {
     }
 
     /// Puts what an event says in the place of what it said before.
-    pub(super) fn put(&mut self, key: Code, matter: Option<Matter>, before: Option<Matter>) -> Revision {
+    pub(super) fn put(
+        &mut self,
+        key: Code,
+        matter: Option<Matter>,
+        before: Option<Matter>,
+        by: RecordPlace,
+    ) -> Revision {
         let newest = self.newest();
         let changed = matter.iter().chain(&before).flat_map(Matter::times);
         let at = changed.max().unwrap_or(newest);
@@ -62,7 +68,7 @@ impl SignalState {
             before.until.is_none() && matter.is_some_and(|now| Matter { until: None, ..now } == before)
         };
         let cause = if before.is_none_or(goes_on) { Cause::LateData } else { Cause::Correction };
-        Revision { cause, newest, at }
+        Revision { why: Because { cause, by: Some(by) }, newest, at }
     }
 
     /// Judges the signal anew, and tells the difference to what was told.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use schemas::{
-    Epoch, Event, Facility, FacilityKind, Transition,
+    Epoch, Event, Facility, FacilityKind, RecordPlace, Topic, Transition,
     time::{HOUR, MINUTE},
 };
 
@@ -42,7 +42,8 @@ fn repair(facility: &str, id: &str, from: i64, until: Option<i64>, area: f64) ->
         origin: String::new(),
         fields: fields.collect(),
     };
-    CheckedEvent { event, profile: profile(facility, 100) }
+    let place = RecordPlace { topic: Topic::Events, partition: 0, offset: from };
+    CheckedEvent { event, place, profile: profile(facility, 100) }
 }
 
 fn epoch(number: Epoch, minutes: i64, events: Vec<CheckedEvent>) -> CheckedEpoch {

@@ -8,7 +8,7 @@ use smallvec::smallvec;
 use super::{Ground, Kind, Seen, Signal};
 use crate::{
     Checked, Profile,
-    alarm::{episode::Limits, journal::Cause, transition::describe_values},
+    alarm::{episode::Limits, transition::describe_values},
 };
 
 /// How far a device may be from where it is registered, m, unless its attribute `moved_after` says otherwise.
@@ -62,7 +62,7 @@ fn distance(ground: &Ground, limits: &Limits, readings: &[Checked]) -> Option<Se
     let metres = haversine(ground[0], ground[1], latitude.value, longitude.value).round();
     let limit = limits.levels[1].unwrap_or(MOVED_AFTER_METRES);
     let metres = if metres < limit / 2.0 { 0.0 } else { metres };
-    Some(Seen { value: usable.then_some(metres), cause: Cause::of(worst) })
+    Some(Seen { value: usable.then_some(metres), change: worst.change })
 }
 
 /// The position in a report, where there is one.

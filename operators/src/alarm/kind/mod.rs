@@ -20,14 +20,9 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::{
-    arrival::Brought,
-    episode::Limits,
-    journal::{Cause, Emission},
-    matter::Matter,
-    rule::Rule,
-    series::WatchedSeries,
+    arrival::Brought, episode::Limits, journal::Emission, matter::Matter, rule::Rule, series::WatchedSeries,
 };
-use crate::{Checked, Profile};
+use crate::{Change, Checked, Profile};
 
 /// Every kind, in the order in which an object's series of kinds stand.
 pub const ALL: &[&Kind] =
@@ -85,8 +80,8 @@ pub type Ground = SmallVec<[f64; 2]>;
 pub struct Seen {
     /// `None` where it is not usable.
     pub value: Option<f64>,
-    /// Why it may change the past.
-    pub cause: Cause,
+    /// What its reading is relative to what was said before.
+    pub change: Change,
 }
 
 /// How an object is watched by a kind of [`Signal::Report`].

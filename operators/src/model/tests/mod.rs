@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Profile, ProfileChange, Stage,
+    reason::Reason,
     window::{ClosedHour, Component, Facts, WindowedEpoch},
 };
 
@@ -47,7 +48,8 @@ impl StationHour {
             facts.set(Component::Outdoor, (temp * HOUR as f64).round() as i64);
             facts.set(Component::OutdoorTime, HOUR);
         }
-        ClosedHour { facility: self.facility.clone(), hour: self.hour, facts, setpoint: self.setpoint }
+        let (facility, hour, setpoint) = (self.facility.clone(), self.hour, self.setpoint);
+        ClosedHour { facility, hour, facts, setpoint, reason: Reason::LIVE }
     }
 }
 

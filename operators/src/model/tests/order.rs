@@ -12,7 +12,7 @@ use schemas::{
 use super::*;
 use crate::{
     Change, Checked, CheckedEpoch, Object,
-    flow::whole::CheckedReport,
+    flow::{Carrier, whole::CheckedReport},
     window::{Calendar, Window},
 };
 
@@ -69,6 +69,7 @@ fn report((_, at, (outdoor, heat), change): Sent) -> CheckedReport {
         object: Rc::new(Object { facility: "ST-1".into(), device: "".into() }),
         observed_at: START + at,
         received_at: START + at,
+        carrier: Carrier::default(),
         readings: vec![checked("outdoor_temp", outdoor), checked("heat_power", heat)],
     }
 }

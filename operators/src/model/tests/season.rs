@@ -153,6 +153,7 @@ fn observation((arrives, station, row): Sent, offset: usize) -> Observation {
         sequence: None,
         partition: 0,
         offset: offset as i64,
+        redriven: false,
         readings: readings
             .into_iter()
             .map(|(code, value)| Observed {

@@ -1,5 +1,7 @@
 //! One behaviour each.
 
+use schemas::KpiCause;
+
 use super::*;
 
 const DAY_START: Millis = START - 8 * HOUR;
@@ -35,7 +37,10 @@ fn a_silent_facility_counts_as_missing_when_the_hour_ends() {
     assert_eq!((heard.get(Component::ReportsExpected), heard.get(Component::ReportsCounted)), (60, 60));
     assert_eq!(heard.get(Component::Heat), 1_000_000 * 59 * 60);
     let city = run.scope(&city(), Period::Hour, START);
-    assert_eq!((city.get(Component::ReportsExpected), city.get(Component::Closings)), (120, 2));
+    assert_eq!(
+        (city.get(Component::ReportsExpected), run.reason(&super::city(), Period::Hour, START)),
+        (120, Reason::CLOSED)
+    );
     assert_eq!((city.get(Component::HeatArea), city.get(Component::StationSpan)), (100_000, 2 * HOUR));
 }
 
@@ -61,11 +66,13 @@ fn a_change_of_scope_and_area_moves_open_windows() {
     run.epoch(START + HOUR + MINUTE, vec![register(station(2_000.0, vec![city(), new.clone()]))], vec![]);
     for (period, start) in [(Period::Hour, START), (Period::Day, DAY_START)] {
         let left = run.scope(&old, period, start);
-        assert_eq!((left.get(Component::Heat), left.get(Component::RegistryChanges)), (0, 1));
+        assert_eq!(left.get(Component::Heat), 0);
         let joined = run.scope(&new, period, start);
         assert_eq!(joined.get(Component::Heat), before.get(Component::Heat));
         assert_eq!(run.scope(&city(), period, start).get(Component::HeatArea), 200_000);
-        assert_eq!(joined.get(Component::RegistryChanges), 1);
+        for scope in [&city(), &old, &new] {
+            assert_eq!(run.reason(scope, period, start), Reason::registry(None));
+        }
     }
     run.epoch(
         START + HOUR + 2 * MINUTE,
@@ -75,25 +82,6 @@ fn a_change_of_scope_and_area_moves_open_windows() {
     assert_eq!(run.scope(&new, Period::Hour, START).get(Component::Heat), 0);
     assert_eq!(run.scope(&city(), Period::Day, DAY_START).get(Component::ReportsExpected), 0);
     assert_eq!(run.window.entries(), 0);
-    // What was counted as left in the scopes leaves with the window.
-    run.until(START + 41 * HOUR);
-    assert_eq!(run.scopes, BTreeMap::new());
-}
-
-#[test]
-fn a_day_closes_though_no_hour_of_it_is_open() {
-    let unheard = |area| {
-        let mut profile = facility("ST-3", FacilityKind::Station, area, vec![city()]);
-        profile.facility.attributes.clear();
-        vec![register(profile)]
-    };
-    let mut run = Run::in_china();
-    run.epoch(START, unheard(1.0), vec![]);
-    run.epoch(START, unheard(2.0), vec![]);
-    assert_eq!(run.scope(&city(), Period::Hour, START).get(Component::RegistryChanges), 1);
-    run.until(START + 10 * HOUR);
-    let open: Vec<Period> = run.scopes.keys().map(|(_, period, _)| *period).collect();
-    assert_eq!(open, [Period::Day]);
     run.until(START + 41 * HOUR);
     assert_eq!(run.scopes, BTreeMap::new());
 }
@@ -113,7 +101,7 @@ fn a_change_of_standard_temperature_is_applied_backwards() {
     let after = run.hour("HH-1", START);
     assert_eq!((after.get(Component::RoomCompliant), after.get(Component::HouseholdsCompliant)), (0, 0));
     assert_eq!(after.get(Component::RoomTime), before.get(Component::RoomTime));
-    assert_eq!(crate::kpi::cause(Some(&before), &after), schemas::KpiCause::Registry);
+    assert_eq!(run.told_because("HH-1"), Reason::registry(None));
 }
 
 #[test]
@@ -178,19 +166,31 @@ fn late_and_corrected_readings_name_their_cause() {
         reports.into_iter().filter(|r| r.observed_at != START + 7 * MINUTE).collect(),
     );
     let first = run.hour("ST-1", START);
-    assert_eq!(crate::kpi::cause(None, &first), schemas::KpiCause::Closed);
-    run.epoch(START + HOUR, vec![], vec![good("ST-1", START + 7 * MINUTE, "heat_power", 70.0)]);
+    assert_eq!(run.told_because("ST-1"), Reason::CLOSED);
+    let by = |offset, redriven| Carrier { partition: 2, offset, redriven };
+    let mut missing = good("ST-1", START + 7 * MINUTE, "heat_power", 70.0);
+    missing.carrier = by(40, false);
+    run.epoch(START + HOUR, vec![], vec![missing]);
     let late = run.hour("ST-1", START);
-    assert_eq!(crate::kpi::cause(Some(&first), &late), schemas::KpiCause::Late);
+    let of = |cause, carrier: Carrier| Reason { cause, by: Some(carrier.place()) };
+    assert_eq!(run.told_because("ST-1"), of(KpiCause::Late, by(40, false)));
     assert_eq!(late.get(Component::Heat) - first.get(Component::Heat), 60_000 * 60);
-    let revised =
+    let mut revised =
         report("ST-1", "", START + 7 * MINUTE, &[("heat_power", 70.0, Flag::Suspect, Change::Remarked)]);
+    revised.carrier = by(41, false);
     run.epoch(START + HOUR, vec![], vec![revised]);
     let corrected = run.hour("ST-1", START);
-    assert_eq!(crate::kpi::cause(Some(&late), &corrected), schemas::KpiCause::Corrected);
+    assert_eq!(run.told_because("ST-1"), of(KpiCause::Corrected, by(41, false)));
     assert_eq!(corrected.get(Component::Heat), first.get(Component::Heat));
     assert_eq!(corrected.get(Component::Valid), corrected.get(Component::Readings) - 1);
     assert_eq!(corrected.get(Component::ReportsReceived), 60);
+    // What was refused and is sent again says so, above the late report of the same epoch.
+    let mut again = good("ST-1", START + 7 * MINUTE + 1, "heat_power", 90.0);
+    again.carrier = by(42, true);
+    let mut other = good("ST-1", START + 8 * MINUTE + 1, "heat_power", 90.0);
+    other.carrier = by(43, false);
+    run.epoch(START + HOUR, vec![], vec![again, other]);
+    assert_eq!(run.told_because("ST-1"), of(KpiCause::Redriven, by(42, true)));
 }
 
 /// Whoever is older than the memory of validation may be a repetition: the window still knows what it heard.

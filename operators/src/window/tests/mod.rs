@@ -20,7 +20,10 @@ use schemas::{
 };
 
 use super::*;
-use crate::{Change, Checked, Object, Profile, flow::whole::CheckedReport};
+use crate::{
+    Change, Checked, Object, Profile,
+    flow::{Carrier, whole::CheckedReport},
+};
 
 /// 2024-01-15T00:00:00Z, which is 08:00 in China.
 const START: Millis = 1_705_276_800_000;
@@ -83,6 +86,7 @@ fn report(facility: &str, device: &str, at: Millis, readings: &[(&str, f64, Flag
         object: Rc::new(Object { facility: Code::from(facility), device: Code::from(device) }),
         observed_at: at,
         received_at: at,
+        carrier: Carrier::default(),
         readings: readings.iter().map(checked).collect(),
     }
 }
@@ -165,13 +169,21 @@ impl Run {
         self.facilities.get(&(Code::from(facility), Period::Day, day)).cloned().unwrap_or_default()
     }
 
+    /// Why the facility's hours changed that were told last.
+    fn told_because(&self, facility: &str) -> Reason {
+        let told = self.last.iter().flat_map(|told| &told.facility);
+        let mut hours = told.filter(|w| w.scope.code == facility && w.period == Period::Hour);
+        hours.next().map(|windowed| windowed.reason).unwrap()
+    }
+
+    /// Why a window of a scope changed in the last epoch.
+    fn reason(&self, scope: &Scope, period: Period, start: Millis) -> Reason {
+        let key = (scope.clone(), period, start);
+        let told = self.last.iter().flat_map(|told| &told.reasons);
+        told.filter(|(of, _)| *of == key).map(|(_, reason)| *reason).next().unwrap_or_default()
+    }
+
     fn scope(&self, scope: &Scope, period: Period, start: Millis) -> Facts {
         self.scopes.get(&(scope.clone(), period, start)).cloned().unwrap_or_default()
     }
-}
-
-/// What does not tell how the facts came about.
-fn settled(facts: &Facts) -> Facts {
-    use Component as C;
-    facts.only(Mask::of(&[C::LateChanges, C::CorrectedChanges, C::RegistryChanges, C::Closings]).rest())
 }

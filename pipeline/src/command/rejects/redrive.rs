@@ -16,7 +16,7 @@ use clickhouse::{Client, Row};
 use connectors::{Connect, KnownFacilities, Outgoing, http};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use schemas::{Reason, avro::Codec, time};
+use schemas::{Reason, avro::Codec, report, time};
 use serde::Deserialize;
 use sinks::clickhouse::ClickHouse;
 
@@ -222,6 +222,7 @@ impl Found {
             Reread::Taken(mut records) => {
                 counts.taken += 1;
                 records.retain(|record| sent.insert(format!("{record:?}")));
+                records.iter_mut().for_each(mark);
                 let readings: usize = records.iter().map(readings).sum();
                 taken.push((key, records));
                 format!("taken    {what} ({readings} readings)")
@@ -235,6 +236,15 @@ impl Found {
                 format!("left out {what}: {why}")
             }
         }
+    }
+}
+
+/// Marks a report, so that what it revises says why.
+fn mark(record: &mut Outgoing) {
+    if let Outgoing::Report(report) = record
+        && !report.origin.starts_with(report::REDRIVEN)
+    {
+        report.origin = format!("{}{}", report::REDRIVEN, report.origin).into();
     }
 }
 
