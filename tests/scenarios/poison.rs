@@ -149,7 +149,7 @@ async fn a_stuck_sink_is_told_by_a_way_that_does_not_lead_through_it() {
         let answer = reqwest::get(format!("http://{}/readyz", site.metrics)).await.unwrap();
         (answer.status(), answer.text().await.unwrap())
     };
-    assert_eq!(ready().await.0, StatusCode::OK);
+    until("the process is ready", SOON, async || ready().await.0 == StatusCode::OK).await;
     broker.pause();
     until("the process is not ready", SOON, async || ready().await.0 == StatusCode::SERVICE_UNAVAILABLE)
         .await;

@@ -72,7 +72,7 @@ async fn real_records_are_kept_marked_and_counted_right() {
     drop(reports);
 
     let mut process = site.start(&["run"]);
-    site.stored(accepted, &mut process, Duration::from_secs(300)).await;
+    site.stored(accepted, &mut process, Duration::from_secs(900)).await;
     assert_eq!(process.terminate(Duration::from_secs(60)), 0);
 
     marks_are_right(&site, &files).await;
