@@ -137,8 +137,8 @@ pub struct KpiRow {
     pub coverage: f32,
     /// Why it has this value.
     pub cause: KpiCause,
-    /// The record that made it so, the last one where there were several; none when the data came in its turn, the window
-    /// ended or the registry changed.
+    /// The record that made it so, the last one where there were several; none when the data came in its turn or the
+    /// window ended.
     pub caused_by: Option<RecordPlace>,
 }
 
