@@ -372,7 +372,7 @@ impl Contact {
         cause: Cause,
         told: &mut Vec<Emission>,
     ) {
-        told.push(self.told.emit(transition, at, episode, cause));
+        told.push(self.told.emit(transition, at, episode, cause.into()));
     }
 }
 

@@ -58,6 +58,12 @@ impl Because {
         };
         Because { cause, by: Some(carrier.place()) }
     }
+
+    /// The same, unless something else than a record decided.
+    #[must_use]
+    pub fn unless(self, decided: Option<Cause>) -> Because {
+        decided.map_or(self, Because::from)
+    }
 }
 
 impl Cause {
@@ -104,9 +110,8 @@ impl Emission {
         transition: Transition,
         at: Millis,
         episode: Episode,
-        why: impl Into<Because>,
+        Because { cause, by }: Because,
     ) -> Emission {
-        let Because { cause, by } = why.into();
         let (at, sequence) = last.map_or((at, 1), |last| (at.max(last.at), last.sequence + 1));
         Emission { transition, at, sequence, episode, cause, by }
     }
@@ -124,13 +129,7 @@ pub struct Journal(Vec<Emission>);
 
 impl Journal {
     /// Tells of an episode.
-    pub fn emit(
-        &mut self,
-        transition: Transition,
-        at: Millis,
-        episode: Episode,
-        why: impl Into<Because>,
-    ) -> Emission {
+    pub fn emit(&mut self, transition: Transition, at: Millis, episode: Episode, why: Because) -> Emission {
         let known = self.0.iter_mut().rfind(|last| last.episode.onset == episode.onset);
         let told = Emission::after(known.as_deref(), transition, at, episode, why);
         let kept = Emission { by: None, ..told };
@@ -189,7 +188,7 @@ mod tests {
     fn transitions_of_an_episode_are_numbered_and_never_go_back_in_time() {
         let mut journal = Journal::default();
         let mut emit = |onset, transition, at| {
-            let told = journal.emit(transition, at, episode(onset), Cause::Data);
+            let told = journal.emit(transition, at, episode(onset), Cause::Data.into());
             (told.sequence, told.at)
         };
         assert_eq!(emit(50, Transition::Raised, 51), (1, 51));

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use schemas::{Millis, Transition};
+use schemas::{Millis, RecordPlace, Transition};
 use smallvec::SmallVec;
 
 use super::{
@@ -71,12 +71,19 @@ impl RuleMonitor {
         self.journal().filter(|last| last.stands()).map(|last| last.episode)
     }
 
-    /// Takes the reading after all others.
-    pub(super) fn follow(&mut self, at: Millis, value: f64, told: &mut Vec<Emission>) {
+    /// Takes the reading after all others, which came in the record `by`.
+    pub(super) fn follow(
+        &mut self,
+        at: Millis,
+        value: f64,
+        by: Option<RecordPlace>,
+        told: &mut Vec<Emission>,
+    ) {
         let rule = Rc::clone(&self.rule);
         let Some(judged) = judging(&mut self.judged, &rule.limits, value) else { return };
         let steps = rule.judge(&mut judged.latest, at, value);
-        told.extend(steps.map(|(step, cause)| self.take(&step, cause.unwrap_or(Cause::Data))));
+        let ordinary = Because { cause: Cause::Data, by };
+        told.extend(steps.map(|(step, cause)| self.take(&step, ordinary.unless(cause))));
     }
 
     /// Whether heating has stopped by plan under what is pending or stands.
@@ -89,7 +96,7 @@ impl RuleMonitor {
     pub(super) fn pause(&mut self, clock: Millis, told: &mut Vec<Emission>) {
         let Some(judged) = self.judged.as_deref_mut().filter(|_| self.enabled) else { return };
         let step = self.rule.pause(&mut judged.latest, clock);
-        told.extend(step.map(|step| self.take(&step, Cause::Season)));
+        told.extend(step.map(|step| self.take(&step, Cause::Season.into())));
     }
 
     /// Takes a reading that is about to be forgotten.
@@ -121,13 +128,7 @@ impl RuleMonitor {
         }
     }
 
-    fn tell(
-        &mut self,
-        transition: Transition,
-        at: Millis,
-        episode: Episode,
-        why: impl Into<Because>,
-    ) -> Emission {
+    fn tell(&mut self, transition: Transition, at: Millis, episode: Episode, why: Because) -> Emission {
         self.judged.get_or_insert_default().journal.emit(transition, at, episode, why)
     }
 
@@ -137,7 +138,7 @@ impl RuleMonitor {
         for episode in standing {
             let at = at.max(episode.raised_at);
             let ended = Episode { cleared_at: Some(at), ..episode };
-            told.push(self.tell(Transition::Cleared, at, ended, cause));
+            told.push(self.tell(Transition::Cleared, at, ended, cause.into()));
         }
         if let Some(judged) = &mut self.judged {
             (judged.settled, judged.latest) = (Fold::default(), Fold::default());
@@ -148,7 +149,7 @@ impl RuleMonitor {
     pub(super) fn repeat(&mut self, at: Millis, cause: Cause, told: &mut Vec<Emission>) {
         let standing: Vec<Episode> = self.standing().collect();
         for episode in standing {
-            told.push(self.tell(Transition::Updated, at, episode, cause));
+            told.push(self.tell(Transition::Updated, at, episode, cause.into()));
         }
     }
 
@@ -193,7 +194,7 @@ impl RuleMonitor {
                 None => {
                     let Some((end, cause)) = found.steps.last() else { return };
                     let transition = difference(&last.episode, &end.episode);
-                    let why = cause.map_or(revision.why, Because::from);
+                    let why = revision.why.unless(*cause);
                     told.push(self.tell(transition, revision.at, end.episode, why));
                     return;
                 }
@@ -204,12 +205,12 @@ impl RuleMonitor {
                 true => Because { cause: Cause::Data, ..revision.why },
                 false => revision.why,
             };
-            told.push(self.take(step, cause.map_or(ordinary, Because::from)));
+            told.push(self.take(step, ordinary.unless(*cause)));
         }
     }
 
     /// Tells a step of the fold.
-    pub(crate) fn take(&mut self, step: &Step, why: impl Into<Because>) -> Emission {
+    pub(crate) fn take(&mut self, step: &Step, why: Because) -> Emission {
         self.tell(step.transition, step.at(), step.episode, why)
     }
 

@@ -142,8 +142,9 @@ impl Operations {
 
 fn judge(clock: Millis, fact: &OperationalFact, known: Option<&Known>) -> Option<Emission> {
     let standing = known.filter(|(last, _)| last.episode.cleared_at.is_none());
-    let next =
-        |last, transition, episode| Some(Emission::after(last, transition, clock, episode, Cause::Clock));
+    let next = |last, transition, episode| {
+        Some(Emission::after(last, transition, clock, episode, Cause::Clock.into()))
+    };
     match (standing, fact.active) {
         // The clock may stand still: then it is the same episode that goes on.
         (None, true) => {

@@ -119,8 +119,8 @@ impl WatchedSeries {
             }
             for (index, watch) in self.watches.iter_mut().enumerate().filter(|(_, w)| w.enabled) {
                 let mut own = Vec::new();
-                watch.follow(at, value, &mut own);
-                told.extend(own.into_iter().map(|t| (index, Emission { by: why.by, ..t })));
+                watch.follow(at, value, why.by, &mut own);
+                told.extend(own.into_iter().map(|t| (index, t)));
             }
             self.forget(now.horizon);
             return Taken::Settled;

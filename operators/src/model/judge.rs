@@ -219,7 +219,7 @@ impl<M: Model> Watched<M> {
         let outcomes = self.object.follow(first, terms, rules);
         for outcome in &outcomes {
             for (rule, step, cause) in &outcome.steps {
-                let told = self.monitors[*rule].take(step, cause.unwrap_or(Cause::Data));
+                let told = self.monitors[*rule].take(step, cause.unwrap_or(Cause::Data).into());
                 output.transitions.push(self.describe(*rule, &told, outcome));
             }
         }
