@@ -23,26 +23,27 @@ fn minute(minute: i64, temperature: f64, delay: Millis) -> Outgoing {
     Outgoing::Report(district::report(1, at, at + delay, &readings))
 }
 
-/// The present row of a KPI of station 1's first hour: value, value before, cause, epoch.
-async fn kpi(site: &Site, kpi: &str) -> Option<(f64, f64, String, u64)> {
+/// The present row of a KPI of station 1's first hour: value, value before, cause, epoch, record behind it.
+async fn kpi(site: &Site, kpi: &str) -> Option<(f64, f64, String, u64, Option<RecordPlace>)> {
     let sql = format!(
-        "SELECT value, previous, cause, epoch FROM kpis FINAL WHERE kpi = '{kpi}' AND scope = 'ST-0001' AND \
+        "SELECT value, previous, cause, epoch, caused_by FROM kpis FINAL WHERE kpi = '{kpi}' AND scope = 'ST-0001' AND \
          scope_kind = 'facility' AND period = 'hour' AND window_start = fromUnixTimestamp({})",
         MIDNIGHT / SECOND
     );
     let row = site.query(&sql).await.into_iter().next()?;
-    Some((row[0].parse().ok()?, row[1].parse().unwrap_or(f64::NAN), row[2].clone(), row[3].parse().ok()?))
+    Some((
+        row[0].parse().ok()?,
+        row[1].parse().unwrap_or(f64::NAN),
+        row[2].clone(),
+        row[3].parse().ok()?,
+        row[4].parse().ok(),
+    ))
 }
 
-/// The record behind the present row of a KPI of station 1's first hour: its topic and offset.
-async fn record_behind(site: &Site, kpi: &str) -> (Topic, i64) {
-    let sql = format!(
-        "SELECT caused_by FROM kpis FINAL WHERE kpi = '{kpi}' AND scope = 'ST-0001' AND \
-         scope_kind = 'facility' AND period = 'hour' AND window_start = fromUnixTimestamp({})",
-        MIDNIGHT / SECOND
-    );
-    let row = site.query(&sql).await.into_iter().next().unwrap();
-    let place: RecordPlace = row[0].parse().unwrap();
+/// The record behind the present row of a KPI: its topic and offset.
+async fn record_behind(site: &Site, code: &str) -> (Topic, i64) {
+    let (.., place) = kpi(site, code).await.unwrap();
+    let place = place.unwrap();
     (place.topic, place.offset)
 }
 
@@ -54,7 +55,7 @@ async fn becomes(site: &Site, process: &mut Process, code: &str, value: f64, cau
         process.must_run();
         let now = kpi(site, code).await;
         match &now {
-            Some((is, _, why, epoch)) if (is - value).abs() < 1e-9 && why == cause => return *epoch,
+            Some((is, _, why, epoch, _)) if (is - value).abs() < 1e-9 && why == cause => return *epoch,
             _ => last = now.or(last),
         }
         assert!(begun.elapsed() < SOON, "{code} is {last:?} and not {value} because of `{cause}`");
