@@ -86,6 +86,27 @@ fn a_change_of_scope_and_area_moves_open_windows() {
     assert_eq!(run.scopes, BTreeMap::new());
 }
 
+/// The registry changes a facility that was never heard: nothing is to be said of it, and nothing stays.
+#[test]
+fn a_day_closes_though_no_hour_of_it_is_open() {
+    let unheard = |area| {
+        let mut profile = facility("ST-3", FacilityKind::Station, area, vec![city()]);
+        profile.facility.attributes.clear();
+        vec![register(profile)]
+    };
+    let mut run = Run::in_china();
+    run.epoch(START, unheard(1.0), vec![]);
+    run.epoch(START, unheard(2.0), vec![]);
+    assert_eq!(run.reason(&city(), Period::Hour, START), Reason::registry(None));
+    let open = |run: &Run| -> Vec<(usize, usize)> {
+        run.window.sites.iter().map(|(.., site)| (site.hours.len(), site.days.len())).collect()
+    };
+    run.until(START + 10 * HOUR);
+    assert_eq!(open(&run), [(0, 1)]);
+    run.until(START + 41 * HOUR);
+    assert_eq!((open(&run), run.scopes), (vec![(0, 0)], BTreeMap::new()));
+}
+
 #[test]
 fn a_change_of_standard_temperature_is_applied_backwards() {
     let room = |standard: &str| {
