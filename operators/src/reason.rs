@@ -2,6 +2,9 @@
 //!
 //! Reasons travel beside the facts, not in them: facts say what holds, whatever way it came about.
 
+use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
 use schemas::{KpiCause, RecordPlace};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +55,37 @@ impl Reason {
             KpiCause::Closed | KpiCause::Late | KpiCause::Redriven if !over => Reason::LIVE,
             _ => self,
         }
+    }
+}
+
+/// Why things changed, each by the gravest reason; what is not named changed because data came in its turn.
+#[derive(Debug)]
+pub struct Reasons<K>(FxHashMap<K, Reason>);
+
+impl<K> Default for Reasons<K> {
+    fn default() -> Reasons<K> {
+        Reasons(FxHashMap::default())
+    }
+}
+
+impl<K: Eq + Hash> Reasons<K> {
+    /// Notes one more reason.
+    pub fn add(&mut self, key: K, reason: Reason) {
+        if !reason.is_live() {
+            let known = self.0.entry(key).or_default();
+            *known = known.or_graver(reason);
+        }
+    }
+
+    /// Why something changed.
+    #[must_use]
+    pub fn of(&self, key: &K) -> Reason {
+        self.0.get(key).copied().unwrap_or_default()
+    }
+
+    /// Hands over what is named, in no order, and starts anew.
+    pub fn take(&mut self) -> impl Iterator<Item = (K, Reason)> + use<K> {
+        std::mem::take(&mut self.0).into_iter()
     }
 }
 

@@ -7,12 +7,11 @@
 
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
 use schemas::{Epoch, KpiRow, Millis, Period, QualityRow, Scope};
 
 use super::{Published, quality};
 use crate::{
-    reason::Reason,
+    reason::{Reason, Reasons},
     window::{Facts, Horizon, WindowedEpoch},
 };
 
@@ -26,7 +25,7 @@ pub struct Revise {
     /// Facts of roll-ups retracted (-1) and inserted (1).
     roll_ups: Vec<(Key, Facts, i64)>,
     /// Why roll-ups changed, where not because data came in its turn.
-    reasons: FxHashMap<Key, Reason>,
+    reasons: Reasons<Key>,
 }
 
 /// What a group of epochs revises.
@@ -53,7 +52,7 @@ impl Revise {
     #[must_use]
     pub fn new(group_epochs: u64) -> Revise {
         let (group_epochs, published) = (group_epochs.max(1), Published::in_force());
-        let (facilities, roll_ups, reasons) = (Vec::new(), Vec::new(), FxHashMap::default());
+        let (facilities, roll_ups, reasons) = (Vec::new(), Vec::new(), Reasons::default());
         Revise { group_epochs, published, facilities, roll_ups, reasons }
     }
 
@@ -77,10 +76,7 @@ impl Revise {
 
     /// Takes why roll-ups of one epoch changed.
     pub fn push_reasons(&mut self, reasons: impl IntoIterator<Item = (Key, Reason)>) {
-        for (key, reason) in reasons {
-            let known = self.reasons.entry(key).or_default();
-            *known = known.or_graver(reason);
-        }
+        reasons.into_iter().for_each(|(key, reason)| self.reasons.add(key, reason));
     }
 
     /// Ends an epoch; what changed in its group when it is the last of it, else nothing.
@@ -97,11 +93,11 @@ impl Revise {
             after: Some(&windowed.after),
             reason: windowed.reason,
         });
-        let sums = roll_ups.iter().map(|((scope, period, start), facts, difference)| Change {
-            key: (scope, *period, *start),
+        let sums = roll_ups.iter().map(|(key, facts, difference)| Change {
+            key: (&key.0, key.1, key.2),
             before: (*difference < 0).then_some(facts),
             after: (*difference >= 0).then_some(facts),
-            reason: Reason::LIVE,
+            reason: reasons.of(key),
         });
         let mut changes: Vec<Change<'_>> = windows.chain(sums).collect();
         // Within an epoch a retraction and an insertion of a key come in either order.
@@ -109,11 +105,8 @@ impl Revise {
         let mut revised = Revised::default();
         for group in changes.chunk_by(|a, b| a.key == b.key) {
             let (first, last) = ends(group);
-            let key = group[0].key;
-            let of_scope = || reasons.get(&(key.0.clone(), key.1, key.2)).copied().unwrap_or_default();
-            let own = group.iter().fold(Reason::LIVE, |gravest, change| gravest.or_graver(change.reason));
-            let reason = if reasons.is_empty() { own } else { own.or_graver(of_scope()) };
-            self.revise(key, (first, last.unwrap_or(&Facts::default())), reason, &mut revised);
+            let reason = group.iter().fold(Reason::LIVE, |gravest, change| gravest.or_graver(change.reason));
+            self.revise(group[0].key, (first, last.unwrap_or(&Facts::default())), reason, &mut revised);
         }
         let by = |row: &KpiRow| (row.kpi.clone(), row.scope.clone(), row.period, row.window_start);
         revised.kpis.sort_by_cached_key(by);

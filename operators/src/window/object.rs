@@ -68,6 +68,8 @@ const WITH_READINGS: f64 = 0.0;
 /// See [`WITH_READINGS`].
 const WITHOUT_READINGS: f64 = 1.0;
 
+/// Nothing is the matter with a reading.
+const FINE: [bool; 3] = [true; 3];
 const QUALITY: [Component; 3] = [Component::Valid, Component::Timely, Component::Consistent];
 
 impl Object {
@@ -135,10 +137,11 @@ impl Object {
         let (mut primary, mut secondary, mut outdoor) = (false, false, false);
         let mut fine = 0;
         for reading in report.readings {
-            if is_fine(reading) && reading.change.is_first() {
+            let quality = quality(reading);
+            if quality == FINE && reading.change.is_first() {
                 fine += 1;
             } else {
-                self.judge(at, hour, reading, tally);
+                self.judge((at, hour), reading, quality, tally);
             }
             let Some(quantity) = now.quantities.of(now.role, reading.metric) else { continue };
             let value = reading.flag.usable().then_some(reading.value);
@@ -337,9 +340,14 @@ impl Object {
     }
 
     /// Counts a reading that something is the matter with, or what a revision changes about one.
-    fn judge(&mut self, at: Millis, hour: Millis, reading: &Checked, tally: &mut Tally) {
-        let quality = quality(reading);
-        let fine = quality == [true; 3];
+    fn judge(
+        &mut self,
+        (at, hour): (Millis, Millis),
+        reading: &Checked,
+        quality: [bool; 3],
+        tally: &mut Tally,
+    ) {
+        let fine = quality == FINE;
         let key = (at, reading.metric);
         let place = self.doubts.binary_search_by(|doubt| (doubt.at, doubt.metric).cmp(&key));
         let before = match (reading.change, place) {
@@ -428,10 +436,6 @@ fn quality(reading: &Checked) -> [bool; 3] {
         reading.flag != Flag::Missing && !reading.failed.meets(LATE),
         !reading.failed.meets(INCONSISTENT),
     ]
-}
-
-fn is_fine(reading: &Checked) -> bool {
-    quality(reading) == [true; 3]
 }
 
 /// Gathers what a segment contributes, `sign` times: to its hours, and to the day in which it ends what is dated to none.

@@ -1,11 +1,10 @@
 //! The open windows of a facility, as they are kept and written.
 
-use rustc_hash::FxHashMap;
 use schemas::{Millis, time::HOUR};
 use serde::{Deserialize, Serialize};
 
 use super::{facts::Facts, ladder::Longer, object::Object};
-use crate::reason::Reason;
+use crate::reason::{Reason, Reasons};
 
 /// What a facility does not know from its profile.
 #[derive(Debug, Deserialize)]
@@ -80,21 +79,18 @@ pub(super) struct Touched {
 pub(super) struct Touches {
     pub(super) hours: Vec<Touched>,
     /// Why, by site and hour, where not because data came in its turn.
-    reasons: FxHashMap<(u32, Millis), Reason>,
+    reasons: Reasons<(u32, Millis)>,
 }
 
 impl Touches {
     /// Notes why an hour changes.
     pub(super) fn because(&mut self, site: u32, hour: Millis, reason: Reason) {
-        if !reason.is_live() {
-            let known = self.reasons.entry((site, hour)).or_default();
-            *known = known.or_graver(reason);
-        }
+        self.reasons.add((site, hour), reason);
     }
 
     /// Why an hour changed.
     pub(super) fn reason(&self, site: u32, hour: Millis) -> Reason {
-        self.reasons.get(&(site, hour)).copied().unwrap_or_default()
+        self.reasons.of(&(site, hour))
     }
 
     /// Starts anew. An epoch of a backlog touches everything; those after it need not hold room for that.
@@ -102,6 +98,6 @@ impl Touches {
         let room = 2 * self.hours.len();
         self.hours.clear();
         self.hours.shrink_to(room);
-        self.reasons = FxHashMap::default();
+        self.reasons = Reasons::default();
     }
 }

@@ -14,7 +14,10 @@ use super::{
     mask::Mask,
     site::{ScopeIds, Site},
 };
-use crate::{Profile, reason::Reason};
+use crate::{
+    Profile,
+    reason::{Reason, Reasons},
+};
 
 /// A window of a scope, by the number of the scope.
 type Place = (u32, Period, Millis);
@@ -28,7 +31,7 @@ pub(super) struct ScopeTotals {
     numbers: FxHashMap<Scope, u32>,
     changes: FxHashMap<Place, Facts>,
     /// Why, where not because data came in its turn.
-    reasons: FxHashMap<Place, Reason>,
+    reasons: Reasons<Place>,
 }
 
 impl ScopeTotals {
@@ -37,7 +40,7 @@ impl ScopeTotals {
             scopes: Vec::new(),
             numbers: FxHashMap::default(),
             changes: FxHashMap::default(),
-            reasons: FxHashMap::default(),
+            reasons: Reasons::default(),
         }
     }
 
@@ -94,10 +97,7 @@ impl ScopeTotals {
 
     fn because(&mut self, scopes: &[u32], (period, start): (Period, Millis), reason: Reason) {
         if !reason.is_live() {
-            for scope in scopes {
-                let known = self.reasons.entry((*scope, period, start)).or_default();
-                *known = known.or_graver(reason);
-            }
+            scopes.iter().for_each(|scope| self.reasons.add((*scope, period, start), reason));
         }
     }
 
@@ -119,7 +119,7 @@ impl ScopeTotals {
     /// What was added since the last time, and why; each sorted, one entry per key.
     pub(super) fn take(&mut self) -> (ByScope<Facts>, ByScope<Reason>) {
         let changes = std::mem::take(&mut self.changes).into_iter().filter(|(_, facts)| !facts.is_zero());
-        let reasons = std::mem::take(&mut self.reasons).into_iter();
+        let reasons = self.reasons.take();
         (self.by_scope(changes), self.by_scope(reasons))
     }
 

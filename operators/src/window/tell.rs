@@ -60,15 +60,13 @@ impl Window {
                 if !known {
                     days.iter_mut().filter(|(at, ..)| *at >= place).for_each(|(at, ..)| *at += 1);
                 }
-                if days.iter().all(|(at, ..)| *at != place) {
+                let noted = days.iter().position(|(at, ..)| *at == place).unwrap_or_else(|| {
                     days.push((place, site.days[place].facts.clone(), Reason::LIVE));
-                }
+                    days.len() - 1
+                });
                 let day_over = self.clock.is_some_and(|clock| bounds.1 <= clock);
                 let last_hour = touched.hour + HOUR >= bounds.1;
-                let of_day = reason.of_longer(day_over || last_hour);
-                days.iter_mut()
-                    .filter(|(at, ..)| *at == place)
-                    .for_each(|(.., why)| *why = why.or_graver(of_day));
+                days[noted].2 = days[noted].2.or_graver(reason.of_longer(day_over || last_hour));
                 let traits = site.traits;
                 let day = &mut site.days[place].facts;
                 day.add_all(&after.minus(&before).only(derive::SUMS), 1);

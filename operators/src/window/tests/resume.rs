@@ -10,6 +10,7 @@ use crate::{
         restarts::{hex, unhex, with},
         shard,
     },
+    reason::Reasons,
     season::Seasons,
 };
 
@@ -215,12 +216,9 @@ impl Workers {
         all.facility.sort_by_key(|w| (w.scope.code.clone(), w.period, w.window_start));
         all.hours.sort_by_key(|hour| (hour.facility.clone(), hour.hour));
         all.profiles.sort_by_key(|change| change.facility.clone());
-        let mut reasons: BTreeMap<_, Reason> = BTreeMap::new();
-        for (key, reason) in all.reasons.drain(..) {
-            let known = reasons.entry(key).or_default();
-            *known = known.or_graver(reason);
-        }
-        all.reasons = reasons.into_iter().collect();
+        let mut reasons = Reasons::default();
+        all.reasons.drain(..).for_each(|(key, reason)| reasons.add(key, reason));
+        all.reasons = reasons.take().collect::<BTreeMap<_, _>>().into_iter().collect();
         let mut sums = Scopes::new();
         accumulate(&mut sums, &all.contributions);
         accumulate(&mut self.scopes, &all.contributions);
