@@ -28,8 +28,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const WATERMARK_PAUSE: Duration = Duration::from_millis(20);
 /// How often their beginnings are.
 const BEGINNINGS_PAUSE: Duration = Duration::from_secs(1);
-/// How often the partitions themselves are asked for.
-const PARTITIONS_PAUSE: Duration = Duration::from_secs(5);
+/// How often the partitions of the next topic are asked for.
+const LISTING_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait after a question that was not answered.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -92,19 +92,28 @@ fn lacks_leader(error: &KafkaError) -> bool {
 fn ask_for_all(consumer: &BaseConsumer, settings: &KafkaSettings) -> Result<Vec<Watermark>, Error> {
     let mut marks = Vec::new();
     for &topic in INPUTS {
-        let name = settings.topic(topic);
-        let failed = |error| Error::Kafka { what: format!("asking for the partitions of {name}"), error };
-        let metadata = consumer.fetch_metadata(Some(&name), ANSWER_WITHIN).map_err(failed)?;
-        let partitions = metadata.topics().first().map(|t| t.partitions()).unwrap_or_default();
-        if partitions.is_empty() {
-            return Err(Error::NoTopic(name));
-        }
-        marks.extend(partitions.iter().map(|of| Watermark { topic, partition: of.id(), low: 0, high: 0 }));
+        marks.append(&mut partitions(consumer, settings, topic)?);
     }
     marks.sort_by_key(|mark| (mark.topic, mark.partition));
     ask(consumer, settings, &mut marks, End::Low)?;
     ask(consumer, settings, &mut marks, End::High)?;
     Ok(marks)
+}
+
+/// The partitions of a topic, of which the ends are not known yet.
+fn partitions(
+    consumer: &BaseConsumer,
+    settings: &KafkaSettings,
+    topic: Topic,
+) -> Result<Vec<Watermark>, Error> {
+    let name = settings.topic(topic);
+    let failed = |error| Error::Kafka { what: format!("asking for the partitions of {name}"), error };
+    let metadata = consumer.fetch_metadata(Some(&name), ANSWER_WITHIN).map_err(failed)?;
+    let partitions = metadata.topics().first().map(|t| t.partitions()).unwrap_or_default();
+    if partitions.is_empty() {
+        return Err(Error::NoTopic(name));
+    }
+    Ok(partitions.iter().map(|of| Watermark { topic, partition: of.id(), low: 0, high: 0 }).collect())
 }
 
 /// Which end of a partition.
@@ -206,16 +215,21 @@ impl Watermarks {
         control: &Control,
     ) {
         let (mut listed, mut begun, mut answering) = (Instant::now(), Instant::now(), true);
+        let mut turn = 0;
         while !control.finished() {
-            let round = if listed.elapsed() >= PARTITIONS_PAUSE {
+            // One question beside the one for the ends at most, so that a slow broker does not count as a silent one.
+            let beside = if listed.elapsed() >= LISTING_PAUSE {
                 listed = Instant::now();
-                watermarks(consumer, settings).map(|fresh| adopt(&mut marks, fresh))
+                turn = (turn + 1) % INPUTS.len();
+                partitions(consumer, settings, INPUTS[turn])
+                    .and_then(|found| adopt(&mut marks, found, |new| ask(consumer, settings, new, End::Low)))
             } else if begun.elapsed() >= BEGINNINGS_PAUSE {
                 begun = Instant::now();
                 ask(consumer, settings, &mut marks, End::Low)
             } else {
-                ask(consumer, settings, &mut marks, End::High)
+                Ok(())
             };
+            let round = beside.and_then(|()| ask(consumer, settings, &mut marks, End::High));
             match round {
                 Ok(()) => {
                     *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (marks.clone(), Instant::now());
@@ -237,22 +251,25 @@ impl Watermarks {
     }
 }
 
-/// Takes fresh values. A partition that is not listed for now is kept as it was.
-fn adopt(marks: &mut Vec<Watermark>, fresh: Vec<Watermark>) {
-    for mark in fresh {
-        match marks.iter_mut().find(|known| (known.topic, known.partition) == (mark.topic, mark.partition)) {
-            Some(known) => *known = mark,
-            None => {
-                tracing::info!(
-                    topic = mark.topic.name(),
-                    partition = mark.partition,
-                    "a partition was added"
-                );
-                marks.push(mark);
-            }
-        }
+/// Takes partitions in that were added, once it is known where they `begin`. One that is not listed for now is kept.
+fn adopt(
+    marks: &mut Vec<Watermark>,
+    found: Vec<Watermark>,
+    begin: impl Fn(&mut [Watermark]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let is_known =
+        |mark: &Watermark| marks.iter().any(|m| (m.topic, m.partition) == (mark.topic, mark.partition));
+    let mut added: Vec<Watermark> = found.into_iter().filter(|mark| !is_known(mark)).collect();
+    if added.is_empty() {
+        return Ok(());
     }
+    begin(&mut added)?;
+    for mark in &added {
+        tracing::info!(topic = mark.topic.name(), partition = mark.partition, "a partition was added");
+    }
+    marks.append(&mut added);
     marks.sort_by_key(|mark| (mark.topic, mark.partition));
+    Ok(())
 }
 
 #[cfg(test)]
