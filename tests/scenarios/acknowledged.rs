@@ -217,7 +217,7 @@ fn leader_epochs(broker: &Service, site: &Site) -> Vec<usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_kafka_is_away_senders_are_told_to_wait_and_nothing_is_lost() {
     let broker = Service::kafka();
-    let config = "epoch_ms = 50\n---\n[operations]\nsource_seconds = 2\n";
+    let config = "epoch_ms = 50\n---\n[operations]\nsource_seconds = 5\n";
     let site = Site::with_broker(&broker, "kafka_away", config);
     site.nuanliu(&["migrate"]);
     site.publish(&district::registry(STATIONS)).await;
@@ -249,11 +249,7 @@ async fn while_kafka_is_away_senders_are_told_to_wait_and_nothing_is_lost() {
     site.stored(2 * on_kafka as u64, &mut process, SOON).await;
     let rows = site.number("SELECT count() FROM readings FINAL").await;
     assert_eq!(rows as usize, 2 * STATIONS * MESSAGES);
-    until("the alarm is told and cleared", SOON, async || {
-        let told = site.alarms("source_down").await;
-        !told.is_empty() && told.iter().all(|state| state == "cleared")
-    })
-    .await;
+    site.told_and_cleared("source_down", &mut process, SOON).await;
     assert_eq!(site.alarms("communication_lost").await, Vec::<String>::new());
     assert_eq!(process.terminate(SOON), 0);
     let epochs = leader_epochs(&broker, &site);

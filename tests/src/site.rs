@@ -252,6 +252,22 @@ impl Site {
         self.query(&sql).await.into_iter().map(|row| row[0].clone()).collect()
     }
 
+    /// Waits until alarms of a rule were told and all are over.
+    pub async fn told_and_cleared(&self, rule: &str, process: &mut Process, limit: Duration) {
+        let begun = Instant::now();
+        loop {
+            process.must_run();
+            let told = self.alarms(rule).await;
+            if !told.is_empty() && told.iter().all(|state| state == "cleared") {
+                return;
+            }
+            if begun.elapsed() >= limit {
+                panic!("after {limit:?} the alarms of {rule} are {told:?}:\n{}", process.words());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until the store accounts for every reading that was accepted, to the reading.
     pub async fn stored(&self, accepted: u64, process: &mut Process, limit: Duration) {
         let begun = Instant::now();

@@ -157,7 +157,8 @@ impl Running {
         if self.minter.control.finished() {
             return Step::Done;
         }
-        if behind(in_flight) {
+        let full = behind(in_flight);
+        if full && (self.minter.control.draining() || !self.minter.recorded.is_empty()) {
             return Step::Wait(Duration::from_millis(1));
         }
         if let Some(binding) = self.minter.recorded.pop_front() {
@@ -173,8 +174,9 @@ impl Running {
         }
         let idle = |range: &Range| range.caught_up || range.from == range.upto;
         let caught_up = self.previous.as_ref().is_none_or(|b| b.ranges.iter().all(idle));
-        // Epochs of a backlog are large: few of them may wait for the sinks. A change of conditions is let through.
-        if !caught_up && behind(in_flight.min(2 * group + 2)) && !draining {
+        // Epochs of a backlog are large: few of them may wait for the sinks. A change of conditions is let through, however
+        // many wait: that brokers or a sink are away is seen only then.
+        if full || (!caught_up && behind(in_flight.min(2 * group + 2)) && !draining) {
             if since_beat < beat || self.looked.elapsed() < beat {
                 return Step::Wait(Duration::from_millis(1));
             }
