@@ -194,6 +194,12 @@ impl Watermarks {
         Ok(shared)
     }
 
+    /// What never changes.
+    #[cfg(test)]
+    pub fn known(marks: Vec<Watermark>) -> Watermarks {
+        Watermarks(Arc::new(Mutex::new((marks, Instant::now()))))
+    }
+
     /// The latest values.
     #[must_use]
     pub fn now(&self) -> Vec<Watermark> {

@@ -300,3 +300,71 @@ impl Running {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use timely::dataflow::operators::{Input, Inspect, Probe};
+
+    use super::*;
+    use crate::{
+        checkpoint::{self, Checkpoints, Identity, Opened, Start},
+        dataflow::STATES,
+    };
+
+    /// A minter without input, whose brokers count as away at once.
+    fn minter(state: &std::path::Path, in_flight: u64) -> Minter {
+        let identity = Identity { pipeline: "city".to_owned(), prefix: "heating".to_owned(), states: STATES };
+        let control = Arc::new(Control::default());
+        let settings = checkpoint::Settings::default();
+        let opened = Checkpoints::open(&settings, identity, state, Start::default(), &control).unwrap();
+        let Opened { checkpoints, log, .. } = opened;
+        let limits = Limits { source_seconds: 0, ..Limits::default() };
+        let beat = Duration::from_millis(1);
+        let (sinks, written) = (Arc::new(Vec::new), Arc::new(|| None));
+        Minter {
+            previous: None,
+            active: Vec::new(),
+            recorded: VecDeque::new(),
+            log,
+            watermarks: Watermarks::known(Vec::new()),
+            watch: HealthProbe::new(limits.clone(), true, beat, sinks, written, state.to_owned()),
+            kafka: serde_json::from_value(serde_json::json!({ "brokers": "nowhere:9092" })).unwrap(),
+            limits,
+            accept_loss: false,
+            pace: Pace { beat, in_flight, group: 4, records_per_partition: 1, records_per_epoch: 1 },
+            control,
+            progress: Arc::new(Progress::open(state, None).unwrap()),
+            checkpoints,
+        }
+    }
+
+    #[test]
+    fn a_change_of_conditions_is_bound_although_every_epoch_waits_for_the_sinks() {
+        let state = tempfile::tempdir().unwrap();
+        let minter = minter(state.path(), 0);
+        let control = Arc::clone(&minter.control);
+        let bound = timely::execute_directly(move |worker| {
+            let (told, nothing) = (Rc::new(RefCell::new(Vec::new())), ProbeHandle::new());
+            let _delivers_nothing = worker.dataflow::<Epoch, _, _>(|scope| {
+                let (input, stream) = scope.new_input::<Vec<()>>();
+                stream.probe_with(&nothing);
+                let told = Rc::clone(&told);
+                bind(scope, Some(minter), nothing.clone())
+                    .inspect(move |b| told.borrow_mut().push(b.clone()));
+                input
+            });
+            let begun = Instant::now();
+            while told.borrow().is_empty() && begun.elapsed() < Duration::from_secs(30) {
+                worker.step();
+            }
+            control.finish();
+            told.take()
+        });
+        let conditions: Vec<&str> =
+            bound.iter().flat_map(|b| &b.conditions).map(|condition| condition.subject.as_str()).collect();
+        assert_eq!(conditions, ["source_down/kafka"]);
+    }
+}
