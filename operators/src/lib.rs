@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod capacity;
+pub mod cold;
 pub mod decode;
 pub mod durable;
 pub mod flow;
@@ -20,6 +21,7 @@ pub mod stage;
 pub mod validate;
 pub mod window;
 
+pub use cold::ColdTier;
 pub use durable::Durable;
 pub use flow::{
     Change, Checked, CheckedEpoch, CheckedReport, CheckedReports, Heard, Object, Observation, Observations,

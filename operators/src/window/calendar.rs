@@ -29,6 +29,12 @@ impl Horizon {
     /// Before everything.
     pub const NOTHING_CLOSED: Horizon = Horizon { hour: Millis::MIN, day: Millis::MIN };
 
+    /// Start of the first hour of the first day that is open: what comes for an hour before it revises nothing.
+    #[must_use]
+    pub fn first_hour(&self) -> Millis {
+        Calendar::hour(self.day.saturating_add(HOUR - 1)).min(self.hour)
+    }
+
     /// Whether a window is closed.
     #[must_use]
     pub fn is_closed(&self, period: Period, start: Millis) -> bool {

@@ -1,28 +1,16 @@
-//! What closes of a facility, and what a silence keeps.
+//! What closes of a facility.
 //!
-//! Enters: two horizons. Leaves: what the scopes are to lose; the facility without what is closed. Guarantees: an hour
-//! leaves the scopes once, when the horizon passes it, and the facility when nothing that lies before it may still come.
+//! Enters: two horizons. Leaves: what the scopes are to lose; the facility without the days that are closed. Guarantees: an
+//! hour leaves the scopes once, when the horizon passes it; what it held stays until its day is closed ([`super::sealed`]).
 
-use schemas::{Millis, Period};
-use smallvec::SmallVec;
+use schemas::Period;
 
 use super::{calendar::Horizon, open::Hour, scope_totals::ScopeTotals, site::Site};
 
-/// First hours of days with a silence: (day, hour).
-pub(super) type Holes = SmallVec<[(Millis, Millis); 2]>;
-
 impl Site {
-    /// The first hour whose data are kept.
-    pub(super) fn floor(&self, horizon: Horizon) -> Millis {
-        self.days.iter().find_map(|day| day.hole).map_or(horizon.hour, |hole| hole.min(horizon.hour))
-    }
-
-    /// Whether the way from one horizon to another closes any of its windows. Whatever an object holds lies in an hour
-    /// that is kept, but for the one point per series that stays.
+    /// Whether the way from one horizon to another closes any of its windows.
     pub(super) fn closes(&self, from: Horizon, to: Horizon) -> bool {
-        self.passing(from, to).next().is_some()
-            || self.days.first().is_some_and(|day| day.start < to.day)
-            || self.longer.as_ref().is_some_and(|longer| longer.has_closed(to))
+        self.passing(from, to).next().is_some() || self.forgets(to)
     }
 
     /// The hours that close for the scopes.
@@ -42,42 +30,20 @@ impl Site {
         closed.for_each(|window| contribute(window.period, window.start, &window.facts));
     }
 
-    /// The first hours of days with a silence, of the hours that close: (day, hour). `day_of` gives the start of an
-    /// hour's day.
-    pub(super) fn holes(&self, from: Horizon, to: Horizon, day_of: impl Fn(Millis) -> Millis) -> Holes {
-        let mut holes = Holes::new();
-        for hour in self.passing(from, to).map(|hour| hour.start) {
-            let day = day_of(hour);
-            let known = self.days.iter().any(|known| known.start == day && known.hole.is_some());
-            if day >= to.day
-                && !known
-                && holes.last().is_none_or(|(last, _)| *last != day)
-                && self.objects.iter().any(|object| object.has_hole(hour))
-            {
-                holes.push((day, hour));
-            }
-        }
-        holes
-    }
-
-    /// Whether forgetting, with these holes, would change anything.
-    pub(super) fn forgets(&self, holes: &Holes, horizon: Horizon) -> bool {
-        !holes.is_empty()
-            || self.hours.first().is_some_and(|hour| hour.start < self.floor(horizon))
-            || self.days.first().is_some_and(|day| day.start < horizon.day)
+    /// Whether it holds days or longer windows that are closed.
+    pub(super) fn forgets(&self, horizon: Horizon) -> bool {
+        self.days.first().is_some_and(|day| day.start < horizon.day)
             || self.longer.as_ref().is_some_and(|longer| longer.has_closed(horizon))
     }
 
-    /// Forgets what is closed and no silence keeps.
-    pub(super) fn forget(&mut self, holes: Holes, horizon: Horizon) {
+    /// Forgets days that are closed, with their hours, and longer windows.
+    pub(super) fn forget(&mut self, horizon: Horizon) {
+        let first_open = horizon.first_hour();
+        if self.holds_before(first_open) {
+            self.hours.retain(|hour| hour.start >= first_open);
+            self.objects.iter_mut().for_each(|object| object.forget(first_open));
+        }
         self.days.retain(|day| day.start >= horizon.day);
         self.longer.iter_mut().for_each(|longer| longer.forget(horizon));
-        for (day, hour) in holes {
-            let place = self.day(day);
-            self.days[place].hole = Some(hour);
-        }
-        let floor = self.floor(horizon);
-        self.hours.retain(|hour| hour.start >= floor);
-        self.objects.iter_mut().for_each(|object| object.forget(floor));
     }
 }

@@ -73,9 +73,8 @@ impl From<FormerSite> for RestoredSite {
         let outdoor_since = hours.iter().find(measured).map_or(Millis::MAX, |hour| hour.start);
         let objects = objects.into_iter().map(Object::from).collect();
         let hours = hours.into_iter().map(Hour::from).collect();
-        let days =
-            days.into_iter().map(|day| Day { start: day.start, facts: day.facts.0, hole: None }).collect();
-        RestoredSite { objects, hours, days, outdoor_since, longer: None }
+        let days = days.into_iter().map(|day| Day { start: day.start, facts: day.facts.0 }).collect();
+        RestoredSite { objects, hot_from: Millis::MAX, hours, days, outdoor_since, longer: None }
     }
 }
 

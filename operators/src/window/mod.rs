@@ -5,9 +5,9 @@
 //! Guarantees: the facts of an open window are a function of the usable readings and the registry, in whatever order
 //! they came (the count of repetitions excepted: it tells how it came about). An hour that ended more
 //! than the lateness ago is closed for the scopes above, a day that ended more than the lateness of days ago is closed at
-//! all. What an object was silent about may still come as long as the day is open: from the first silent hour of an open
-//! day on (`hole`) a facility keeps its hours and points, so that late data are placed where they belong. What lies
-//! before is forgotten, and what comes for it is counted as too late. The increment of a counter is never lost: what of
+//! all. What comes late for an hour of an open day changes that hour of its facility, and the day everywhere: hours that
+//! are closed for the scopes are sealed ([`sealed`]) and thawed when they are needed. What comes for a closed
+//! day is counted as too late. The increment of a counter is never lost: what of
 //! it is dated to no hour belongs to the day in which it ends ([`segment::Undated`]), so that the days of a month or a
 //! season together are what the meter counted.
 //!
@@ -22,7 +22,6 @@ mod derive;
 pub mod facts;
 mod former;
 mod heat;
-mod hole;
 pub mod ladder;
 mod late;
 mod mask;
@@ -34,6 +33,7 @@ mod quantity;
 mod reported;
 mod saved;
 mod scope_totals;
+mod sealed;
 mod segment;
 mod site;
 mod sums;
@@ -42,7 +42,7 @@ mod tell;
 mod traits;
 mod written;
 
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use schemas::{
     Code, Epoch, Millis, Period, RecordPlace, Scope,
@@ -67,7 +67,8 @@ use self::{
 };
 use crate::{
     CheckedEpoch, CheckedReport, Profile, ProfileChange, Stage,
-    durable::{Keyed, shard},
+    cold::{ColdTier, MemoryTier},
+    durable::{Durable, Keyed, shard},
     model,
     reason::Reason,
 };
@@ -138,6 +139,12 @@ pub struct Window {
     /// Facts that models look at: an hour in which one of them changes is given again.
     modelled: Vec<Component>,
     sites: Keyed<Code, Site, RestoredSite>,
+    /// Where facilities put what they seal.
+    cold: Rc<dyn ColdTier>,
+    /// The facility from which sealing goes on, while some may have something to seal.
+    sealing: Option<u32>,
+    /// How many are looked at in an epoch, at least.
+    slice: u32,
     totals: ScopeTotals,
     /// How many series the sites hold: counted along, for going through all of them costs more than an epoch.
     series: usize,
@@ -176,6 +183,9 @@ impl Window {
             quantities: Quantities::in_force(),
             modelled: model::FACTS.concat(),
             sites: Keyed::new(|facility: &Code| shard(facility)),
+            cold: MemoryTier::shared(),
+            sealing: None,
+            slice: sealed::SLICE,
             totals: ScopeTotals::new(),
             series: 0,
             clock: None,
@@ -193,6 +203,12 @@ impl Window {
         }
     }
 
+    /// The same with another place for what is sealed than memory.
+    #[must_use]
+    pub fn with_cold(self, cold: Rc<dyn ColdTier>) -> Window {
+        Window { cold, ..self }
+    }
+
     /// Bytes on the heap for facilities and their series, and the number of series, for memory figures.
     #[must_use]
     pub fn footprint(&self) -> (usize, usize) {
@@ -201,9 +217,9 @@ impl Window {
         (sites + self.sites.end() as usize * size_of::<Option<(Code, Site)>>(), series)
     }
 
-    /// Retracts and forgets what is closed. Decided by the clock of the epoch before, so that everything which one
-    /// epoch says about a window leaves before the window does.
-    fn close(&mut self) {
+    /// Retracts what is closed from the scopes, and forgets closed days. Decided by the clock of the epoch before, so that
+    /// everything which one epoch says about a window leaves before the window does.
+    fn close(&mut self, epoch: Epoch) {
         let horizon = self.clock.map_or(Horizon::NOTHING_CLOSED, |clock| self.calendar.horizon(clock));
         if horizon == self.horizon {
             return;
@@ -214,14 +230,15 @@ impl Window {
                 continue;
             };
             site.retract(before, horizon, &mut self.totals);
-            let day_of = |hour| day_of(&self.calendar, &self.last_day, hour).0;
-            let holes = site.holes(before, horizon, day_of);
-            // Those that keep everything are not touched, so that they need not be saved.
-            if site.forgets(&holes, horizon)
+            if site.forgets(horizon)
                 && let Some(site) = self.sites.get_mut(number)
             {
-                site.forget(holes, horizon);
+                site.forget(horizon);
             }
+        }
+        self.sealing = Some(0);
+        if before.day != horizon.day {
+            self.cold.forget(Self::STATE, epoch, horizon.first_hour());
         }
     }
 
@@ -244,7 +261,13 @@ impl Window {
         let registered = change.profile.as_ref().map(|profile| self.registered(profile, self.rooms));
         let number = self.sites.number(&change.facility);
         let known = number.and_then(|number| Some((number, self.sites.get_mut(number)?)));
-        let floor = known.as_ref().map_or(self.horizon.hour, |(_, site)| site.floor(self.horizon));
+        let mut floor = self.horizon.first_hour();
+        let known = known.map(|(number, site)| {
+            if registered.as_ref().is_some_and(|registered| site.is_changed_by(registered)) {
+                floor = site.thaw(floor, floor, &*self.cold);
+            }
+            (number, site)
+        });
         let now = now((&self.calendar, &self.quantities), Role::Network, floor, self.clock);
         match (registered, known) {
             (Some(registered), Some((number, site))) => {
@@ -261,7 +284,9 @@ impl Window {
                 self.sites.insert(change.facility.clone(), site);
             }
             (None, Some((number, site))) => {
-                site.note_registry_change((Calendar::hour(clock), self.registry), &mut self.tally);
+                // Hours that are closed for the scopes may be sealed, and lose nothing there.
+                let hour = (Calendar::hour(clock), self.registry);
+                site.note_registry_change(hour, self.horizon.hour, &mut self.tally);
                 site.leave(ScopeIds::new(), site.rolls_up);
                 site.gone = true;
                 site.take(&mut self.tally, number, &now, &mut self.touched);
@@ -290,21 +315,30 @@ impl Window {
     /// Takes the reports and repetitions of an epoch in; returns what was too late, and the readings unregistered.
     fn receive(&mut self, epoch: &CheckedEpoch) -> (TooLate, u64) {
         let (mut too_late, mut unregistered) = (TooLate::default(), 0);
+        let first_open = self.horizon.first_hour();
         for report in epoch.reports.iter() {
             let facility = &report.object.facility;
             let number = self.sites.number(facility);
-            let Some((number, site)) = number.and_then(|n| Some((n, self.sites.get(n)?))) else {
+            let Some((number, site)) = number.and_then(|n| Some((n, self.sites.get_mut(n)?))) else {
                 unregistered += report.readings.len() as u64;
                 continue;
             };
-            let floor = site.floor(self.horizon);
+            let now = now((&self.calendar, &self.quantities), site.traits.role, first_open, self.clock);
+            let mut floor = first_open;
+            // What is thawed shows how far the segments beside the report reach.
+            while report.observed_at >= floor && floor < site.hot_from {
+                let reach = Calendar::hour(site.reach(report, &now)).max(floor);
+                if reach >= site.hot_from {
+                    break;
+                }
+                floor = site.thaw(reach, first_open, &*self.cold);
+            }
             if report.observed_at < floor {
                 too_late.count(&site.profile.facility, report.readings.iter().map(|reading| reading.metric));
                 self.note_too_late(number, report);
                 continue;
             }
-            let Some(site) = self.sites.get_mut(number) else { continue };
-            let now = now((&self.calendar, &self.quantities), site.traits.role, floor, self.clock);
+            let now = WindowContext { floor, ..now };
             let objects = site.objects.len();
             let object = site.object(&report.object.device);
             let series = object.series_count();
@@ -321,10 +355,14 @@ impl Window {
         }
         for repeated in &epoch.repeated {
             let number = self.sites.number(&repeated.object.facility);
-            let kept = |site: &&Site| repeated.observed_at >= site.floor(self.horizon);
-            let Some(number) = number.filter(|n| self.sites.get(*n).filter(kept).is_some()) else { continue };
-            let Some(site) = self.sites.get_mut(number) else { continue };
+            let number = number.filter(|_| repeated.observed_at >= first_open);
+            let Some((number, site)) = number.and_then(|n| Some((n, self.sites.get_mut(n)?))) else {
+                continue;
+            };
             let hour = Calendar::hour(repeated.observed_at);
+            if repeated.observed_at < site.thaw(hour, first_open, &*self.cold) {
+                continue;
+            }
             self.tally.add(hour, Component::Duplicates, i64::from(repeated.readings));
             let now =
                 now((&self.calendar, &self.quantities), site.traits.role, self.horizon.hour, self.clock);
@@ -377,7 +415,8 @@ impl Stage for Window {
         }
         let clock = self.advance(epoch.clock);
         self.registry = Reason::registry(epoch.registry);
-        self.close();
+        self.close(epoch.epoch);
+        self.seal_some(epoch.epoch);
         self.take_room_limits(clock);
         for change in &epoch.profiles {
             self.register(change, clock);

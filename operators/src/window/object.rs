@@ -7,11 +7,11 @@ use schemas::{
     time::{HOUR, MINUTE},
 };
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::{
     calendar::Calendar,
     facts::Component,
-    hole,
     points::{Point, Points},
     quantity::{Pipe, Quantity, Role},
     reported::Reported,
@@ -24,8 +24,8 @@ use crate::{
     reason::Reason,
 };
 
-/// The state of one object. Points leave it when their hour is closed; the last one before stays, as the start of the
-/// next segment. Saved without the traits, which its facility gives it again.
+/// The state of one object. Points leave it when their hour is closed for the scopes; the last one before stays, as
+/// the start of the next segment. Saved without the traits, which its facility gives it again.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Object {
     pub(super) code: Code,
@@ -43,13 +43,13 @@ pub(super) struct Object {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct QuantitySeries {
-    quantity: Quantity,
-    points: Points,
+    pub(super) quantity: Quantity,
+    pub(super) points: Points,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Doubt {
-    at: Millis,
+    pub(super) at: Millis,
     metric: MetricId,
     quality: [bool; 3],
 }
@@ -77,8 +77,13 @@ impl Object {
     /// saved it may have had other ones.
     pub(super) fn resume(&mut self, traits: ObjectTraits) {
         self.traits = traits;
-        self.doubts.sort_unstable_by_key(|doubt| (doubt.at, doubt.metric));
+        self.order_doubts();
         self.reported.iter_mut().for_each(|reported| reported.sort());
+    }
+
+    /// Puts doubts in order, by the numbers that metrics have in this process.
+    pub(super) fn order_doubts(&mut self) {
+        self.doubts.sort_unstable_by_key(|doubt| (doubt.at, doubt.metric));
     }
 
     pub(super) fn new(code: Code, traits: ObjectTraits, first_hour: Millis) -> Object {
@@ -104,6 +109,43 @@ impl Object {
             + self.series.capacity() * size_of::<QuantitySeries>()
             + self.doubts.capacity() * size_of::<Doubt>()
             + self.reported.as_ref().map_or(0, |reported| size_of::<Reported>() + reported.heap_bytes())
+    }
+
+    /// From when on what is known of the object is needed to take a report in: from the first point that it makes a segment
+    /// with.
+    pub(super) fn reach(&self, report: CheckedReport<'_>, now: &WindowContext<'_>) -> Millis {
+        let at = report.observed_at;
+        let points = |quantity| self.points(quantity);
+        let here = |quantity| points(quantity).is_some_and(|points| points.get(at).is_some());
+        let before = |quantity| points(quantity).and_then(|points| points.before(at)).unwrap_or(at);
+        let mut reach = self.beats.before(at).unwrap_or(at);
+        let mut sides = [false; 2];
+        let mut usable = SmallVec::<[Quantity; 8]>::new();
+        for reading in report.readings {
+            let Some(quantity) = now.quantities.of(now.role, reading.metric) else { continue };
+            match quantity {
+                Quantity::Flow(second) => sides[usize::from(second)] = true,
+                Quantity::Temperature(side) => sides[usize::from(side.secondary())] = true,
+                _ => {}
+            }
+            if reading.flag.usable() {
+                usable.push(quantity);
+                reach = reach.min(before(quantity));
+            } else if here(quantity) {
+                reach = reach.min(before(quantity));
+            }
+        }
+        // What is computed of two has a point where both have, or loses the one that it had.
+        for side in Pipe::ALL.into_iter().filter(|side| sides[usize::from(side.secondary())]) {
+            let parts = [Quantity::Flow(side.secondary()), Quantity::Temperature(side)];
+            let both = parts.iter().all(|part| usable.contains(part) || here(*part));
+            for quantity in [Quantity::Weight(side), Quantity::Product(side)] {
+                if both || here(quantity) {
+                    reach = reach.min(before(quantity));
+                }
+            }
+        }
+        reach
     }
 
     /// Takes a report in.
@@ -277,32 +319,19 @@ impl Object {
         self.reported = None;
     }
 
-    /// Forgets what lies in closed hours.
+    /// Forgets what lies before a time, but the last point of each series.
     pub(super) fn forget(&mut self, floor: Millis) {
         self.beats.forget_before_but_one(floor);
-        for series in &mut self.series {
-            series.points.forget_before_but_one(floor);
-        }
+        self.series.iter_mut().for_each(|series| series.points.forget_before_but_one(floor));
         self.doubts.retain(|doubt| doubt.at >= floor);
-        if let Some(reported) = &mut self.reported {
-            reported.forget(floor);
-        }
     }
 
-    /// Whether late data may still fill an hour that has ended: something of the object that is expected or was
-    /// measured before was not heard in it.
-    pub(super) fn has_hole(&self, hour: Millis) -> bool {
-        if self.first_hour > hour {
-            return false;
+    /// Forgets what was reported in hours that are closed for good. It says for weeks what an hour lacks, so it is never set
+    /// aside.
+    pub(super) fn forget_reported(&mut self, first_open: Millis) {
+        if let Some(reported) = &mut self.reported {
+            reported.forget(first_open);
         }
-        let gap = self.gap();
-        let heard = self.beats.first().is_some_and(|first| first.at < hour + HOUR);
-        !heard
-            || hole::touches(&self.beats, gap, hour)
-            || self
-                .series
-                .iter()
-                .any(|series| !series.quantity.follows() && hole::touches(&series.points, gap, hour))
     }
 
     /// The points of a quantity.

@@ -10,10 +10,22 @@ use crate::reason::{Reason, Reasons};
 #[derive(Debug, Deserialize)]
 pub(super) struct RestoredSite {
     pub(super) objects: Vec<Object>,
+    /// Never after the horizon of hours.
+    pub(super) hot_from: Millis,
     pub(super) hours: Vec<Hour>,
     pub(super) days: Vec<Day>,
     pub(super) outdoor_since: Millis,
     pub(super) longer: Option<Box<Longer>>,
+}
+
+/// A facility as form 4 wrote it: it forgot its hours when they closed for the scopes, but for those since a silence.
+#[derive(Debug, Deserialize)]
+pub(super) struct FourthSite {
+    objects: Vec<Object>,
+    hours: Vec<Hour>,
+    days: Vec<DayWithHole>,
+    outdoor_since: Millis,
+    longer: Option<Box<Longer>>,
 }
 
 /// A facility as form 2 wrote it: there were no longer windows than days.
@@ -21,18 +33,35 @@ pub(super) struct RestoredSite {
 pub(super) struct SecondSite {
     objects: Vec<Object>,
     hours: Vec<Hour>,
-    days: Vec<Day>,
+    days: Vec<DayWithHole>,
     outdoor_since: Millis,
+}
+
+/// An open day as forms 2 to 4 wrote it.
+#[derive(Debug, Deserialize)]
+struct DayWithHole {
+    start: Millis,
+    facts: Facts,
+    /// The first of its hours in which something was silent; from it on everything was kept.
+    hole: Option<Millis>,
+}
+
+impl From<FourthSite> for RestoredSite {
+    fn from(FourthSite { objects, hours, days, outdoor_since, longer }: FourthSite) -> RestoredSite {
+        let hot_from = days.iter().find_map(|day| day.hole).unwrap_or(Millis::MAX);
+        let days = days.into_iter().map(|DayWithHole { start, facts, .. }| Day { start, facts }).collect();
+        RestoredSite { objects, hot_from, hours, days, outdoor_since, longer }
+    }
 }
 
 impl From<SecondSite> for RestoredSite {
     fn from(SecondSite { objects, hours, days, outdoor_since }: SecondSite) -> RestoredSite {
-        RestoredSite { objects, hours, days, outdoor_since, longer: None }
+        FourthSite { objects, hours, days, outdoor_since, longer: None }.into()
     }
 }
 
-/// An hour whose data are kept. It is open at least in the facility and its day, and as long as the horizon says in the
-/// scopes above.
+/// An hour whose data are in memory. It is open in the facility and its day, and as long as the horizon says in the scopes
+/// above.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Hour {
     pub(super) start: Millis,
@@ -60,9 +89,6 @@ impl Hour {
 pub(super) struct Day {
     pub(super) start: Millis,
     pub(super) facts: Facts,
-    /// The first of its hours in which something was silent when the hour closed for the scopes. From it on everything
-    /// is kept as long as the day is open, filled or not: what fills a silence comes in any order.
-    pub(super) hole: Option<Millis>,
 }
 
 /// An hour that changed in this epoch.

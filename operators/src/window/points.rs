@@ -98,6 +98,12 @@ impl Points {
         }
     }
 
+    /// When the last point strictly before a time is. O(1) behind the end, else one scan.
+    #[must_use]
+    pub fn before(&self, at: Millis) -> Option<Millis> {
+        self.neighbours(at).before.map(|point| point.at)
+    }
+
     /// What lies at and beside a time. O(1) at or behind the end, else one scan.
     #[must_use]
     pub fn neighbours(&self, at: Millis) -> Around {
@@ -151,6 +157,41 @@ impl Points {
     /// Takes the point at this time away, and gives its value.
     pub fn remove(&mut self, at: Millis) -> Option<f64> {
         if self.count == 0 || at > self.last.at || at < self.first.at { None } else { self.splice(at, None) }
+    }
+
+    /// The points before a time, as they are sealed. None when there is none but the first, and that one before `since`.
+    pub(super) fn strip(&self, since: Millis, before: Millis) -> Option<Strip> {
+        if self.count == 0 || self.first.at >= before {
+            return None;
+        }
+        let mut cursor = Cursor::start(self);
+        let mut next = cursor;
+        while next.advance(self) && next.point.at < before {
+            cursor = next;
+        }
+        let bytes = self.bytes[..cursor.offset].to_vec();
+        let strip = Strip { first: self.first, decimals: self.decimals, bytes };
+        (cursor.point.at >= since).then_some(strip)
+    }
+
+    /// Puts points before those that there are, which stand where both speak of the same time; only the last of those
+    /// before `floor` stays. `strips` are in the order of time, each with the time that its points lie before.
+    pub(super) fn put_before<'a>(
+        &mut self,
+        strips: impl Iterator<Item = (&'a Strip, Millis)>,
+        floor: Millis,
+    ) {
+        let own = std::mem::replace(self, self.bare());
+        let mut put = |point: Point| {
+            if self.last().is_none_or(|last| last.at < point.at) {
+                self.upsert(point.at, point.value);
+            }
+        };
+        for (strip, until) in strips {
+            strip.points().iter().take_while(|point| point.at < until).for_each(&mut put);
+        }
+        own.iter().for_each(put);
+        self.forget_before_but_one(floor);
     }
 
     /// Forgets every point before a time.
@@ -284,6 +325,28 @@ impl Points {
     }
 
     fn bare(&self) -> Points {
+        Points::new(self.decimals)
+    }
+}
+
+/// Points that are sealed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Strip {
+    first: Point,
+    decimals: u8,
+    #[serde(with = "packed")]
+    bytes: Vec<u8>,
+}
+
+impl Strip {
+    /// The points, to be walked over from the first on.
+    fn points(&self) -> Points {
+        let bytes = self.bytes.clone();
+        Points { first: self.first, bytes, count: 1, ..Points::new(self.decimals) }
+    }
+
+    /// An empty series for its points.
+    pub(super) fn series(&self) -> Points {
         Points::new(self.decimals)
     }
 }

@@ -4,10 +4,11 @@
 //! registry alone. Leaves: in that epoch everything that the open windows add to the scopes, and no change of any window.
 //! Guarantees: what follows is the same as if the process had never ended.
 //!
-//! Form 4: per facility its objects, kept hours, open days and longer windows, under its code; the clock and the horizon,
-//! for all alike. What follows from the profile (scopes, traits and season) is derived again from the same profile. Sums of
+//! Form 5: per facility its objects, the hours in memory and since when they are there, open days and longer windows, under
+//! its code; the clock and the horizon, for all alike. What is sealed lies beside it ([`super::sealed`]). What follows from the profile (scopes, traits and season) is derived again from the same profile. Sums of
 //! rooms that were measured against other temperatures than 18 and 24 °C say so, for all alike; a state without that entry
-//! reads as before. Form 3 is the same, but for what its facts counted of changes, which is passed over: components that
+//! reads as before. Form 4 set nothing aside, and kept hours since a silence instead.
+//! Form 3 is the same, but for what its facts counted of changes, which is passed over: components that
 //! are no more, and entries (their keys begin with 0 and go on) of scopes that a facility had left. Form 2 had no longer
 //! windows than days; form 1 ([`super::former`]) knew less of a facility.
 
@@ -15,7 +16,10 @@ use schemas::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Calendar, Horizon, Window, WindowedEpoch, former::FormerSite, open::SecondSite, site::Site,
+    Calendar, Horizon, Window, WindowedEpoch,
+    former::FormerSite,
+    open::{FourthSite, SecondSite},
+    site::Site,
     traits::RoomLimits,
 };
 use crate::{
@@ -34,7 +38,7 @@ pub(super) struct Time {
 
 impl Durable for Window {
     const STATE: &'static str = "window";
-    const FORM: u16 = 4;
+    const FORM: u16 = 5;
 
     fn begin(&mut self) {
         let time =
@@ -72,6 +76,7 @@ impl Durable for Window {
         match form {
             1 => self.sites.restore_former::<FormerSite>(Self::STATE, &sites),
             2 => self.sites.restore_former::<SecondSite>(Self::STATE, &sites),
+            3 | 4 => self.sites.restore_former::<FourthSite>(Self::STATE, &sites),
             _ => self.sites.restore(Self::STATE, &sites),
         }
     }
@@ -125,7 +130,7 @@ impl Window {
             self.sites.know(change.facility.clone(), |form| {
                 let known = form.is_some();
                 match form {
-                    Some(form) => site.restore(form),
+                    Some(form) => site.restore(form, horizon.hour),
                     None => site.expect_registered(Calendar::hour(clock)),
                 }
                 totals.contribute_all(&site, horizon);
@@ -135,6 +140,8 @@ impl Window {
         }
         self.sites.forget_restored();
         self.clock = Some(clock);
+        // How far it had come is not saved.
+        self.sealing = Some(0);
         // Downstream begins empty: that is no reason.
         let (contributions, _) = self.totals.take();
         WindowedEpoch {

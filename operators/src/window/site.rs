@@ -19,7 +19,7 @@ use super::{
     tally::Tally,
     traits::{ObjectTraits, RoomLimits, WindowContext},
 };
-use crate::{Profile, reason::Reason};
+use crate::{CheckedReport, Profile, reason::Reason};
 
 /// Numbers of scopes, in the order of the profile's.
 pub(super) type ScopeIds = SmallVec<[u32; 6]>;
@@ -42,6 +42,8 @@ pub(super) struct Site {
     pub(super) rooms: RoomLimits,
     /// Sorted by code; the facility itself has the empty one.
     pub(super) objects: Vec<Object>,
+    /// Hours before this one are sealed, as far as there are any.
+    pub(super) hot_from: Millis,
     /// Sorted by start.
     pub(super) hours: Vec<Hour>,
     /// Sorted by start.
@@ -87,6 +89,7 @@ impl Site {
             profile,
             scopes,
             objects: Vec::new(),
+            hot_from: Millis::MIN,
             hours: Vec::new(),
             days: Vec::new(),
             outdoor_since: Millis::MAX,
@@ -98,10 +101,10 @@ impl Site {
         }
     }
 
-    /// Takes the state over that was saved under the same profile.
-    pub(super) fn restore(&mut self, restored: RestoredSite) {
+    /// Takes the state over that was saved under the same profile; hours before `first` are not in the scopes.
+    pub(super) fn restore(&mut self, restored: RestoredSite, first: Millis) {
         (self.objects, self.hours, self.days) = (restored.objects, restored.hours, restored.days);
-        self.outdoor_since = restored.outdoor_since;
+        (self.outdoor_since, self.hot_from) = (restored.outdoor_since, restored.hot_from.min(first));
         self.longer = restored.longer;
         for object in &mut self.objects {
             object.resume(ObjectTraits::of(&self.profile, &object.code, self.rooms));
@@ -139,6 +142,19 @@ impl Site {
         }
     }
 
+    /// From when on what is known of the facility is needed to take a report in.
+    pub(super) fn reach(&self, report: CheckedReport<'_>, now: &WindowContext<'_>) -> Millis {
+        let device = report.object.device.as_str();
+        let object = self.objects.binary_search_by(|object| object.code.as_str().cmp(device));
+        object.map_or(report.observed_at, |place| self.objects[place].reach(report, now))
+    }
+
+    /// Whether what registry and configuration say changes any of its windows.
+    pub(super) fn is_changed_by(&self, Registered { profile, scopes, rooms, .. }: &Registered) -> bool {
+        let same = |object: &Object| ObjectTraits::of(profile, &object.code, *rooms) == object.traits;
+        *scopes != self.scopes || traits(profile, *rooms) != self.traits || !self.objects.iter().all(same)
+    }
+
     /// Takes a changed profile or other room temperatures over, moving what depends on it; `change` is the hour that the
     /// clock stands in, and why.
     pub(super) fn revise(
@@ -167,7 +183,7 @@ impl Site {
         }
         let moves = scopes != self.scopes || traits.role != self.traits.role;
         if !objects_stay || moves || traits != self.traits {
-            self.note_registry_change(change, tally);
+            self.note_registry_change(change, now.floor, tally);
         }
         if traits.role != self.traits.role {
             self.outdoor_since = Millis::MAX;
@@ -179,13 +195,19 @@ impl Site {
         self.expect_registered(change.0);
     }
 
-    /// Says of every open hour that the registry changed; of the hour of the clock when none is open, so that days move
-    /// too.
-    pub(super) fn note_registry_change(&self, (hour, reason): (Millis, Reason), tally: &mut Tally) {
-        self.hours.iter().for_each(|hour| tally.because(hour.start, reason));
-        if self.hours.is_empty() {
+    /// Says of every hour from `floor` on that the registry changed; of the hour of the clock when there is none, so that
+    /// days move too.
+    pub(super) fn note_registry_change(
+        &self,
+        (hour, reason): (Millis, Reason),
+        floor: Millis,
+        tally: &mut Tally,
+    ) {
+        let mut hours = self.hours.iter().map(|hour| hour.start).filter(|hour| *hour >= floor).peekable();
+        if hours.peek().is_none() {
             tally.because(hour, reason);
         }
+        hours.for_each(|hour| tally.because(hour, reason));
     }
 
     /// Rolls up elsewhere from now on.
@@ -271,6 +293,12 @@ impl Site {
         ended.for_each(|hour| tally.touch(hour.start));
     }
 
+    /// Whether models wait for some of these hours.
+    pub(super) fn is_awaited(&self, hours: impl Fn(Millis) -> bool) -> bool {
+        matches!(self.traits.role, Role::Station | Role::Source)
+            && self.hours.iter().any(|hour| !hour.settled && hours(hour.start))
+    }
+
     /// Its longer windows.
     pub(super) fn longer(&self) -> impl Iterator<Item = &ladder::Window> {
         self.longer.iter().flat_map(|longer| longer.iter())
@@ -304,7 +332,7 @@ impl Site {
             Ok(place) => place,
             Err(place) => {
                 self.days.reserve_exact(1);
-                self.days.insert(place, Day { start, facts: Facts::new(), hole: None });
+                self.days.insert(place, Day { start, facts: Facts::new() });
                 place
             }
         }

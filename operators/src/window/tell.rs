@@ -5,7 +5,7 @@ use schemas::{Millis, Period, Scope, ScopeKind, time::HOUR};
 use smallvec::SmallVec;
 
 use super::{
-    Calendar, ClosedHour, Role, Window, Windowed, day_of, derive,
+    Calendar, ClosedHour, Window, Windowed, day_of, derive,
     facts::Facts,
     ladder::{self, Before, ChangedDay},
     open::{Touched, Touches},
@@ -122,11 +122,7 @@ impl Window {
         }
         let mut settled = Vec::new();
         for number in numbers {
-            let awaited = |site: &&Site| {
-                matches!(site.traits.role, Role::Station | Role::Source)
-                    && site.hours.iter().any(|hour| !hour.settled && due(hour.start))
-            };
-            if self.sites.get(number).filter(awaited).is_none() {
+            if !self.sites.get(number).is_some_and(|site| site.is_awaited(due)) {
                 continue;
             }
             let Some(site) = self.sites.get_mut(number) else { continue };

@@ -126,37 +126,42 @@ fn a_change_of_standard_temperature_is_applied_backwards() {
 }
 
 #[test]
-fn closed_windows_are_forgotten_and_not_revised() {
+fn closed_hours_leave_the_scopes_and_closed_days_are_not_revised() {
     let mut run = Run::new(Calendar::new(TimeZone::fixed(jiff::tz::offset(8)), 2 * HOUR, 10 * MINUTE));
     run.epoch(START, vec![register(station(1.0, vec![city()]))], vec![]);
     run.epoch(START + 3 * HOUR, vec![], minutes("ST-1", START, START + 3 * HOUR, "heat_power", |_| 10.0));
-    let told = run.hour("ST-1", START);
+    let (hour, of_city) = (run.hour("ST-1", START), run.scope(&city(), Period::Day, DAY_START));
     run.epoch(START + 3 * HOUR + 1, vec![], vec![]);
     assert!(
         run.scopes.contains_key(&(city(), Period::Hour, START)),
         "it leaves one epoch after it is closed"
     );
-    let mut late = good("ST-1", START + 30 * MINUTE + 1, "heat_power", 999.0);
-    let late_arrival = START + 3 * HOUR + 1;
-    late.received_at = late_arrival;
+    // It changes its hour at the facility and the day everywhere, though the hour has left the scopes.
+    let late = good("ST-1", START + 30 * MINUTE + 1, "heat_power", 999.0);
     let last = run.epoch(START + 3 * HOUR + 2, vec![], vec![late]).clone();
-    assert_eq!((last.too_late.readings(), last.horizon.hour), (1, START + HOUR));
+    assert_eq!((last.too_late.readings(), last.horizon.hour), (0, START + HOUR));
     assert!(last.horizon.is_closed(Period::Hour, START) && !last.horizon.is_closed(Period::Day, DAY_START));
     assert!(!run.scopes.contains_key(&(city(), Period::Hour, START)));
+    let more = run.hour("ST-1", START).get(Component::Heat) - hour.get(Component::Heat);
+    let of_day = run.scope(&city(), Period::Day, DAY_START).get(Component::Heat);
+    assert!(more > 0 && of_day == of_city.get(Component::Heat) + more, "{more} more, {of_day} of the day");
+    let last = run.until(START + 30 * HOUR).clone();
+    assert!(last.horizon.is_closed(Period::Day, DAY_START));
+    assert!(!run.scopes.contains_key(&(city(), Period::Day, DAY_START)));
+    // What comes for a closed day counts where it arrived, up to the city.
+    let told = run.hour("ST-1", START);
+    let mut late = good("ST-1", START + 30 * MINUTE + 2, "heat_power", 999.0);
+    late.received_at = START + 30 * HOUR;
+    let last = run.epoch(START + 30 * HOUR, vec![], vec![late]).clone();
     assert_eq!(run.hour("ST-1", START), told);
-    // It counts where it arrived, up to the city.
-    let arrived = Calendar::hour(late_arrival);
+    let arrived = START + 30 * HOUR;
     assert_eq!(run.hour("ST-1", arrived).get(Component::BeyondRevision), 1);
-    for period in [(Period::Hour, arrived), (Period::Day, DAY_START)] {
+    for period in [(Period::Hour, arrived), (Period::Day, DAY_START + 24 * HOUR)] {
         assert_eq!(run.scope(&city(), period.0, period.1).get(Component::BeyondRevision), 1);
     }
     let metric = Catalogue::in_force().id("heat_power").unwrap();
     assert_eq!(last.too_late.iter().collect::<Vec<_>>(), [(&"".into(), metric, 1)]);
     assert_eq!(last.too_late.facility(), Some("ST-1"));
-    assert!(run.scope(&city(), Period::Day, DAY_START).get(Component::Heat) > 0);
-    let last = run.until(START + 30 * HOUR).clone();
-    assert!(last.horizon.is_closed(Period::Day, DAY_START));
-    assert!(!run.scopes.contains_key(&(city(), Period::Day, DAY_START)));
 }
 
 #[test]

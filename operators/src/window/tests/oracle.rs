@@ -91,9 +91,13 @@ fn profiles() -> Vec<ProfileChange> {
 }
 
 /// Runs what was sent in the order of arrival, in epochs of `step`, until long after the end.
-fn run(mut sent: Vec<Sent>, step: Millis) -> Run {
+fn run(sent: Vec<Sent>, step: Millis) -> Run {
+    run_by(Calendar::default(), sent, step)
+}
+
+fn run_by(calendar: Calendar, mut sent: Vec<Sent>, step: Millis) -> Run {
     sent.sort_by_key(|(arrives, _)| *arrives);
-    let mut run = Run::in_china();
+    let mut run = Run::new(calendar);
     run.epoch(START, profiles(), vec![]);
     let (mut clock, mut sent) = (START, sent.into_iter().peekable());
     while sent.peek().is_some() || clock < START + SPAN {
@@ -266,7 +270,7 @@ proptest! {
         let in_order: Vec<Sent> = sent.iter().map(|(_, report)| (report.observed_at, report.clone())).collect();
         let late = run(sent.clone(), 7 * MINUTE);
         agrees(&late, &last, &heard);
-        for other in [run(in_order, 11 * MINUTE), run(sent, 5 * HOUR)] {
+        for other in [run(in_order, 11 * MINUTE), run(sent.clone(), 5 * HOUR)] {
             for (key, facts) in &late.facilities {
                 prop_assert_eq!(facts, &other.facilities[key], "{:?}", key);
             }
@@ -275,6 +279,15 @@ proptest! {
                 prop_assert_eq!(facts, &other.scopes[key], "{:?}", key);
             }
         }
+        // Hours that are sealed before most of what is late has come.
+        let zone = TimeZone::fixed(jiff::tz::offset(8));
+        let cold = run_by(Calendar::new(zone, HOUR, 0).with_day_lateness(DAY), sent, 7 * MINUTE);
+        prop_assert_eq!(&cold.facilities, &late.facilities);
+        let of_days = |run: &Run| {
+            let days = run.scopes.iter().filter(|((_, period, _), _)| *period == Period::Day);
+            days.map(|(key, facts)| (key.clone(), facts.clone())).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(of_days(&cold), of_days(&late));
         // A scope is the sum of its facilities, a day that of its hours.
         let day = START - 8 * HOUR;
         for (period, start) in [(Period::Hour, START + 4 * HOUR), (Period::Day, day)] {

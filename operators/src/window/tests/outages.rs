@@ -166,30 +166,90 @@ fn power_stands_where_it_was_measured_while_a_counter_was_silent_for_days() {
     }
 }
 
+/// However its data come, a facility has the hours in memory that are open for the scopes, and those that late data needed.
 #[test]
-fn a_facility_that_is_heard_keeps_what_it_kept() {
+fn closed_hours_are_sealed_and_thawed() {
     let mut run = Run::in_china();
-    run.epoch(DAY_START, vec![register(station("ST-1"))], vec![]);
-    through(&mut run, 1..=40, |hour| counted("ST-1", (hour - 1) * 60..hour * 60));
-    let (_, _, site) = run.window.sites.iter().next().unwrap();
-    assert!(site.hours.len() <= 8, "{} hours", site.hours.len());
-    let late = counted("ST-1", 600..603);
-    assert_eq!(run.epoch(DAY_START + 40 * HOUR, vec![], late).too_late.readings(), 3);
+    run.epoch(DAY_START, vec![register(station("ST-1")), register(station("ST-2"))], vec![]);
+    let minutes = |hour: i64| (hour - 1) * 60..hour * 60;
+    let both = |hour| [counted("ST-1", minutes(hour)), counted("ST-2", minutes(hour))].concat();
+    through(&mut run, 1..=10, both);
+    through(&mut run, 11..=11, |hour| counted("ST-2", minutes(hour)));
+    through(&mut run, 12..=40, both);
+    let hours = |run: &Run| run.window.sites.iter().map(|(.., site)| site.hours.len()).collect::<Vec<_>>();
+    assert!(hours(&run).iter().all(|hours| *hours <= 8), "{:?}", hours(&run));
+    run.epoch(DAY_START + 40 * HOUR, vec![], counted("ST-1", 600..660));
+    assert_eq!(run.last.as_ref().unwrap().too_late, TooLate::default());
+    let (one, two) = (hours(&run)[0], hours(&run)[1]);
+    assert!(one > 24 && two <= 8, "{one} and {two} hours");
+    through(&mut run, 41..=42, both);
+    assert!(hours(&run).iter().all(|hours| *hours <= 8), "{:?}", hours(&run));
+    for hour in (0..42).map(|hour| DAY_START + hour * HOUR) {
+        assert_eq!(run.hour("ST-1", hour), run.hour("ST-2", hour), "{hour}");
+    }
+    assert_eq!(run.day("ST-1", DAY_START), run.day("ST-2", DAY_START));
+    assert_eq!(heat(&run.scope(&city(), Period::Day, DAY_START)), 288.0);
+    // Yesterday is closed when a day more is over.
+    run.until(DAY_START + 49 * HOUR);
+    let closed = counted("ST-1", 600..603);
+    assert_eq!(run.epoch(DAY_START + 49 * HOUR, vec![], closed).too_late.readings(), 3);
 }
 
-/// A meter that is read every hour beside temperatures of every minute is not silent in between.
+/// All that was sealed is lost, or one hour of it behind the late data: what would need it is too late, and told.
+#[rstest::rstest]
+#[case::all(0..20)]
+#[case::between(11..12)]
+fn what_is_lost_is_not_made_up(#[case] lost: std::ops::Range<usize>) {
+    let mut run = Run::in_china();
+    let tier = MemoryTier::shared();
+    run.window = run.window.with_cold(tier.clone());
+    run.epoch(DAY_START, vec![register(station("ST-1"))], vec![]);
+    let minutes = |hour: i64| counted("ST-1", (hour - 1) * 60..hour * 60);
+    through(&mut run, 1..=10, minutes);
+    through(&mut run, 11..=11, |_| vec![]);
+    through(&mut run, 12..=20, minutes);
+    let told = run.facilities.clone();
+    run.window = run.window.with_cold(tier.without(lost));
+    for hour in 21..=22 {
+        let late = counted("ST-1", (hour - 21) * 2 + 600..(hour - 21) * 2 + 602);
+        run.epoch(DAY_START + hour * HOUR, vec![], late);
+        assert_eq!(run.last.as_ref().unwrap().too_late.readings(), 2);
+    }
+    let closed = |key: &(Code, Period, Millis)| key.1 == Period::Hour && key.2 < DAY_START + 12 * HOUR;
+    for (key, facts) in told.iter().filter(|(key, _)| closed(key)) {
+        assert_eq!(run.facilities.get(key), Some(facts), "{key:?}");
+    }
+    assert_eq!(tier.failure(), None);
+}
+
+/// What the registry changes holds for every hour of an open day, also where it is sealed.
 #[test]
-fn a_slow_meter_is_no_hole() {
+fn a_changed_area_is_that_of_every_open_hour() {
     let mut run = Run::in_china();
     run.epoch(DAY_START, vec![register(station("ST-1"))], vec![]);
-    through(&mut run, 1..=40, |hour| {
-        let minutes = (hour - 1) * 60..hour * 60;
-        let temperature = |m| good("ST-1", DAY_START + m * MINUTE, "secondary_supply_temp", 45.0);
-        let temperatures = minutes.clone().map(temperature);
-        temperatures.chain(counted("ST-1", minutes.step_by(60))).collect()
-    });
-    let (_, _, site) = run.window.sites.iter().next().unwrap();
-    assert!(site.hours.len() <= 8, "{} hours", site.hours.len());
+    through(&mut run, 1..=20, |hour| counted("ST-1", (hour - 1) * 60..hour * 60));
+    let larger = facility("ST-1", FacilityKind::Station, 20_000.0, vec![city()]);
+    run.epoch(DAY_START + 20 * HOUR, vec![register(larger)], vec![]);
+    let areas: Vec<_> = (0..20).map(|hour| run.hour("ST-1", DAY_START + hour * HOUR)).collect();
+    assert!(areas.iter().all(|hour| hour.get(Component::HeatArea) == 2_000_000), "{areas:?}");
+    run.until(DAY_START + 22 * HOUR);
+    assert_eq!(run.window.sites.iter().next().unwrap().2.hours.len(), 7);
+}
+
+/// What a facility sealed is gone with it: who comes again under its code begins anew.
+#[test]
+fn a_facility_that_left_leaves_nothing_behind() {
+    let mut run = Run::in_china();
+    run.epoch(DAY_START, vec![register(station("ST-1"))], vec![]);
+    through(&mut run, 1..=20, |hour| counted("ST-1", (hour - 1) * 60..hour * 60));
+    let leaves = ProfileChange { facility: Code::from("ST-1"), profile: None };
+    run.epoch(DAY_START + 20 * HOUR, vec![leaves], vec![]);
+    run.facilities.clear();
+    run.epoch(DAY_START + 20 * HOUR, vec![register(station("ST-1"))], counted("ST-1", 300..303));
+    assert_eq!(run.hour("ST-1", DAY_START + 5 * HOUR).get(Component::ReportsReceived), 3);
+    through(&mut run, 21..=40, |hour| counted("ST-1", (hour - 1) * 60..hour * 60));
+    run.epoch(DAY_START + 40 * HOUR, vec![], counted("ST-1", 303..304));
+    assert_eq!(run.hour("ST-1", DAY_START + 5 * HOUR).get(Component::ReportsReceived), 4);
 }
 
 /// Silence of hours and days, told by a clock that stands still in between and by one that does not.

@@ -181,6 +181,7 @@ fn accumulate(scopes: &mut Scopes, contributions: &[((Scope, Period, Millis), Fa
 /// The workers of one process.
 struct Workers {
     windows: Vec<Window>,
+    cold: Rc<MemoryTier>,
     scopes: Scopes,
     /// Sections of the checkpoint under way.
     under_way: Saved,
@@ -192,8 +193,17 @@ impl Workers {
     }
 
     fn by(count: usize, calendar: &Calendar) -> Workers {
-        let windows = (0..count).map(|_| Window::new(calendar.clone())).collect();
-        Workers { windows, scopes: Scopes::new(), under_way: Saved::default() }
+        Workers::beside(MemoryTier::keeping(), count, calendar)
+    }
+
+    fn beside(cold: Rc<MemoryTier>, count: usize, calendar: &Calendar) -> Workers {
+        let window = |_| {
+            let window = Window::new(calendar.clone()).with_cold(Rc::clone(&cold) as Rc<dyn ColdTier>);
+            // A few facilities an epoch, so that some of them hold more than others.
+            Window { slice: 2, ..window }
+        };
+        let windows = (0..count).map(window).collect();
+        Workers { windows, cold, scopes: Scopes::new(), under_way: Saved::default() }
     }
 
     /// Applies an epoch; the outputs of all workers as if there were one.
@@ -213,6 +223,7 @@ impl Workers {
             all.unregistered += one.unregistered;
         }
         assert!(self.windows.iter().all(|window| window.entries() == window.footprint().1));
+        assert_eq!(self.cold.failure(), None);
         all.facility.sort_by_key(|w| (w.scope.code.clone(), w.period, w.window_start));
         all.hours.sort_by_key(|hour| (hour.facility.clone(), hour.hour));
         all.profiles.sort_by_key(|change| change.facility.clone());
@@ -242,15 +253,16 @@ impl Workers {
     }
 
     fn restore(count: usize, chains: &BTreeMap<u16, Vec<Vec<u8>>>) -> Workers {
-        Workers::restore_form((count, &short()), Window::FORM, chains)
+        Workers::restore_form(MemoryTier::keeping(), (count, &short()), Window::FORM, chains)
     }
 
     fn restore_form(
+        cold: Rc<MemoryTier>,
         (count, calendar): (usize, &Calendar),
         form: u16,
         chains: &BTreeMap<u16, Vec<Vec<u8>>>,
     ) -> Workers {
-        let mut workers = Workers::by(count, calendar);
+        let mut workers = Workers::beside(cold, count, calendar);
         for (shard, chain) in chains {
             for (worker, window) in workers.windows.iter_mut().enumerate() {
                 for section in chain {
@@ -298,6 +310,14 @@ fn crashes(seed: u64, calendar: &Calendar) {
     let (mut begun, mut next, mut crashes_left) = (None, 0, 6);
     while next < epochs.len() {
         let told = workers.apply(next as Epoch, &epochs[next]);
+        let only = |of: &WindowedEpoch, than: &WindowedEpoch| {
+            of.facility.iter().filter(|w| !than.facility.contains(w)).take(3).cloned().collect::<Vec<_>>()
+        };
+        let (first, second) = (only(&told, &expected[next].0), only(&expected[next].0, &told));
+        assert_eq!(first, second, "epoch {next}");
+        assert_eq!(told.contributions, expected[next].0.contributions, "epoch {next}");
+        assert_eq!(told.reasons, expected[next].0.reasons, "epoch {next}");
+        assert_eq!(told.hours, expected[next].0.hours, "epoch {next}");
         assert_eq!(told, expected[next].0, "epoch {next}");
         assert_eq!(workers.scopes, expected[next].1, "scopes after epoch {next}");
         let open = |(_, period, start): &(_, Period, Millis)| !told.horizon.is_closed(*period, *start);
@@ -316,7 +336,9 @@ fn crashes(seed: u64, calendar: &Calendar) {
         if dice.one_in(2) {
             chains = compacted(&chains);
         }
-        workers = Workers::restore_form((1 + dice.below(3) as usize, calendar), Window::FORM, &chains);
+        // What was sealed since is not there any more.
+        let (cold, count) = (workers.cold.restored(epoch as Epoch), 1 + dice.below(3) as usize);
+        workers = Workers::restore_form(cold, (count, calendar), Window::FORM, &chains);
         let again =
             Input { clock: epochs[epoch].clock, profiles: registries[epoch].clone(), ..Input::default() };
         let told = workers.apply(epoch as Epoch, &again);
@@ -427,7 +449,23 @@ fn small() -> (Vec<Input>, Input, Input) {
     (epochs, again, then)
 }
 
-/// The sections of that state by shard, as form 4 writes them.
+/// The sections of that state by shard, as form 5 writes them.
+const FORM_5: [(u16, &str); 2] = [
+    (
+        203,
+        "050000000453542d3174010000010080f0d7a6a163808bc6a9a1630000000000000000c0f2dfaaa163c0a90700000000\
+         00000000000ce080be920100e0bf948b010003000100808bc6a9a163000000000000f83f80c9d8aaa16380be92018827\
+         000000000000044007e080be9201d00f020301c0f2dfaaa1630c6f7574646f6f725f74656d7000010101020a68656174\
+         5f746f74616c01b0e939b2e9390c6f7574646f6f725f74656d7001b2e939b2e939ffffffffffffffffff010280f0d7a6\
+         a16301f3818080908080ff010f8094ebdc03809f498094ebdc03809f49a09c01c0a90780bab70380bab7037802020202\
+         020280dddb01010080aa8faaa16301f38180809098c0ff01128094ebdc03809f498094ebdc03809f49a09c01c0a907c0\
+         c85002c0c850c0a907c0c85018040404020404a0a42800000180a09c8ba16301f38180809098c0ff011280a8d6b90780\
+         be920180a8d6b90780be9201a09c0180d30ec082880402c0c850c0a907c0828804900106060604060680aa8faaa16300",
+    ),
+    (256, "050000000474696d65140000000180c284aba16380b6a0a3a16380a09c8ba163"),
+];
+
+/// The same as form 4 wrote them.
 const FORM_4: [(u16, &str); 2] = [
     (
         203,
@@ -497,7 +535,7 @@ const FORM_1: [(u16, &str); 2] = [
 ];
 
 #[test]
-fn form_4_is_read_and_written() {
+fn form_5_is_read_and_written() {
     let (epochs, again, then) = small();
     let mut whole = Workers::new(1);
     epochs.iter().zip(1..).for_each(|(input, epoch)| drop(whole.apply(epoch, input)));
@@ -506,8 +544,8 @@ fn form_4_is_read_and_written() {
     while !whole.save(1) {}
     let sections: Vec<_> = std::mem::take(&mut whole.under_way).into_sections().into_iter().collect();
     let written: Vec<_> = sections.iter().map(|(shard, section)| (*shard, hex(section))).collect();
-    assert_eq!(written, FORM_4.map(|(shard, section)| (shard, section.to_owned())));
-    let chains = FORM_4.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
+    assert_eq!(written, FORM_5.map(|(shard, section)| (shard, section.to_owned())));
+    let chains = FORM_5.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
     let mut back = Workers::restore(2, &chains);
     back.apply(3, &again);
     assert_eq!(back.scopes, scopes);
@@ -515,6 +553,7 @@ fn form_4_is_read_and_written() {
 }
 
 #[rstest::rstest]
+#[case::with_holes(4, &FORM_4)]
 #[case::with_changes_counted_and_a_scope_that_was_left(3, &FORM_3)]
 #[case::without_longer_windows(2, &FORM_2)]
 fn former_forms_are_read(#[case] form: u16, #[case] sections: &[(u16, &str)]) {
@@ -522,7 +561,7 @@ fn former_forms_are_read(#[case] form: u16, #[case] sections: &[(u16, &str)]) {
     let mut whole = Workers::new(1);
     epochs.iter().zip(1..).for_each(|(input, epoch)| drop(whole.apply(epoch, input)));
     let chains = sections.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
-    let mut back = Workers::restore_form((2, &short()), form, &chains);
+    let mut back = Workers::restore_form(MemoryTier::keeping(), (2, &short()), form, &chains);
     back.apply(3, &again);
     assert_eq!(back.apply(4, &then), whole.apply(4, &then));
     assert_eq!(back.scopes, whole.scopes);
@@ -534,7 +573,7 @@ fn form_1_is_read() {
     let mut whole = Workers::new(1);
     epochs.iter().zip(1..).for_each(|(input, epoch)| drop(whole.apply(epoch, input)));
     let chains = FORM_1.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
-    let mut back = Workers::restore_form((2, &short()), 1, &chains);
+    let mut back = Workers::restore_form(MemoryTier::keeping(), (2, &short()), 1, &chains);
     back.apply(3, &again);
     let ends = |told: WindowedEpoch| {
         let windows = told.facility.into_iter();
@@ -544,12 +583,56 @@ fn form_1_is_read() {
     assert_eq!(back.scopes, whole.scopes);
 }
 
+/// An earlier version has forgotten the hours of an open day: what comes for them is too late, as it was then.
+#[test]
+fn what_an_earlier_version_forgot_is_not_made_up() {
+    let (_, again, _) = small();
+    let chains = FORM_4.iter().map(|(shard, section)| (*shard, vec![unhex(section)])).collect();
+    let mut back = Workers::restore_form(MemoryTier::keeping(), (1, &short()), 4, &chains);
+    back.apply(3, &again);
+    let mut late = |epoch, minute: i64| {
+        let reports = vec![good("ST-1", START + minute * MINUTE, "heat_total", 1.0)];
+        back.apply(epoch, &Input { clock: START + 77 * MINUTE, reports, ..Input::default() })
+            .too_late
+            .readings()
+    };
+    assert_eq!([late(4, -150), late(5, -30)], [1, 0]);
+}
+
+/// What the station of [`small`] seals of its first hours, in form 5.
+const SEALED: &str = concat!(
+    "ffffffffffffffffff010580f0d7a6a16301f3818080908080ff010f80dea0cb05809f4980dea0cb05809f49a09c01c0a907",
+    "80bab70380bab7037802020202020280dddb01010080aa8faaa16301f38180809098c0ff011280bcc1960b80bab70380bcc1",
+    "960b80bab703a09c0180f92b80bab7030280bab703c0a90780bab7037806060606060680dddb01010080e4c6ada16301f381",
+    "8080909880ff011180cab5ee01809f4980cab5ee01809f49a09c01c0a90780bab7030280bab70380bab70378020202020202",
+    "80dddb010100809efeb0a1630180808080909880030580bab7030280bab70380bab7037880dddb01010080d8b5b4a1630180",
+    "808080909880030580bab7030280bab70380bab7037880dddb010100010001808bc6a9a16300000000000000000011e0809f",
+    "490000e0bff54100e080e7a803000200808bc6a9a163000000000000f83f030fe0809f49dc0b81f4e0809bee02b81709c0f2",
+    "dfaaa1633333333333331dc0010000"
+);
+
+#[test]
+fn what_is_sealed_is_written_and_read_in_form_5() {
+    let (epochs, _, then) = small();
+    let mut workers = Workers::new(1);
+    epochs.iter().zip(1..).for_each(|(input, epoch)| drop(workers.apply(epoch, input)));
+    workers.apply(4, &then);
+    workers.apply(5, &Input { clock: then.clock + 1, ..Input::default() });
+    let mut records = Vec::new();
+    workers.cold.find(Window::STATE, "ST-1", Millis::MIN, &mut |found| {
+        records.push((found.form, hex(found.record)));
+        true
+    });
+    assert_eq!(records, [(Window::FORM, SEALED.to_owned())]);
+    assert_eq!(sealed::written_anew(&unhex(SEALED)), unhex(SEALED));
+}
+
 #[test]
 fn what_cannot_be_read_is_refused() {
     let mut window = Window::new(short());
     let newer = window.restore(7, Window::FORM + 1, &[]).unwrap_err();
-    assert!(matches!(newer, RestoreError::UnknownForm { state: "window", found: 5, known: 4 }), "{newer}");
-    for (shard, section) in FORM_4 {
+    assert!(matches!(newer, RestoreError::UnknownForm { state: "window", found: 6, known: 5 }), "{newer}");
+    for (shard, section) in FORM_5 {
         let whole = unhex(section);
         for length in 1..whole.len() {
             let mut window = Window::new(short());
@@ -565,8 +648,8 @@ fn what_cannot_be_read_is_refused() {
 #[case::of_a_doubt("outdoor_temp", "outdoor_cold")]
 #[case::that_was_reported("heat_total", "heat_totem")]
 fn a_metric_that_the_catalogue_lacks_is_refused(#[case] metric: &str, #[case] instead: &str) {
-    let section = with(&unhex(FORM_4[0].1), metric.as_bytes(), instead.as_bytes());
-    let refused = Window::new(short()).restore(FORM_4[0].0, Window::FORM, &section);
+    let section = with(&unhex(FORM_5[0].1), metric.as_bytes(), instead.as_bytes());
+    let refused = Window::new(short()).restore(FORM_5[0].0, Window::FORM, &section);
     assert_eq!(refused, Err(RestoreError::UnknownMetric { state: "window", metric: instead.to_owned() }));
 }
 
