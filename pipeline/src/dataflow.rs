@@ -201,7 +201,8 @@ pub fn compute<'s>(
     let validate = validate.with_events_topic(config.kafka.topic(schemas::Topic::Events));
     let (observations, events) = (decoded.observations, decoded.events);
     let checked = observations.validate(events, profiles, ticks.clone(), validate, recovery)?;
-    let windowed = checked.clone().stage(Window::new(rules.calendar()), recovery)?.count_late();
+    let window = Window::new(rules.calendar()).with_cold(recovery.checkpoints.cold().of_worker());
+    let windowed = checked.clone().stage(window, recovery)?.count_late();
     let by_readings = checked.clone().stage(Alarms::new(rules.alarms()), recovery)?;
     let by_rules = by_readings.concat(checked.clone().stage(EventAlarms::default(), recovery)?).count_late();
     let too_late = windowed.clone().by_enterprise();

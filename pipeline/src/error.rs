@@ -130,6 +130,17 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// What a state has sealed is not what was written.
+    #[error(
+        "what the states have sealed is damaged: {name}: {detail}: bring the file back and start again, or go on \
+         without it: nuanliu run --accept-loss (late data that would need it is then too late)"
+    )]
+    DamagedVolume {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// The checkpoint that was asked for is not there.
     #[error("there is no checkpoint of epoch {epoch} in {place}: choose one of {known}")]
     NoSuchCheckpoint {
@@ -142,8 +153,8 @@ pub enum Error {
     },
     /// All checkpoints are damaged.
     #[error(
-        "none of the checkpoints in {place} is usable: {problems}: restore the files from a backup; starting without \
-         them would lose the state, so move them and the state directory away only when that is meant"
+        "none of the checkpoints in {place} is usable: {problems}: restore the files from a backup (volumes alone: or go on \
+         without them by nuanliu run --accept-loss); starting without the rest would lose the state, so move them and the state directory away only when that is meant"
     )]
     NoUsableCheckpoint {
         /// The place.

@@ -115,6 +115,15 @@ metrics! {
     pub CHECKPOINT_FAILURES: IntCounter = register_int_counter!(
         "nuanliu_checkpoint_failures_total", "Attempts to write or to complete a checkpoint that failed");
 
+    /// What states sealed.
+    pub COLD_BYTES: IntCounter = register_int_counter!(
+        "nuanliu_cold_bytes_total", "Bytes that states have sealed, as they are stored");
+
+    /// How long late data, or a change of the registry, waited for what its facility had sealed.
+    pub THAW_SECONDS: Histogram = register_histogram!(histogram_opts!(
+        "nuanliu_thaw_seconds", "Time to find what a facility has sealed",
+        vec![0.000_01, 0.000_1, 0.001, 0.005, 0.02, 0.05, 0.2, 1.0, 5.0]));
+
     /// Records of a partition that are not bound yet.
     pub LAG: IntGaugeVec = register_int_gauge_vec!(
         "nuanliu_lag_records", "Records of an input partition that no epoch has bound yet", &["topic", "partition"]);

@@ -17,6 +17,7 @@ use super::{
     manifest::Manifest,
     open::{Listing, Restored, read_manifest, read_restored, verify},
     open_store,
+    volume::Volume,
 };
 use crate::{
     Error,
@@ -50,8 +51,10 @@ pub enum Wholeness {
     Read {
         /// Wall time of its epoch.
         wall: Millis,
-        /// Stored bytes that it names.
+        /// Stored bytes that it names, of the states.
         bytes: u64,
+        /// Bytes that the states have sealed.
+        cold: u64,
         /// Parts that it names.
         parts: usize,
         /// States in it.
@@ -78,6 +81,10 @@ pub struct Contents {
     pub active: Vec<(String, String)>,
     /// Its states.
     pub states: Vec<StateContents>,
+    /// Bytes that they have sealed.
+    pub cold: u64,
+    /// Files in which those lie.
+    pub volumes: usize,
 }
 
 /// What a checkpoint holds of one state.
@@ -133,6 +140,7 @@ impl CheckpointPlace {
                 Ok(manifest) => Wholeness::Read {
                     wall: manifest.binding.wall,
                     bytes: manifest.sections().map(|(_, _, section)| section.stored).sum(),
+                    cold: cold(&manifest),
                     parts: manifest.parts.len(),
                     states: manifest.states.len(),
                     longest_chain: manifest.states.values().map(longest).max().unwrap_or(0),
@@ -166,6 +174,8 @@ impl CheckpointPlace {
             positions: manifest.binding.ranges.iter().map(position).collect(),
             active: manifest.active.iter().map(|c| (c.subject.clone(), c.detail.clone())).collect(),
             states: states.collect::<Result<_, _>>()?,
+            cold: cold(manifest),
+            volumes: manifest.volumes.iter().map(Volume::name).collect::<BTreeSet<_>>().len(),
         })
     }
 
@@ -174,13 +184,23 @@ impl CheckpointPlace {
     /// # Errors
     /// When the place does not answer.
     pub fn verify(&self) -> Result<Vec<(Epoch, Vec<String>)>, Error> {
-        let mut found = Vec::new();
+        let (mut found, mut checked) = (Vec::new(), Vec::new());
         for id in self.listing.manifests.iter().filter(|id| !self.listing.is_superseded(**id)) {
             let Some(read) = self.manifest(*id)? else { continue };
             let mut problems = Vec::new();
             match read {
                 Ok(manifest) => {
                     verify(&*self.store, &manifest, |_, _| (), |problem| problems.push(problem))?;
+                    for volume in &manifest.volumes {
+                        // Checkpoints that follow one another name the same.
+                        if checked.contains(volume) {
+                            continue;
+                        }
+                        match volume.check(&*self.store) {
+                            Ok(()) => checked.push(volume.clone()),
+                            Err(detail) => problems.push(format!("{}: {detail}", volume.name())),
+                        }
+                    }
                     // Removed meanwhile, first the manifest and then its parts.
                     if !problems.is_empty() && self.manifest(*id)?.is_none() {
                         continue;
@@ -207,6 +227,12 @@ impl CheckpointPlace {
         }
         Ok(Some(read))
     }
+}
+
+/// Bytes of the files in which states have set something aside.
+fn cold(manifest: &Manifest) -> u64 {
+    let files: BTreeMap<Name, u64> = manifest.volumes.iter().map(|v| (v.name(), v.length)).collect();
+    files.values().sum()
 }
 
 type Shards = BTreeMap<u16, Vec<super::manifest::Section>>;

@@ -12,13 +12,15 @@ use sinks::disk;
 
 use crate::{
     binding::{Binding, Condition},
-    place::{Generation, Id},
+    place::{Generation, Id, Name},
 };
+
+use super::volume::Volume;
 
 const MAGIC: &[u8; 16] = b"nuanliu manifest";
 
-/// The version of manifests and parts that is written. All up to it are read.
-pub const VERSION: u32 = 1;
+/// The version of manifests and parts that is written. All up to it are read. Version 1 named no volumes.
+pub const VERSION: u32 = 2;
 
 /// Where a section lies and what it must be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,9 @@ pub struct Manifest {
     pub parts: BTreeMap<Id, u64>,
     /// Where the states are.
     pub states: Chains,
+    /// What the states have sealed, in the order in which they did. Written behind the rest.
+    #[serde(skip)]
+    pub volumes: Vec<Volume>,
 }
 
 /// Why a manifest cannot be read.
@@ -85,6 +90,7 @@ impl Manifest {
     /// When it cannot be serialised, which plain values never are.
     pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
         let body = postcard::to_extend(self, VERSION.to_le_bytes().to_vec())?;
+        let body = postcard::to_extend(&self.volumes, body)?;
         Ok([&MAGIC[..], &disk::sealed(&body)].concat())
     }
 
@@ -98,8 +104,14 @@ impl Manifest {
         let wrong = || damaged("its checksum is wrong: it is cut off or was changed");
         let body = disk::unsealed(rest).ok_or_else(wrong)?;
         let (version, payload) = body.split_first_chunk::<4>().ok_or_else(|| damaged("it is cut off"))?;
+        let unreadable = |error: postcard::Error| Flaw::Damaged(error.to_string());
         match u32::from_le_bytes(*version) {
-            VERSION => postcard::from_bytes(payload).map_err(|error| Flaw::Damaged(error.to_string())),
+            1 => postcard::from_bytes(payload).map_err(unreadable),
+            VERSION => {
+                let (manifest, rest) = postcard::take_from_bytes(payload).map_err(unreadable)?;
+                let volumes = postcard::from_bytes(rest).map_err(unreadable)?;
+                Ok(Manifest { volumes, ..manifest })
+            }
             newer if newer > VERSION => Err(Flaw::Newer(newer)),
             other => Err(Flaw::Damaged(format!("there never was a version {other}"))),
         }
@@ -131,9 +143,10 @@ impl Manifest {
         })
     }
 
-    /// The parts that it names.
+    /// The files that it names.
     #[must_use]
-    pub fn part_ids(&self) -> BTreeSet<Id> {
-        self.parts.keys().copied().collect()
+    pub fn files(&self) -> BTreeSet<Name> {
+        let volumes = self.volumes.iter().map(Volume::name);
+        self.parts.keys().map(|id| Name::Part(*id)).chain(volumes).collect()
     }
 }

@@ -1,10 +1,12 @@
 //! The checkpoints of a cluster: members hand what their states saved to the leader, which completes the checkpoint.
 //!
 //! ```text
-//!  member: savers ──► changes-<epoch>-<generation>-<process>  ──► leader: gathered like one more saver ──► part
+//!  member: cold ───► volume-<epoch>-<generation>-<process>
+//!          savers ──► changes-<epoch>-<generation>-<process>  ──► leader: gathered like one more saver ──► part
 //! ```
 //!
-//! Enters: saved entries of one process. Leaves: a file per checkpoint and member, removed when the leader has taken it.
+//! Enters: saved entries of one process, and what it sealed. Leaves: a file per checkpoint and member, removed when the
+//! leader has taken it, and volumes.
 //! Guarantees: a checkpoint is complete only with the changes of every member; changes of another start are not taken.
 
 use std::{
@@ -23,9 +25,11 @@ use sinks::disk;
 
 use super::{
     Checkpoints, Identity, Message, Settings,
+    cold::ColdFiles,
     gather::{Changes, Gathering},
-    open::{self, Listing, Restored},
+    open::{self, Listing, Loss, Restored},
     open_store,
+    volume::Volume,
 };
 use crate::{
     Error,
@@ -68,19 +72,28 @@ pub fn join(
     let began = listing.began_after(generation).ok_or_else(|| apart(&*store))?;
     let restored = match began {
         0 => None,
-        epoch => open::choose(&*store, &listing, identity, Some(epoch))?,
+        epoch => open::choose(&*store, &listing, identity, (Some(epoch), Loss::OfMissing))?,
     };
     let (sender, receiver) = mpsc::channel();
     let problem = Arc::new(Mutex::new(None));
-    let member =
-        Member { store, generation, process, gathering: Gathering::default(), unwritten: Vec::new() };
+    let volumes = restored.as_ref().map(Restored::volumes).unwrap_or_default();
+    let cold = ColdFiles::new(Arc::clone(&store), volumes, control);
+    let member = Member {
+        store,
+        cold: cold.clone(),
+        generation,
+        process,
+        gathering: Gathering::default(),
+        unwritten: Vec::new(),
+        volumes: Vec::new(),
+    };
     let control = Arc::clone(control);
     std::thread::Builder::new()
         .name("checkpoints".to_owned())
         .spawn(move || member.run(&receiver, &control))
         .map_err(|error| Error::State { path: state.to_owned(), error })?;
     let delivered = Arc::new(AtomicU64::new(0));
-    let checkpoints = Checkpoints { every: settings.every_epochs, sender, delivered, problem };
+    let checkpoints = Checkpoints { every: settings.every_epochs, sender, delivered, problem, cold };
     Ok(Joined { checkpoints, restored })
 }
 
@@ -94,10 +107,13 @@ fn apart(store: &dyn Store) -> Error {
 
 struct Member {
     store: Arc<dyn Store>,
+    cold: ColdFiles,
     generation: Generation,
     process: usize,
     gathering: Gathering,
     unwritten: Vec<(Epoch, Changes)>,
+    /// Written, and not yet told to the leader.
+    volumes: Vec<Volume>,
 }
 
 impl Member {
@@ -136,23 +152,26 @@ impl Member {
                 return Err(Error::Fenced { place: self.store.place(), generation: self.generation });
             }
             let id = Id { epoch: *epoch, generation: self.generation };
-            let bytes = encode(changes).map_err(|error| failed(std::io::Error::other(error)))?;
+            let other = |error| failed(std::io::Error::other(error));
+            self.volumes.extend(self.cold.write(id, self.process).map_err(other)?);
+            let bytes = encode(changes, &self.volumes).map_err(other)?;
             let name = Name::Changes(id, self.process).to_string();
             self.store.write(&name, vec![bytes.into()]).map_err(failed)?;
             self.unwritten.remove(0);
+            self.volumes.clear();
         }
         Ok(())
     }
 }
 
-/// What a member wrote: `crc | entries`.
-fn encode(changes: &Changes) -> Result<Vec<u8>, String> {
+/// What a member wrote: `crc | entries and volumes`.
+fn encode(changes: &Changes, volumes: &[Volume]) -> Result<Vec<u8>, String> {
     let mut entries = Vec::new();
     for ((state, shard), sections) in &changes.0 {
         let chain = sections.unpacked()?.into_iter();
         entries.extend(chain.map(|(form, section)| Entry((*state).to_owned(), *shard, form, section)));
     }
-    let body = postcard::to_stdvec(&entries).map_err(|error| error.to_string())?;
+    let body = postcard::to_stdvec(&(entries, volumes)).map_err(|error| error.to_string())?;
     Ok(disk::sealed(&body))
 }
 
@@ -160,16 +179,17 @@ fn encode(changes: &Changes) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn decode(bytes: &[u8], states: &[&'static str]) -> Result<Changes, String> {
+pub fn decode(bytes: &[u8], states: &[&'static str]) -> Result<(Changes, Vec<Volume>), String> {
     let body = disk::unsealed(bytes).ok_or("its checksum is wrong: it is cut off or was changed")?;
-    let entries: Vec<Entry> = postcard::from_bytes(body).map_err(|error| error.to_string())?;
+    let read = postcard::from_bytes(body).map_err(|error| error.to_string());
+    let (entries, volumes): (Vec<Entry>, Vec<Volume>) = read?;
     let mut changes = Changes::default();
     for Entry(state, shard, form, section) in entries {
         let state =
             states.iter().find(|known| **known == state).ok_or_else(|| format!("unknown state {state}"))?;
         changes.push(state, shard, form, section);
     }
-    Ok(changes)
+    Ok((changes, volumes))
 }
 
 #[cfg(test)]
@@ -181,8 +201,8 @@ mod tests {
         let mut changes = Changes::default();
         changes.push("window", 3, 1, vec![1, 2, 3]);
         changes.push("alarm", 256, 2, vec![9]);
-        let bytes = encode(&changes).unwrap();
-        assert_eq!(decode(&bytes, &["alarm", "window"]).unwrap(), changes);
+        let bytes = encode(&changes, &[]).unwrap();
+        assert_eq!(decode(&bytes, &["alarm", "window"]).unwrap(), (changes, vec![]));
         assert!(decode(&bytes, &["alarm"]).unwrap_err().contains("unknown state window"));
         assert!(decode(&bytes[..bytes.len() - 1], &["alarm", "window"]).unwrap_err().contains("checksum"));
     }

@@ -3,18 +3,20 @@
 //! ```text
 //!  savers ──sections──► writer ──► part-<epoch>-<generation>          all savers done
 //!                         │
+//!  cold ───batches───────►├──────► volume-<epoch>-<generation>-0
 //!  minter ──binding──────►├──────► MANIFEST-<epoch>-<generation>      and every sink has the epoch
 //!  probe ──delivered─────►│
 //!                         └──────► what no kept manifest names is removed, with bindings behind the oldest
 //! ```
 //!
-//! Enters: changed entries of the states, epoch by epoch. Leaves: a manifest per checkpoint, which names for every
-//! (state, shard) the chain of sections that say what it is. Guarantees: a manifest is there as a whole or not at all,
+//! Enters: changed entries of the states, epoch by epoch, and what they sealed. Leaves: a manifest per checkpoint, which
+//! names for every (state, shard) the chain of sections that say what it is, and the volumes of what is sealed. Guarantees: a manifest is there as a whole or not at all,
 //! names only what is durable, and holds only epochs that every sink has; what is damaged is noticed before the first
 //! epoch; whoever was taken over from writes nothing any more. The flow is never waited for nor made to wait: writing
 //! is the business of one thread, and what could not be written goes into the next checkpoint.
 
 mod bucket;
+mod cold;
 mod gather;
 pub mod inspect;
 mod manifest;
@@ -22,6 +24,7 @@ pub mod member;
 mod open;
 mod part;
 mod settings;
+mod volume;
 mod write;
 mod writer;
 
@@ -45,8 +48,9 @@ use crate::{
     place::{Directory, Fence, Id, Name, Store, fence},
 };
 use bucket::Bucket;
-use open::Listing;
+pub use cold::ColdFiles;
 pub use open::Restored;
+use open::{Listing, Loss};
 pub use settings::Settings;
 use writer::{Tools, Writer};
 
@@ -70,6 +74,14 @@ pub struct Start {
     pub take_over: bool,
     /// Other processes of the cluster, whose changes belong to the checkpoints.
     pub members: usize,
+    /// Goes on without what was sealed and is lost.
+    pub accept_loss: bool,
+}
+
+impl Start {
+    fn loss(&self) -> Loss {
+        if self.accept_loss { Loss::OfDamaged } else { Loss::Refused }
+    }
 }
 
 /// One checkpoint in so many is taken by every state, so that some are complete however slowly states are saved.
@@ -104,6 +116,7 @@ pub struct Checkpoints {
     sender: Sender<Message>,
     delivered: Arc<AtomicU64>,
     problem: Arc<Mutex<Option<String>>>,
+    cold: ColdFiles,
 }
 
 /// What the writer is told.
@@ -147,7 +160,7 @@ impl Checkpoints {
         open::is_own(&*store, &Listing::read(&*store)?, &identity)?;
         let fence = Fence::take(state, Arc::clone(&store), start.take_over)?;
         let listing = Listing::read(&*store)?;
-        let restored = open::choose(&*store, &listing, &identity, start.from)?;
+        let restored = open::choose(&*store, &listing, &identity, (start.from, start.loss()))?;
         let epoch = restored.as_ref().map_or(0, |restored| restored.epoch);
         let committed = Arc::new(AtomicU64::new(epoch));
         let (log, recorded) =
@@ -159,7 +172,10 @@ impl Checkpoints {
 
         let (sender, receiver) = mpsc::channel();
         let problem = Arc::new(Mutex::new(None));
+        let volumes = restored.as_ref().map(Restored::volumes).unwrap_or_default();
+        let cold = ColdFiles::new(Arc::clone(&store), volumes, control);
         let tools = Tools {
+            cold: cold.clone(),
             identity,
             settings: settings.clone(),
             state: state.to_owned(),
@@ -175,7 +191,7 @@ impl Checkpoints {
             .spawn(move || drop(writer.run(&receiver)))
             .map_err(|error| Error::State { path: state.to_owned(), error })?;
         let delivered = Arc::new(AtomicU64::new(0));
-        let checkpoints = Checkpoints { every: settings.every_epochs, sender, delivered, problem };
+        let checkpoints = Checkpoints { every: settings.every_epochs, sender, delivered, problem, cold };
         Ok(Opened { checkpoints, log, recorded, restored })
     }
 
@@ -208,6 +224,12 @@ impl Checkpoints {
         if self.delivered.fetch_max(before, Ordering::Relaxed) < before {
             self.tell(Message::Delivered { before });
         }
+    }
+
+    /// Where the stages of this process set state aside.
+    #[must_use]
+    pub fn cold(&self) -> &ColdFiles {
+        &self.cold
     }
 
     /// What is wrong at present, for the operational alarm.
@@ -291,20 +313,20 @@ fn after(recorded: Recorded, restored: Option<&Restored>, store: &dyn Store) -> 
     Ok(recorded.bindings.into_iter().filter(|binding| binding.epoch > *epoch).collect())
 }
 
-/// The newest `keep` checkpoints up to an epoch that can be read, oldest first, with their parts.
+/// The newest `keep` checkpoints up to an epoch that can be read, oldest first, with their files.
 fn kept(
     store: &dyn Store,
     listing: &Listing,
     epoch: Epoch,
     keep: usize,
-) -> Result<VecDeque<(Id, BTreeSet<Id>)>, Error> {
+) -> Result<VecDeque<(Id, BTreeSet<Name>)>, Error> {
     let mut kept = VecDeque::new();
     for id in listing.manifests.iter().filter(|id| id.epoch <= epoch && !listing.is_superseded(**id)) {
         if kept.len() == keep {
             break;
         }
         if let Ok(manifest) = open::read_manifest(store, *id)? {
-            kept.push_front((*id, manifest.part_ids()));
+            kept.push_front((*id, manifest.files()));
         }
     }
     Ok(kept)

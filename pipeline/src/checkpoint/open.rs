@@ -18,6 +18,7 @@ use super::{
     Identity,
     manifest::{Flaw, Manifest},
     part,
+    volume::Volume,
 };
 use crate::{
     Error,
@@ -41,6 +42,12 @@ pub struct Restored {
 }
 
 impl Restored {
+    /// What the states have sealed.
+    #[must_use]
+    pub fn volumes(&self) -> &[Volume] {
+        &self.manifest.volumes
+    }
+
     /// The sections of a shard, in the order in which they were saved, each with its form.
     ///
     /// # Errors
@@ -130,6 +137,17 @@ impl Listing {
     }
 }
 
+/// What becomes of a checkpoint whose volumes are not all what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It is not used.
+    Refused,
+    /// It is used without those that are not there as a whole.
+    OfMissing,
+    /// It is used without those of which any byte is damaged.
+    OfDamaged,
+}
+
 /// Finds the checkpoint to go on from, `None` when there never was one.
 ///
 /// # Errors
@@ -138,7 +156,7 @@ pub fn choose(
     store: &dyn Store,
     listing: &Listing,
     identity: &Identity,
-    from: Option<Epoch>,
+    (from, loss): (Option<Epoch>, Loss),
 ) -> Result<Option<Restored>, Error> {
     let usable: Vec<Id> =
         listing.manifests.iter().copied().filter(|id| !listing.is_superseded(*id)).collect();
@@ -147,11 +165,11 @@ pub fn choose(
             return Err(Error::NoSuchCheckpoint { epoch, place: store.place(), known: listing.epochs() });
         };
         let damaged = |detail| Error::DamagedCheckpoint { name: Name::Manifest(*id).to_string(), detail };
-        return load(store, *id, identity)?.map_err(damaged).map(Some);
+        return load(store, *id, identity, loss)?.map_err(damaged).map(Some);
     }
     let mut damaged = Vec::new();
     for id in &usable {
-        match load(store, *id, identity)? {
+        match load(store, *id, identity, loss)? {
             Ok(restored) => {
                 for problem in &damaged {
                     tracing::warn!(problem, instead = %Name::Manifest(*id), "a damaged checkpoint is passed over");
@@ -171,12 +189,33 @@ pub fn choose(
 ///
 /// # Errors
 /// When it must not be used although nothing is damaged, or the place does not answer.
-fn load(store: &dyn Store, id: Id, identity: &Identity) -> Result<Result<Restored, String>, Error> {
-    let manifest = match read_manifest(store, id)? {
+fn load(
+    store: &dyn Store,
+    id: Id,
+    identity: &Identity,
+    loss: Loss,
+) -> Result<Result<Restored, String>, Error> {
+    let mut manifest = match read_manifest(store, id)? {
         Ok(manifest) => manifest,
         Err(detail) => return Ok(Err(detail)),
     };
     belongs(store, &manifest, identity)?;
+    if loss != Loss::Refused {
+        let broken: BTreeMap<Name, String> = broken_volumes(store, &manifest)?.into_iter().collect();
+        manifest.volumes.retain(|volume| {
+            let broken = broken.get(&volume.name()).cloned();
+            let checked = |deep: bool| if deep { volume.check(store) } else { Ok(()) };
+            let problem = broken.map_or_else(|| checked(loss == Loss::OfDamaged), Err);
+            if let Err(problem) = &problem {
+                tracing::warn!(
+                    problem,
+                    name = %volume.name(),
+                    "what was sealed is lost: late data that needs it is too late from now on"
+                );
+            }
+            problem.is_ok()
+        });
+    }
     read_restored(store, manifest)
 }
 
@@ -259,8 +298,8 @@ fn same_pipeline(store: &dyn Store, manifest: &Manifest, identity: &Identity) ->
     same("topic prefix", &manifest.prefix, &identity.prefix)
 }
 
-/// Reads every part that a manifest names and looks at every section; tells each problem to `damaged` and gives the
-/// parts that could be read to `keep`.
+/// Reads every part that a manifest names and looks at every section, and whether its volumes are there as a whole; tells each
+/// problem to `damaged` and gives the parts that could be read to `keep`.
 ///
 /// # Errors
 /// When the place does not answer.
@@ -301,11 +340,27 @@ pub fn verify(
         }
         keep(*id, bytes);
     }
+    for (name, problem) in broken_volumes(store, manifest)? {
+        damaged(format!("{name} {problem}"));
+    }
     Ok(())
+}
+
+/// The volumes of a manifest that are not there as a whole, and what is wrong with each.
+fn broken_volumes(store: &dyn Store, manifest: &Manifest) -> Result<Vec<(Name, String)>, Error> {
+    let there = store.list().map_err(|error| unusable(store, error))?;
+    let there: BTreeMap<&str, u64> = there.iter().map(|file| (file.name.as_str(), file.bytes)).collect();
+    let volumes: BTreeMap<Name, u64> = manifest.volumes.iter().map(|v| (v.name(), v.length)).collect();
+    let problem = |(name, length): (Name, u64)| match there.get(name.to_string().as_str()) {
+        None => Some((name, "is missing".to_owned())),
+        Some(bytes) if *bytes != length => Some((name, format!("has {bytes} bytes instead of {length}"))),
+        Some(_) => None,
+    };
+    Ok(volumes.into_iter().filter_map(problem).collect())
 }
 
 /// Everything that any of these manifests names.
 #[must_use]
-pub fn named<'a>(manifests: impl Iterator<Item = &'a BTreeSet<Id>>) -> BTreeSet<Id> {
+pub fn named<'a>(manifests: impl Iterator<Item = &'a BTreeSet<Name>>) -> BTreeSet<Name> {
     manifests.flatten().copied().collect()
 }

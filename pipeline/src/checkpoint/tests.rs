@@ -1,5 +1,7 @@
 //! Checkpoints as the flow sees them, on disks that work and on disks that do not.
 
+mod cold;
+
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -339,7 +341,7 @@ fn what_is_another_pipelines_or_newer_is_refused() {
     bytes[16..20].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     let error = open(identity());
-    assert!(error.contains("has version 2, this nuanliu reads up to 1"), "{error}");
+    assert!(error.contains("has version 3, this nuanliu reads up to 2"), "{error}");
 }
 
 #[test]
@@ -541,7 +543,7 @@ fn parts_that_nothing_names_are_removed() {
     let listing = Listing::read(&store).unwrap();
     let mut named = BTreeSet::new();
     for id in listing.manifests {
-        named.extend(open::read_manifest(&store, id).unwrap().unwrap().part_ids());
+        named.extend(open::read_manifest(&store, id).unwrap().unwrap().files());
     }
     assert_eq!(files(state.path(), "part").len(), named.len());
     assert!(named.len() <= 12, "{named:?}");

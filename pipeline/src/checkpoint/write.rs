@@ -12,6 +12,7 @@ use super::{
     gather::{Chain, Changes, Sections, compact_chain},
     manifest::{Chains, Section},
     part::{self, Packed, Part},
+    volume::Volume,
 };
 use crate::place::{Id, Name, Store};
 
@@ -22,6 +23,8 @@ pub struct Written {
     pub parts: BTreeMap<Id, u64>,
     /// The chains.
     pub chains: Chains,
+    /// What is sealed.
+    pub volumes: Vec<Volume>,
 }
 
 impl Written {

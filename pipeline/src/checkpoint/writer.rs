@@ -21,10 +21,12 @@ use sinks::failpoint;
 
 use super::{
     Identity, Message, Settings,
+    cold::ColdFiles,
     gather::{Changes, Gathering},
     manifest::Manifest,
     member,
     open::{Restored, named},
+    volume::Volume,
     write::Written,
 };
 use crate::{
@@ -53,6 +55,8 @@ pub struct Tools {
     pub state: PathBuf,
     /// Where parts and manifests go.
     pub store: Arc<dyn Store>,
+    /// What the stages of this process sealed.
+    pub cold: ColdFiles,
     /// The right to write.
     pub fence: Fence,
     /// Told when another process has taken over.
@@ -81,8 +85,8 @@ pub struct Writer {
     written: Written,
     /// Manifests that wait for the sinks.
     waiting: VecDeque<Manifest>,
-    /// The checkpoints that stay, with their parts, oldest first.
-    kept: VecDeque<(Id, BTreeSet<Id>)>,
+    /// The checkpoints that stay, with their files, oldest first.
+    kept: VecDeque<(Id, BTreeSet<Name>)>,
     delivered: Epoch,
     /// When changes of other processes were last looked for.
     looked: Instant,
@@ -98,7 +102,7 @@ impl Writer {
     pub fn new(
         tools: Tools,
         restored: Option<&Restored>,
-        kept: VecDeque<(Id, BTreeSet<Id>)>,
+        kept: VecDeque<(Id, BTreeSet<Name>)>,
         members: usize,
     ) -> Writer {
         let mut gathering = Gathering::default();
@@ -106,6 +110,7 @@ impl Writer {
         let written = restored.map(|restored| Written {
             parts: restored.manifest.parts.clone(),
             chains: restored.manifest.states.clone(),
+            volumes: restored.manifest.volumes.clone(),
         });
         CHECKPOINT_EPOCH.set(restored.map_or(0, |restored| restored.epoch) as i64);
         CHECKPOINT_BYTES.set(0);
@@ -199,10 +204,11 @@ impl Writer {
                 continue;
             }
             let bytes = store.read(&object.name).map_err(failed)?;
-            let changes = member::decode(&bytes, states)
+            let (changes, volumes) = member::decode(&bytes, states)
                 .map_err(|detail| Error::DamagedCheckpoint { name: object.name.clone(), detail })?;
             store.remove(&object.name).map_err(failed)?;
             self.gathering.merge(id.epoch, changes);
+            self.written.volumes.extend(volumes);
             self.done(MEMBER, process, id.epoch);
         }
         Ok(())
@@ -243,7 +249,7 @@ impl Writer {
     }
 
     fn write_part(&mut self, epoch: Epoch) -> Result<Manifest, String> {
-        let Tools { identity, settings, store, fence, .. } = &self.tools;
+        let Tools { identity, settings, store, cold, fence, .. } = &self.tools;
         if let Some(((state, _), _)) =
             self.carried.0.iter().find(|((state, _), _)| !identity.states.contains(state))
         {
@@ -253,6 +259,9 @@ impl Writer {
         let bound = std::mem::replace(&mut self.bindings, later).remove(&epoch);
         let (binding, active) = bound.ok_or("nobody told its binding")?;
         let id = Id { epoch, generation: fence.generation() };
+        self.written.volumes.extend(cold.write(id, 0)?);
+        self.written.volumes.retain(|volume| !cold.has_forgotten(volume, epoch));
+        self.written.volumes.sort_by_key(|volume| volume.epoch);
         let written =
             self.written.write(&**store, id, &self.carried, identity.states, settings.compact_after)?;
         self.written = written;
@@ -267,6 +276,8 @@ impl Writer {
             active,
             parts: self.written.parts.clone(),
             states: self.written.chains.clone(),
+            // Members may be ahead.
+            volumes: self.written.volumes.iter().filter(|volume| volume.epoch <= epoch).cloned().collect(),
         })
     }
 
@@ -279,9 +290,9 @@ impl Writer {
         let id = newest.id();
         match self.commit(newest) {
             Ok(()) => {
-                let parts = newest.part_ids();
+                let files = newest.files();
                 self.waiting.drain(..ready);
-                self.kept.push_back((id, parts));
+                self.kept.push_back((id, files));
                 self.tools.committed.store(id.epoch, Ordering::Relaxed);
                 self.count(id.epoch);
                 self.failed = None;
@@ -327,22 +338,23 @@ impl Writer {
         fence.check_store()
     }
 
-    /// Removes checkpoints beyond the last N, parts that nothing names, and bindings behind the oldest checkpoint.
+    /// Removes checkpoints beyond the last N, parts and volumes that nothing names, and bindings behind the oldest checkpoint.
     fn clean_up(&mut self) -> Result<(), Error> {
         let Tools { store, fence, settings, state, .. } = &self.tools;
         while self.kept.len() > settings.keep.max(1) {
             self.kept.pop_front();
         }
         let manifests: BTreeSet<Id> = self.kept.iter().map(|(id, _)| *id).collect();
-        let waiting: Vec<BTreeSet<Id>> = self.waiting.iter().map(Manifest::part_ids).collect();
-        let mut parts = named(self.kept.iter().map(|(_, parts)| parts).chain(&waiting));
-        parts.extend(self.written.parts.keys());
+        let waiting: Vec<BTreeSet<Name>> = self.waiting.iter().map(Manifest::files).collect();
+        let mut files = named(self.kept.iter().map(|(_, files)| files).chain(&waiting));
+        files.extend(self.written.parts.keys().map(|id| Name::Part(*id)));
+        files.extend(self.written.volumes.iter().map(Volume::name));
         let newest = manifests.last().map_or(0, |id| id.epoch);
         let failed = |error| fence::unusable(&**store, error);
         let objects = store.list().map_err(failed)?;
         fence.check_store()?;
-        // Manifests go before the parts that they name.
-        let (gone_manifests, gone_parts): (Vec<_>, Vec<_>) = objects
+        // Manifests go before the files that they name.
+        let (gone_manifests, gone_files): (Vec<_>, Vec<_>) = objects
             .into_iter()
             .map(|object| object.name)
             .filter(|name| match Name::parse(name.strip_suffix(".new").unwrap_or(name)) {
@@ -350,11 +362,15 @@ impl Writer {
                     id.generation <= fence.generation() && id.epoch <= newest && !manifests.contains(&id)
                 }
                 Some(Name::Changes(id, _)) => id.generation < fence.generation(),
-                Some(Name::Part(id)) => id.generation <= fence.generation() && !parts.contains(&id),
+                Some(file @ Name::Part(id)) => id.generation <= fence.generation() && !files.contains(&file),
+                // A member may just have written one, for a checkpoint to come.
+                Some(file @ Name::Volume(id, _)) => {
+                    id.generation <= fence.generation() && id.epoch <= newest && !files.contains(&file)
+                }
                 _ => false,
             })
             .partition(|name| name.starts_with("MANIFEST"));
-        for name in gone_manifests.iter().chain(&gone_parts) {
+        for name in gone_manifests.iter().chain(&gone_files) {
             failpoint::reached("clean_up.before");
             store.remove(name).map_err(failed)?;
         }

@@ -52,19 +52,20 @@ fn list(place: &CheckpointPlace, out: &mut impl Write) -> anyhow::Result<()> {
     }
     writeln!(
         out,
-        "{:>12}  {:<20}  {:>10}  {:>5}  {:>6}  {:>7}  {:>5}",
-        "epoch", "time", "size", "parts", "states", "longest", "start"
+        "{:>12}  {:<20}  {:>10}  {:>10}  {:>5}  {:>6}  {:>7}  {:>5}",
+        "epoch", "time", "size", "cold", "parts", "states", "longest", "start"
     )?;
     for summary in summaries {
         let start = summary.generation;
         write!(out, "{:>12}  ", summary.epoch)?;
         match summary.condition {
             Wholeness::Unreadable(detail) => writeln!(out, "damaged: {}", printable(&detail))?,
-            Wholeness::Read { wall, bytes, parts, states, longest_chain, superseded } => writeln!(
+            Wholeness::Read { wall, bytes, cold, parts, states, longest_chain, superseded } => writeln!(
                 out,
-                "{:<20}  {:>10}  {parts:>5}  {states:>6}  {longest_chain:>7}  {start:>5}{}",
+                "{:<20}  {:>10}  {:>10}  {parts:>5}  {states:>6}  {longest_chain:>7}  {start:>5}{}",
                 time(wall),
                 size(bytes),
+                size(cold),
                 if superseded { "  set aside: a later start went on from before it" } else { "" }
             )?,
         }
@@ -100,6 +101,9 @@ fn show(place: &CheckpointPlace, epoch: Epoch, out: &mut impl Write) -> anyhow::
             state.longest_chain,
             forms.join(", ")
         )?;
+    }
+    if contents.volumes > 0 {
+        writeln!(out, "\n{} sealed in {} volumes", size(contents.cold), contents.volumes)?;
     }
     Ok(())
 }

@@ -65,7 +65,8 @@ pub struct Arguments {
     #[arg(long)]
     take_over: bool,
     /// Go on although records are gone that were never read, such as behind the topics' retention. What is lost is
-    /// recorded, and stands as the alarm `data_lost` as long as this process runs.
+    /// recorded, and stands as the alarm `data_lost` as long as this process runs. Goes on likewise without volumes that are
+    /// missing or damaged (what states have sealed): late data that would need them is too late.
     #[arg(long)]
     accept_loss: bool,
     /// Print help.
@@ -81,7 +82,7 @@ impl Parts {
     pub fn of(arguments: &Arguments, connectors: bool) -> Result<Parts, Error> {
         let (cluster, accept_loss) = (arguments.cluster.cluster()?, arguments.accept_loss);
         let members = cluster.processes() - 1;
-        let start = Start { from: arguments.from, take_over: arguments.take_over, members };
+        let start = Start { from: arguments.from, take_over: arguments.take_over, members, accept_loss };
         Ok(Parts { dataflow: true, connectors, start, cluster, accept_loss })
     }
 

@@ -50,16 +50,23 @@ impl<'s, I: OfEpoch + 'static> Staged<'s, I> for StreamVec<'s, Epoch, Rc<I>> {
     {
         let scope = self.scope();
         let worker = scope.index();
+        let cold = recovery.checkpoints.cold().clone();
         let stage = recovery.restore(stage, (worker, scope.peers()))?;
         type Builder<T> = CapacityContainerBuilder<Vec<Rc<T>>>;
         Ok(self.unary::<Builder<S::Output>, _, _, _>(Pipeline, S::NAME, move |_, info| {
             let size = StateSize::of(S::NAME, worker);
             let mut stage = stage.woken_by(scope.activator_for(info.address));
+            let mut held = Vec::new();
             move |input, output| {
                 input.for_each(|time, epochs| {
-                    let mut session = output.session(&time);
                     for epoch in epochs.drain(..) {
-                        session.give(Rc::new(stage.apply(epoch.epoch(), |stage| stage.apply(&epoch))));
+                        let told = stage.apply(epoch.epoch(), |stage| stage.apply(&epoch));
+                        if cold.failed() {
+                            // What it stands on is not what was sealed: no epoch ends any more, and the process does.
+                            held.push(time.retain(0));
+                        } else {
+                            output.session(&time).give(Rc::new(told));
+                        }
                     }
                     size.set(stage.state().entries());
                 });

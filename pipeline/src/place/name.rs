@@ -28,6 +28,8 @@ pub enum Name {
     Generation(Generation),
     /// What the states of one process of a cluster saved.
     Changes(Id, usize),
+    /// What the states of one process have sealed.
+    Volume(Id, usize),
 }
 
 impl Name {
@@ -48,6 +50,7 @@ impl Name {
             ("part", None) => Some(Name::Part(id)),
             ("MANIFEST", None) => Some(Name::Manifest(id)),
             ("changes", Some(process)) => Some(Name::Changes(id, process)),
+            ("volume", Some(process)) => Some(Name::Volume(id, process)),
             _ => None,
         }
     }
@@ -62,6 +65,9 @@ impl fmt::Display for Name {
             Name::Changes(Id { epoch, generation }, process) => {
                 write!(f, "changes-{epoch:012}-{generation:06}-{process}")
             }
+            Name::Volume(Id { epoch, generation }, process) => {
+                write!(f, "volume-{epoch:012}-{generation:06}-{process}")
+            }
         }
     }
 }
@@ -73,7 +79,8 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written() {
         let id = Id { epoch: 79, generation: 3 };
-        for name in [Name::Part(id), Name::Manifest(id), Name::Generation(12), Name::Changes(id, 2)] {
+        let names = [Name::Part(id), Name::Manifest(id), Name::Changes(id, 2), Name::Volume(id, 0)];
+        for name in names.into_iter().chain([Name::Generation(12)]) {
             assert_eq!(Name::parse(&name.to_string()), Some(name));
         }
         for other in
