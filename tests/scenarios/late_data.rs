@@ -199,6 +199,133 @@ fn assert_same(first: &[Vec<String>], second: &[Vec<String>]) {
     );
 }
 
+/// Thirty hours of two stations, minute by minute; the second is cut off for six of them and uploads them `late` minutes
+/// after they began.
+fn cut_off(late: i64) -> Vec<Report> {
+    let mut reports = Vec::new();
+    for minute in 0..30 * 60 {
+        for station in [1, 2] {
+            let at = MIDNIGHT + minute * MINUTE;
+            let delayed = station == 2 && (3 * 60..9 * 60).contains(&minute);
+            let arrives = if delayed { at.max(MIDNIGHT + (3 * 60 + late) * MINUTE) } else { at };
+            let readings = [
+                ("secondary_supply_temp", 45.0 + (minute * 7 % 11) as f64 / 10.0),
+                ("heat_total", 500.0 + (minute / 2) as f64 / 10.0),
+                ("outdoor_temp", -12.0 + (minute / 60) as f64 / 10.0),
+            ];
+            reports.push(district::report(station, at, arrives + SECOND, &readings));
+        }
+    }
+    reports.sort_by_key(|report| report.received_at);
+    reports
+}
+
+/// Publishes what comes before `hour`, runs until it is stored, and kills the process; gives the rest and how much is stored.
+async fn killed_at(site: &Site, reports: Vec<Report>, hour: i64) -> (Vec<Outgoing>, u64) {
+    site.nuanliu(&["migrate"]);
+    let (before, after): (Vec<Report>, Vec<Report>) =
+        reports.into_iter().partition(|report| report.received_at < MIDNIGHT + hour * HOUR);
+    let before = district::registry(2).into_iter().chain(before.into_iter().map(Outgoing::Report));
+    let accepted = site.publish(&before.collect::<Vec<_>>()).await;
+    let mut process = site.start(&["run"]);
+    site.stored(accepted, &mut process, SOON).await;
+    let epoch = site.metric("nuanliu_epoch_bound").await;
+    tests::until("what was sealed lies in a checkpoint", SOON, async || {
+        site.metric("nuanliu_checkpoint_epoch").await >= epoch
+    })
+    .await;
+    process.kill();
+    (after.into_iter().map(Outgoing::Report).collect(), accepted)
+}
+
+const OFTEN: &str = "---\n[checkpoint]\nevery_epochs = 8\n";
+
+/// Whoever was cut off for hours uploads them on the next day: hours that were closed for the scopes and sealed are what they
+/// would have been in order, and so is the day everywhere; also when the process has died in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_of_the_day_before_counts_as_if_it_had_come_in_order() {
+    let in_order = Site::new("in_order", CONFIG);
+    in_order.nuanliu(&["migrate"]);
+    let records: Vec<Outgoing> =
+        district::registry(2).into_iter().chain(cut_off(0).into_iter().map(Outgoing::Report)).collect();
+    let accepted = in_order.publish(&records).await;
+    let mut process = in_order.start(&["run"]);
+    in_order.stored(accepted, &mut process, SOON).await;
+    assert_eq!(process.terminate(SOON), 0);
+    // The first day is over; all but what tells that it came late.
+    let kpis = format!(
+        "SELECT kpi, scope_kind, scope, period, window_start, value, coverage FROM kpis FINAL \
+         WHERE value IS NOT NULL AND (period = 'day' OR scope_kind = 'facility') AND window_start < fromUnixTimestamp({}) \
+         AND kpi NOT LIKE '%timel%' ORDER BY ALL",
+        (MIDNIGHT + 24 * HOUR) / SECOND
+    );
+    let first = in_order.query(&kpis).await;
+    let days = first.iter().filter(|row| row[3] == "day").count();
+    assert!(first.len() > 200 && days > 20, "{} KPIs, {days} of days", first.len());
+
+    let bucket = format!(
+        "url = \"s3://nuanliu/late_data_{}\"\nendpoint = {:?}\n",
+        std::process::id(),
+        tests::site::service("NUANLIU_S3")
+    );
+    for (name, place) in [("in_directory", ""), ("in_bucket", bucket.as_str())] {
+        let site = Site::new(name, &format!("{CONFIG}{OFTEN}{place}"));
+        let (rest, mut accepted) = killed_at(&site, cut_off(23 * 60), 20).await;
+        accepted += site.publish(&rest).await;
+        let mut process = site.start(&["run"]);
+        site.stored(accepted, &mut process, SOON).await;
+        let thawed = site.metric("nuanliu_thaw_seconds_count").await;
+        assert!(thawed > Some(0.0), "hours were sealed and are thawed: {thawed:?}");
+        assert_eq!(process.terminate(SOON), 0);
+        let told = site.nuanliu(&["checkpoints", "verify"]);
+        assert!(told.contains("right") && !told.contains("damaged"), "{told}");
+        let listed = site.nuanliu(&["checkpoints", "list"]);
+        let newest = listed.lines().nth(1).and_then(|line| line.split_whitespace().next()).unwrap();
+        let shown = site.nuanliu(&["checkpoints", "show", newest]);
+        assert!(shown.contains("sealed in"), "{shown}");
+
+        let late = "SELECT count() FROM readings FINAL WHERE has(failed, 'timeliness')";
+        assert_eq!(site.number(late).await, 3.0 * 360.0);
+        assert_eq!(site.number("SELECT sum(beyond_revision) FROM quality FINAL").await, 0.0);
+        assert_same(&first, &site.query(&kpis).await);
+    }
+}
+
+/// What was sealed is damaged: nothing is made up. The process ends and says what to do; on request it goes on without, and
+/// what would have needed it is too late and told.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_data_that_needs_what_is_damaged_stops_the_process_until_the_loss_is_accepted() {
+    let site = Site::new("sealed_damage", &format!("{CONFIG}{OFTEN}"));
+    let (rest, mut accepted) = killed_at(&site, cut_off(23 * 60), 20).await;
+    let mut damaged = 0;
+    for file in std::fs::read_dir(site.path("state/checkpoints")).unwrap().map(|file| file.unwrap().path()) {
+        if file.file_name().unwrap().to_string_lossy().starts_with("volume-") {
+            let mut bytes = std::fs::read(&file).unwrap();
+            bytes[20] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 2, "{damaged} volumes");
+    let (code, told) = site.try_nuanliu(&["checkpoints", "verify"]);
+    assert!(code != 0 && told.contains("volume-") && told.contains("checksum"), "{code}: {told}");
+    accepted += site.publish(&rest).await;
+    let (code, told) = site.try_nuanliu(&["run"]);
+    assert!(code == 1 && told.contains("what the states have sealed is damaged"), "{code}: {told}");
+    assert!(told.contains("--accept-loss"), "{told}");
+    let late = "SELECT count() FROM readings FINAL WHERE has(failed, 'timeliness')";
+    assert_eq!(site.number(late).await, 0.0, "nothing is told that stands on what is damaged");
+    let mut process = site.start(&["run", "--accept-loss"]);
+    site.stored(accepted, &mut process, SOON).await;
+    assert!(process.words().contains("what was sealed is lost"), "{}", process.words());
+    assert_eq!(process.terminate(SOON), 0);
+    assert_eq!(site.number(late).await, 3.0 * 360.0);
+    // Other batches in these files are whole: they do not reach up to what is in memory.
+    let facility =
+        "SELECT sum(beyond_revision) FROM quality FINAL WHERE scope_kind = 'facility' AND period = 'hour'";
+    assert_eq!(site.number(facility).await, 3.0 * 360.0, "what could not be placed is told");
+}
+
 /// What comes after its windows have closed is stored, and counted where an operator looks: by metric, in the figures of
 /// quality, and as an alarm that names the enterprise.
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,8 @@ pub const PLACES: &[(&str, u64)] = &[
     ("store.torn", 6),
     ("store.before_rename", 6),
     ("part.after", 4),
+    ("volume.before", 2),
+    ("volume.after", 2),
     ("manifest.before", 4),
     ("manifest.after", 4),
     ("clean_up.before", 6),
