@@ -51,6 +51,17 @@ async fn two_processes_are_one_dataflow_and_end_together() {
     assert!(second.end(Duration::from_secs(30)).await.success(), "{}", second.log());
     let checkpoints = site.nuanliu(&["checkpoints", "list"]);
     assert!(checkpoints.lines().count() > 5, "checkpoints were completed: {checkpoints}");
+    // Each process has sealed what it holds, and the checkpoints name both.
+    let files = fs::read_dir(site.path("state/checkpoints")).unwrap();
+    let files: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    for process in ["-0", "-1"] {
+        let sealed = files.iter().filter(|name| name.starts_with("volume-") && name.ends_with(process));
+        assert!(sealed.count() > 1, "{process}: {files:?}");
+    }
+    let (code, told) = site.try_nuanliu(&["checkpoints", "verify"]);
+    assert!(code == 0, "{told}");
+    let newest = checkpoints.lines().nth(1).and_then(|line| line.split_whitespace().next()).unwrap();
+    assert!(site.nuanliu(&["checkpoints", "show", newest]).contains("sealed in"));
 
     let single = site.beside("single", &CONFIG.replace("workers = 2", "workers = 1"));
     single.nuanliu(&["migrate"]);

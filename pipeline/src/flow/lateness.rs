@@ -77,8 +77,7 @@ impl<'s, T: Late + 'static> CountLate for StreamVec<'s, Epoch, Rc<T>> {
                         stage = T::STAGE,
                         count,
                         facility,
-                        "readings came too late and revise nothing: see rules.lateness_hours, day_lateness_hours and \
-                         alarm_horizon_minutes"
+                        "readings came too late and revise nothing: see rules.day_lateness_hours and alarm_horizon_minutes"
                     );
                 }
             }

@@ -19,7 +19,8 @@ const METRICS: [&str; 10] = [
 ];
 
 fn measure(name: &str, facilities: usize, hours: i64, profile: impl Fn(usize) -> Profile, metrics: &[&str]) {
-    let mut run = Window::new(Calendar::default());
+    let tier = MemoryTier::shared();
+    let mut run = Window::new(Calendar::default()).with_cold(tier.clone());
     let mut epoch = CheckedEpoch { epoch: 1, clock: START, ..CheckedEpoch::default() };
     let profiles: Vec<Profile> = (0..facilities).map(profile).collect();
     let device = |n: usize| profiles[n].devices.keys().next().map_or("", |code| code.as_str());
@@ -77,12 +78,44 @@ fn measure(name: &str, facilities: usize, hours: i64, profile: impl Fn(usize) ->
         bytes / facilities,
         bytes / series,
     );
+    let (records, bytes) = tier.footprint();
+    if records > 0 {
+        eprintln!("{name}: {} bytes sealed per facility and hour", bytes / records);
+    }
+    // One late report each, further and further back; a facility is asked once.
+    for (n, back) in (7..hours).step_by(8).enumerate() {
+        let some: Vec<CheckedReport> = (0..100)
+            .map(|number| {
+                let mut report = template[(n * 100 + number) % facilities].clone();
+                report.observed_at = START + (hours - back) * HOUR + 1_234;
+                report
+            })
+            .collect();
+        let count = some.len();
+        epoch = CheckedEpoch {
+            epoch: 3,
+            clock: START + hours * HOUR,
+            reports: some.into_iter().collect(),
+            ..CheckedEpoch::default()
+        };
+        let start = Instant::now();
+        let told = run.apply(&epoch);
+        let took = start.elapsed().as_secs_f64() * 1e6 / count as f64;
+        assert_eq!(told.too_late, TooLate::default());
+        eprintln!("{name}: {took:.0} µs for a report of {back} h ago, {} windows told", told.facility.len());
+    }
 }
 
 #[test]
 #[ignore = "a measurement"]
 fn stations_and_rooms() {
     measured(2_000, 10_000, 9);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn late_by_hours() {
+    measured(200, 1_000, 40);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::conditions::{Patience, Sign, View};
 pub const KIND: Kind = Kind {
     code: "late_data",
     level: 3,
-    advice: "核查该企业的上传链路与补传；需要计入统计时，延长 rules.lateness_hours 与 day_lateness_hours 后回放该时段数据",
+    advice: "核查该企业的上传链路与补传；需要计入统计时，延长 rules.day_lateness_hours 后回放该时段数据",
     patience: Patience::seconds(0, 10),
     signs,
 };
