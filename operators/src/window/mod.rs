@@ -3,13 +3,12 @@
 //! Enters: checked epochs. Leaves: per epoch the windows of each facility before and after, what that changes in every
 //! scope above, and hours that are settled enough for models.
 //! Guarantees: the facts of an open window are a function of the usable readings and the registry, in whatever order
-//! they came (the count of repetitions excepted: it tells how it came about). An hour that ended more
-//! than the lateness ago is closed for the scopes above, a day that ended more than the lateness of days ago is closed at
-//! all. What comes late for an hour of an open day changes that hour of its facility, and the day everywhere: hours that
-//! are closed for the scopes are sealed ([`sealed`]) and thawed when they are needed. What comes for a closed
-//! day is counted as too late. The increment of a counter is never lost: what of
-//! it is dated to no hour belongs to the day in which it ends ([`segment::Undated`]), so that the days of a month or a
-//! season together are what the meter counted.
+//! they came (the count of repetitions excepted: it tells how it came about). An hour that ended more than the lateness
+//! ago is closed for the scopes above, a day that ended more than the lateness of days ago is closed at all. What comes
+//! late for an hour of an open day changes that hour of its facility, and the day everywhere: hours that are closed for
+//! the scopes are sealed ([`sealed`]), and thawed when they are needed. What comes for a closed day is counted as too late.
+//! The increment of a counter is never lost: what of it is dated to no hour belongs to the day in which it ends
+//! ([`segment::Undated`]), so that the days of a month or a season together are what the meter counted.
 //!
 //! Work is split over files: [`points`] keep recent values, `segment` says what lies between two of them, `object` and
 //! `site` hold what is known of an object and a facility, `derive` and `heat` add facts that follow from others, [`ladder`]

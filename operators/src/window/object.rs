@@ -111,14 +111,19 @@ impl Object {
             + self.reported.as_ref().map_or(0, |reported| size_of::<Reported>() + reported.heap_bytes())
     }
 
-    /// From when on what is known of the object is needed to take a report in: from the first point that it makes a segment
-    /// with.
+    /// From when on what is known of the object is needed to take a report in: from the first point with which it makes a
+    /// segment that tells something.
     pub(super) fn reach(&self, report: CheckedReport<'_>, now: &WindowContext<'_>) -> Millis {
         let at = report.observed_at;
         let points = |quantity| self.points(quantity);
         let here = |quantity| points(quantity).is_some_and(|points| points.get(at).is_some());
-        let before = |quantity| points(quantity).and_then(|points| points.before(at)).unwrap_or(at);
-        let mut reach = self.beats.before(at).unwrap_or(at);
+        // Across a gap a counter tells what it counted, and nothing else tells anything.
+        let near = |before: &Millis| at - before <= self.gap();
+        let before = |quantity: Quantity| {
+            let before = points(quantity).filter(|_| quantity.tells()).and_then(|points| points.before(at));
+            before.filter(|before| quantity.counts() || near(before)).unwrap_or(at)
+        };
+        let mut reach = self.beats.before(at).filter(near).unwrap_or(at);
         let mut sides = [false; 2];
         let mut usable = SmallVec::<[Quantity; 8]>::new();
         for reading in report.readings {

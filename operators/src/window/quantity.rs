@@ -79,10 +79,10 @@ impl Quantity {
         matches!(self.feeds(), Feeds::Counter(..))
     }
 
-    /// Whether it is computed from others, and missing where they are, or need not come with every report.
+    /// Whether what lies between two of its points tells something.
     #[must_use]
-    pub fn follows(self) -> bool {
-        matches!(self, Quantity::Weight(_) | Quantity::Product(_) | Quantity::Setpoint)
+    pub fn tells(self) -> bool {
+        self.feeds() != Feeds::Nothing
     }
 }
 

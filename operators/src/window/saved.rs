@@ -4,13 +4,14 @@
 //! registry alone. Leaves: in that epoch everything that the open windows add to the scopes, and no change of any window.
 //! Guarantees: what follows is the same as if the process had never ended.
 //!
-//! Form 5: per facility its objects, the hours in memory and since when they are there, open days and longer windows, under
-//! its code; the clock and the horizon, for all alike. What is sealed lies beside it ([`super::sealed`]). What follows from the profile (scopes, traits and season) is derived again from the same profile. Sums of
-//! rooms that were measured against other temperatures than 18 and 24 °C say so, for all alike; a state without that entry
-//! reads as before. Form 4 set nothing aside, and kept hours since a silence instead.
-//! Form 3 is the same, but for what its facts counted of changes, which is passed over: components that
-//! are no more, and entries (their keys begin with 0 and go on) of scopes that a facility had left. Form 2 had no longer
-//! windows than days; form 1 ([`super::former`]) knew less of a facility.
+//! Form 5: per facility its objects, the hours in memory and since when they are there, open days and longer windows,
+//! under its code; the clock and the horizon, for all alike. What is sealed lies beside it ([`super::sealed`]), in the same
+//! form. What follows from the profile (scopes, traits and season) is derived again from the same profile. Sums of rooms
+//! that were measured against other temperatures than 18 and 24 °C say so, for all alike; a state without that entry reads
+//! as before. Form 4 sealed nothing, and kept hours since a silence instead. Form 3 is the same, but for what its facts
+//! counted of changes, which is passed over: components that are no more, and entries (their keys begin with 0 and go on)
+//! of scopes that a facility had left. Form 2 had no longer windows than days; form 1 ([`super::former`]) knew less of a
+//! facility.
 
 use schemas::Millis;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What a facility sets aside: hours that have closed for the scopes, of days that are open.
+//! What a facility seals: hours that have closed for the scopes, of days that are open.
 //!
 //! ```text
 //!       sealed            in memory
@@ -6,9 +6,9 @@
 //!  first open hour       `hot_from`   now
 //! ```
 //!
-//! Enters: a facility, and the hour from which on it is to be in memory. Leaves: a record for the cold tier, or the facility
-//! with what its records say. Guarantees: a facility that thawed hours is what it would be, had it never set them aside;
-//! a record holds everything from where the one before ended, or from the hour that was thawed last, so that of two
+//! Enters: a facility, and the hour from which on it is to be in memory. Leaves: a record for the cold tier, or the
+//! facility with what its records say. Guarantees: a facility that thawed hours is what it would be, had it never sealed
+//! them; a record holds everything from where the one before ended, or from the hour that was thawed last, so that of two
 //! which speak of the same hour the newer one is right.
 
 use std::collections::BTreeMap;
@@ -66,14 +66,14 @@ struct Valid {
 }
 
 impl Site {
-    /// Whether hours before `floor` are in memory, open or not. Whatever an object holds lies in an hour that is in memory,
-    /// but for the one point per series that stays.
+    /// Whether hours before `floor` are in memory, open or not. Whatever an object holds lies in an hour that is in
+    /// memory, but for the one point per series that stays.
     pub(super) fn holds_before(&self, floor: Millis) -> bool {
         self.hours.first().is_some_and(|hour| hour.start < floor)
     }
 
-    /// Seals what lies before `floor`; what lies before `first_open` has been forgotten. Gives the record for the cold tier;
-    /// none when there is nothing to seal.
+    /// Seals what lies before `floor`; what lies before `first_open` has been forgotten. Gives the record for the cold
+    /// tier; none when there is nothing to seal.
     pub(super) fn seal(&mut self, first_open: Millis, floor: Millis) -> Option<Vec<u8>> {
         let sealed = self.hours.partition_point(|hour| hour.start < floor);
         let hours: Vec<Hour> = self.hours.drain(..sealed).collect();

@@ -10,10 +10,11 @@
 //! ```
 //!
 //! Enters: changed entries of the states, epoch by epoch, and what they sealed. Leaves: a manifest per checkpoint, which
-//! names for every (state, shard) the chain of sections that say what it is, and the volumes of what is sealed. Guarantees: a manifest is there as a whole or not at all,
-//! names only what is durable, and holds only epochs that every sink has; what is damaged is noticed before the first
-//! epoch; whoever was taken over from writes nothing any more. The flow is never waited for nor made to wait: writing
-//! is the business of one thread, and what could not be written goes into the next checkpoint.
+//! names for every (state, shard) the chain of sections that say what it is, and the volumes of what is sealed. Guarantees:
+//! a manifest is there as a whole or not at all, names only what is durable, and holds only epochs that every sink has;
+//! what is damaged is noticed before the first epoch, a bit within a volume when it is read; whoever was taken over from
+//! writes nothing any more. The flow is never waited for nor made to wait: writing is the business of one thread, and what
+//! could not be written goes into the next checkpoint.
 
 mod bucket;
 mod cold;
