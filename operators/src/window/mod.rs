@@ -260,18 +260,18 @@ impl Window {
         let registered = change.profile.as_ref().map(|profile| self.registered(profile, self.rooms));
         let number = self.sites.number(&change.facility);
         let known = number.and_then(|number| Some((number, self.sites.get_mut(number)?)));
-        let mut floor = self.horizon.first_hour();
-        let known = known.map(|(number, site)| {
-            if registered.as_ref().is_some_and(|registered| site.is_changed_by(registered)) {
-                floor = site.thaw(floor, floor, &*self.cold);
-            }
-            (number, site)
-        });
-        let now = now((&self.calendar, &self.quantities), Role::Network, floor, self.clock);
+        let first_open = self.horizon.first_hour();
+        let mut now = now((&self.calendar, &self.quantities), Role::Network, first_open, self.clock);
         match (registered, known) {
             (Some(registered), Some((number, site))) => {
                 self.series -= site.entries();
-                site.revise(registered, (Calendar::hour(clock), self.registry), &now, &mut self.tally);
+                // Most changes, such as those of thresholds, are none of the windows.
+                if site.is_changed_by(&registered) {
+                    now.floor = site.thaw(first_open, first_open, &*self.cold);
+                    let change = (Calendar::hour(clock), self.registry);
+                    site.revise(&registered, change, &now, &mut self.tally);
+                }
+                site.adopt(registered, Calendar::hour(clock));
                 self.series += site.entries();
                 site.gone = false;
                 site.take(&mut self.tally, number, &now, &mut self.touched);

@@ -155,44 +155,46 @@ impl Site {
         *scopes != self.scopes || traits(profile, *rooms) != self.traits || !self.objects.iter().all(same)
     }
 
-    /// Takes a changed profile or other room temperatures over, moving what depends on it; `change` is the hour that the
-    /// clock stands in, and why.
+    /// Moves what depends on a changed profile or on other room temperatures, before they are taken over; `change` is the
+    /// hour that the clock stands in, and why.
     pub(super) fn revise(
         &mut self,
-        Registered { profile, scopes, rooms, season }: Registered,
+        Registered { profile, scopes, rooms, .. }: &Registered,
         change: (Millis, Reason),
         now: &WindowContext<'_>,
         tally: &mut Tally,
     ) {
         let hours: SmallVec<[Millis; 16]> = self.hours.iter().map(|hour| hour.start).collect();
-        let traits = traits(&profile, rooms);
+        let traits = traits(profile, *rooms);
         let stays = |site: &Site, object: &Object| {
             site.traits.role == traits.role
-                && ObjectTraits::of(&profile, &object.code, rooms) == object.traits
+                && ObjectTraits::of(profile, &object.code, *rooms) == object.traits
         };
         let objects_stay = self.objects.iter().all(|object| stays(self, object));
         if !objects_stay {
             self.objects.iter().for_each(|object| object.restate(-1, now, &hours, tally));
             for object in &mut self.objects {
-                object.traits = ObjectTraits::of(&profile, &object.code, rooms);
+                object.traits = ObjectTraits::of(profile, &object.code, *rooms);
                 if traits.role != self.traits.role {
                     object.drop_series();
                 }
             }
             self.objects.iter().for_each(|object| object.restate(1, now, &hours, tally));
         }
-        let moves = scopes != self.scopes || traits.role != self.traits.role;
-        if !objects_stay || moves || traits != self.traits {
-            self.note_registry_change(change, now.floor, tally);
-        }
+        self.note_registry_change(change, now.floor, tally);
         if traits.role != self.traits.role {
             self.outdoor_since = Millis::MAX;
         }
-        if moves {
-            self.leave(scopes, traits.role.rolls_up());
+        if *scopes != self.scopes || traits.role != self.traits.role {
+            self.leave(scopes.clone(), traits.role.rolls_up());
         }
+    }
+
+    /// Takes over what registry and configuration say, in the hour in which the clock stands.
+    pub(super) fn adopt(&mut self, Registered { profile, rooms, season, .. }: Registered, hour: Millis) {
+        let traits = traits(&profile, rooms);
         (self.profile, self.traits, self.rooms, self.season) = (profile, traits, rooms, season);
-        self.expect_registered(change.0);
+        self.expect_registered(hour);
     }
 
     /// Says of every hour from `floor` on that the registry changed; of the hour of the clock when there is none, so that
