@@ -79,8 +79,8 @@ fn measure(name: &str, facilities: usize, hours: i64, profile: impl Fn(usize) ->
         bytes / series,
     );
     let (records, bytes) = tier.footprint();
-    if records > 0 {
-        eprintln!("{name}: {} bytes sealed per facility and hour", bytes / records);
+    if let Some(each) = bytes.checked_div(records) {
+        eprintln!("{name}: {each} bytes sealed per facility and hour");
     }
     // One late report each, further and further back; a facility is asked once.
     for (n, back) in (7..hours).step_by(8).enumerate() {
