@@ -297,13 +297,17 @@ fn last_of_every_key<'a>(
 fn section_of(last: &Last<'_>) -> Vec<u8> {
     let length = |(key, value): (&&[u8], &Option<&[u8]>)| 8 + key.len() + value.map_or(0, <[u8]>::len);
     let mut section = Vec::with_capacity(last.iter().map(length).sum());
-    for (key, value) in last {
-        section.extend((key.len() as u32).to_le_bytes());
-        section.extend(*key);
-        section.extend(value.map_or(0, |value| value.len() as u32 + 1).to_le_bytes());
-        section.extend(value.unwrap_or_default());
-    }
+    last.iter().for_each(|(key, value)| append_entry(&mut section, key, *value));
     section
+}
+
+/// Appends an entry from the bytes of its key and value, as [`entries`] gives them; without a value it says that the key
+/// left.
+pub fn append_entry(section: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
+    section.extend((key.len() as u32).to_le_bytes());
+    section.extend(key);
+    section.extend(value.map_or(0, |value| value.len() as u32 + 1).to_le_bytes());
+    section.extend(value.unwrap_or_default());
 }
 
 /// Reads a section: calls `take` with each key and its value.

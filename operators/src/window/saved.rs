@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     CheckedEpoch,
-    durable::{Durable, GLOBAL, RestoreError, Saved, decode, entries, known_form},
+    durable::{Durable, GLOBAL, RestoreError, Saved, append_entry, decode, entries, known_form},
 };
 
 /// How far time had come at a checkpoint. The horizon is that of the clock an epoch before, so it is no function of the
@@ -70,7 +70,7 @@ impl Durable for Window {
         let mut sites = Vec::with_capacity(section.len());
         entries(Self::STATE, section, |key, value| {
             if key.len() == 1 || key.first() != Some(&0) {
-                copy_entry(&mut sites, key, value);
+                append_entry(&mut sites, key, value);
             }
             Ok(())
         })?;
@@ -86,14 +86,6 @@ impl Durable for Window {
 /// The key of the room temperatures. Their value begins with a 2, which no [`Time`] does: a version that does not know
 /// them refuses the section.
 const ROOMS: &str = "rooms";
-
-/// Appends an entry as it stood in its section.
-fn copy_entry(section: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
-    section.extend((key.len() as u32).to_le_bytes());
-    section.extend(key);
-    section.extend(value.map_or(0, |value| value.len() as u32 + 1).to_le_bytes());
-    section.extend(value.unwrap_or_default());
-}
 
 impl Window {
     /// Takes over what is the same for all facilities.

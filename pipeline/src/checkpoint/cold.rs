@@ -96,8 +96,7 @@ impl ColdFiles {
             return Ok(Vec::new());
         }
         let name = Name::Volume(id, process).to_string();
-        let merged = volume::merged(&pending);
-        let (file, volumes) = volume::pack((id, process), &merged).map_err(|error| error.to_string())?;
+        let (file, volumes) = volume::pack((id, process), &pending).map_err(|error| error.to_string())?;
         failpoint::reached("volume.before");
         self.store.write(&name, file.into_pieces()).map_err(|error| format!("{name}: {error}"))?;
         failpoint::reached("volume.after");

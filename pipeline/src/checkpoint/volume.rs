@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use operators::{
     cold::Batch,
-    durable::{SHARDS, entries, shard},
+    durable::{SHARDS, append_entry, entries, shard},
 };
 use schemas::{Code, Epoch, Millis};
 use serde::{Deserialize, Serialize};
@@ -73,67 +73,70 @@ impl Volume {
     }
 }
 
-/// Batches as they are written: those of a state that follow one another and reach as far are one, where no facility is in two
-/// of them. A stage seals in slices, and who thaws looks into every volume.
-#[must_use]
-pub fn merged(batches: &[impl AsRef<Batch>]) -> Vec<Batch> {
-    let mut merged: Vec<Batch> = Vec::new();
+/// What becomes one volume.
+struct Merged<'a> {
+    /// The first of its batches.
+    first: &'a Batch,
+    /// The epoch of the last.
+    epoch: Epoch,
+    records: BTreeMap<&'a Code, &'a [u8]>,
+}
+
+/// Batches of a state that follow one another and reach as far are one volume, where no facility is in two of them. A
+/// stage seals in slices, and who thaws looks into every volume.
+fn merged(batches: &[impl AsRef<Batch>]) -> Vec<Merged<'_>> {
+    let mut merged: Vec<Merged<'_>> = Vec::new();
     for batch in batches.iter().map(AsRef::as_ref) {
-        let alike = |other: &&mut Batch| {
-            (other.state, other.form, other.until) == (batch.state, batch.form, batch.until)
-                && !batch.records.keys().any(|facility| other.records.contains_key(facility))
+        let alike = |Merged { first, records, .. }: &&mut Merged<'_>| {
+            (first.state, first.form, first.until) == (batch.state, batch.form, batch.until)
+                && !batch.records.keys().any(|facility| records.contains_key(facility))
         };
+        let records = batch.records.iter().map(|(facility, record)| (facility, record.as_slice()));
         match merged.last_mut().filter(alike) {
             Some(last) => {
                 last.epoch = last.epoch.max(batch.epoch);
-                last.records.extend(batch.records.clone());
+                last.records.extend(records);
             }
-            None => merged.push(batch.clone()),
+            None => merged.push(Merged { first: batch, epoch: batch.epoch, records: records.collect() }),
         }
     }
     merged
 }
 
-/// The file of some batches, and what is to be known of each of them.
+/// The file of some batches, and what is to be known of each of its volumes.
 ///
 /// # Errors
 /// When an index cannot be serialised, which plain values never are.
-pub fn pack((id, process): (Id, usize), batches: &[Batch]) -> Result<(Part, Vec<Volume>), postcard::Error> {
-    let mut file = Part::new(id);
-    let mut volumes = Vec::with_capacity(batches.len());
-    for batch in batches {
+pub fn pack(
+    (id, process): (Id, usize),
+    batches: &[impl AsRef<Batch>],
+) -> Result<(Part, Vec<Volume>), postcard::Error> {
+    let (mut file, mut volumes) = (Part::new(id), Vec::new());
+    for Merged { first: Batch { state, form, until, .. }, epoch, records } in merged(batches) {
         let (mut index, mut block, mut first) = (Index::new(), Vec::with_capacity(BLOCK), None);
         let mut shards = [0; SHARDS as usize / 64];
         let mut put = |first: &mut Option<Code>, block: &mut Vec<u8>| {
             if let Some(first) = first.take() {
-                index.push((first, file.push(&Packed::of(batch.form, block))));
+                index.push((first, file.push(&Packed::of(*form, block))));
                 block.clear();
             }
         };
-        for (facility, record) in &batch.records {
+        for (facility, record) in records {
             let shard = shard(facility);
             shards[usize::from(shard) / 64] |= 1 << (shard % 64);
             first.get_or_insert_with(|| facility.clone());
-            append(&mut block, facility.as_bytes(), record);
+            append_entry(&mut block, facility.as_bytes(), Some(record));
             if block.len() >= BLOCK {
                 put(&mut first, &mut block);
             }
         }
         put(&mut first, &mut block);
-        let index = file.push(&Packed::of(batch.form, &postcard::to_stdvec(&index)?));
-        let (state, epoch, until) = (batch.state.to_owned(), batch.epoch, batch.until);
+        let index = file.push(&Packed::of(*form, &postcard::to_stdvec(&index)?));
+        let (state, until) = ((*state).to_owned(), *until);
         volumes.push(Volume { id, process, length: 0, state, epoch, until, shards, index });
     }
     volumes.iter_mut().for_each(|volume| volume.length = file.length());
     Ok((file, volumes))
-}
-
-/// Appends an entry as sections have them.
-fn append(block: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    block.extend((key.len() as u32).to_le_bytes());
-    block.extend(key);
-    block.extend((value.len() as u32 + 1).to_le_bytes());
-    block.extend(value);
 }
 
 /// Why a record cannot be read.
