@@ -17,7 +17,6 @@ use super::{
     manifest::Manifest,
     open::{Listing, Restored, read_manifest, read_restored, verify},
     open_store,
-    volume::Volume,
 };
 use crate::{
     Error,
@@ -140,7 +139,7 @@ impl CheckpointPlace {
                 Ok(manifest) => Wholeness::Read {
                     wall: manifest.binding.wall,
                     bytes: manifest.sections().map(|(_, _, section)| section.stored).sum(),
-                    cold: cold(&manifest),
+                    cold: manifest.volume_files().values().sum(),
                     parts: manifest.parts.len(),
                     states: manifest.states.len(),
                     longest_chain: manifest.states.values().map(longest).max().unwrap_or(0),
@@ -174,8 +173,8 @@ impl CheckpointPlace {
             positions: manifest.binding.ranges.iter().map(position).collect(),
             active: manifest.active.iter().map(|c| (c.subject.clone(), c.detail.clone())).collect(),
             states: states.collect::<Result<_, _>>()?,
-            cold: cold(manifest),
-            volumes: manifest.volumes.iter().map(Volume::name).collect::<BTreeSet<_>>().len(),
+            cold: manifest.volume_files().values().sum(),
+            volumes: manifest.volume_files().len(),
         })
     }
 
@@ -227,12 +226,6 @@ impl CheckpointPlace {
         }
         Ok(Some(read))
     }
-}
-
-/// Bytes of the files in which states have set something aside.
-fn cold(manifest: &Manifest) -> u64 {
-    let files: BTreeMap<Name, u64> = manifest.volumes.iter().map(|v| (v.name(), v.length)).collect();
-    files.values().sum()
 }
 
 type Shards = BTreeMap<u16, Vec<super::manifest::Section>>;

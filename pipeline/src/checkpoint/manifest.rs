@@ -143,10 +143,15 @@ impl Manifest {
         })
     }
 
+    /// The files of its volumes, with their lengths.
+    #[must_use]
+    pub fn volume_files(&self) -> BTreeMap<Name, u64> {
+        self.volumes.iter().map(|volume| (volume.name(), volume.length)).collect()
+    }
+
     /// The files that it names.
     #[must_use]
     pub fn files(&self) -> BTreeSet<Name> {
-        let volumes = self.volumes.iter().map(Volume::name);
-        self.parts.keys().map(|id| Name::Part(*id)).chain(volumes).collect()
+        self.parts.keys().map(|id| Name::Part(*id)).chain(self.volume_files().into_keys()).collect()
     }
 }

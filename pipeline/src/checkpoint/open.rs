@@ -201,20 +201,7 @@ fn load(
     };
     belongs(store, &manifest, identity)?;
     if loss != Loss::Refused {
-        let broken: BTreeMap<Name, String> = broken_volumes(store, &manifest)?.into_iter().collect();
-        manifest.volumes.retain(|volume| {
-            let broken = broken.get(&volume.name()).cloned();
-            let checked = |deep: bool| if deep { volume.check(store) } else { Ok(()) };
-            let problem = broken.map_or_else(|| checked(loss == Loss::OfDamaged), Err);
-            if let Err(problem) = &problem {
-                tracing::warn!(
-                    problem,
-                    name = %volume.name(),
-                    "what was sealed is lost: late data that needs it is too late from now on"
-                );
-            }
-            problem.is_ok()
-        });
+        drop_lost(store, &mut manifest, loss)?;
     }
     read_restored(store, manifest)
 }
@@ -298,8 +285,8 @@ fn same_pipeline(store: &dyn Store, manifest: &Manifest, identity: &Identity) ->
     same("topic prefix", &manifest.prefix, &identity.prefix)
 }
 
-/// Reads every part that a manifest names and looks at every section, and whether its volumes are there as a whole; tells each
-/// problem to `damaged` and gives the parts that could be read to `keep`.
+/// Reads every part that a manifest names and looks at every section, and whether its volumes are there as a whole; tells
+/// each problem to `damaged` and gives the parts that could be read to `keep`.
 ///
 /// # Errors
 /// When the place does not answer.
@@ -346,17 +333,37 @@ pub fn verify(
     Ok(())
 }
 
+/// Takes the volumes that are lost out of a manifest, with a warning each.
+fn drop_lost(store: &dyn Store, manifest: &mut Manifest, loss: Loss) -> Result<(), Error> {
+    let broken = broken_volumes(store, manifest)?;
+    manifest.volumes.retain(|volume| {
+        let problem = match broken.get(&volume.name()) {
+            Some(problem) => Err(problem.clone()),
+            None if loss == Loss::OfDamaged => volume.check(store),
+            None => Ok(()),
+        };
+        if let Err(problem) = &problem {
+            tracing::warn!(
+                problem,
+                name = %volume.name(),
+                "what was sealed is lost: late data that needs it is too late from now on"
+            );
+        }
+        problem.is_ok()
+    });
+    Ok(())
+}
+
 /// The volumes of a manifest that are not there as a whole, and what is wrong with each.
-fn broken_volumes(store: &dyn Store, manifest: &Manifest) -> Result<Vec<(Name, String)>, Error> {
+fn broken_volumes(store: &dyn Store, manifest: &Manifest) -> Result<BTreeMap<Name, String>, Error> {
     let there = store.list().map_err(|error| unusable(store, error))?;
     let there: BTreeMap<&str, u64> = there.iter().map(|file| (file.name.as_str(), file.bytes)).collect();
-    let volumes: BTreeMap<Name, u64> = manifest.volumes.iter().map(|v| (v.name(), v.length)).collect();
     let problem = |(name, length): (Name, u64)| match there.get(name.to_string().as_str()) {
         None => Some((name, "is missing".to_owned())),
         Some(bytes) if *bytes != length => Some((name, format!("has {bytes} bytes instead of {length}"))),
         Some(_) => None,
     };
-    Ok(volumes.into_iter().filter_map(problem).collect())
+    Ok(manifest.volume_files().into_iter().filter_map(problem).collect())
 }
 
 /// Everything that any of these manifests names.

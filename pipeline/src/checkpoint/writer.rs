@@ -338,7 +338,8 @@ impl Writer {
         fence.check_store()
     }
 
-    /// Removes checkpoints beyond the last N, parts and volumes that nothing names, and bindings behind the oldest checkpoint.
+    /// Removes checkpoints beyond the last N, parts and volumes that nothing names, and bindings behind the oldest
+    /// checkpoint.
     fn clean_up(&mut self) -> Result<(), Error> {
         let Tools { store, fence, settings, state, .. } = &self.tools;
         while self.kept.len() > settings.keep.max(1) {
