@@ -133,10 +133,11 @@ impl Object {
                 Quantity::Temperature(side) => sides[usize::from(side.secondary())] = true,
                 _ => {}
             }
-            if reading.flag.usable() {
+            let is_usable = reading.flag.usable();
+            if is_usable {
                 usable.push(quantity);
-                reach = reach.min(before(quantity));
-            } else if here(quantity) {
+            }
+            if is_usable || here(quantity) {
                 reach = reach.min(before(quantity));
             }
         }
@@ -331,8 +332,8 @@ impl Object {
         self.doubts.retain(|doubt| doubt.at >= floor);
     }
 
-    /// Forgets what was reported in hours that are closed for good. It says for weeks what an hour lacks, so it is never set
-    /// aside.
+    /// Forgets what was reported in hours that are closed for good. It says for weeks what an hour lacks, so it is never
+    /// sealed.
     pub(super) fn forget_reported(&mut self, first_open: Millis) {
         if let Some(reported) = &mut self.reported {
             reported.forget(first_open);

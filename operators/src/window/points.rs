@@ -169,13 +169,13 @@ impl Points {
         while next.advance(self) && next.point.at < before {
             cursor = next;
         }
-        let bytes = self.bytes[..cursor.offset].to_vec();
-        let strip = Strip { first: self.first, decimals: self.decimals, bytes };
-        (cursor.point.at >= since).then_some(strip)
+        let bytes = || self.bytes[..cursor.offset].to_vec();
+        let strip = || Strip { first: self.first, decimals: self.decimals, bytes: bytes() };
+        (cursor.point.at >= since).then(strip)
     }
 
-    /// Puts points before those that there are, which stand where both speak of the same time; only the last of those
-    /// before `floor` stays. `strips` are in the order of time, each with the time that its points lie before.
+    /// Puts points before those that there are; a point that both have is there once. Only the last of those before `floor`
+    /// stays. `strips` are in the order of time, each with the time that its points lie before.
     pub(super) fn put_before<'a>(
         &mut self,
         strips: impl Iterator<Item = (&'a Strip, Millis)>,

@@ -90,8 +90,8 @@ impl Site {
         Some(bytes.unwrap_or_else(|error| unreachable!("a plain value cannot be serialised: {error}")))
     }
 
-    /// Thaws what was sealed of the hours from `from` on, as far as they are open. Answers from when on something
-    /// can be taken in: later than the first open hour where what lies before is lost, or was forgotten by an earlier version.
+    /// Thaws what was sealed of the hours from `from` on, as far as they are open. Answers from when on something can be
+    /// taken in: later than the first open hour where what lies before is lost, or was forgotten by an earlier version.
     pub(super) fn thaw(&mut self, from: Millis, first_open: Millis, cold: &dyn ColdTier) -> Millis {
         let from = from.max(first_open);
         if from >= self.hot_from {
@@ -153,15 +153,16 @@ impl Site {
 }
 
 impl Window {
-    /// Seals what is closed for the scopes, of some facilities: of all soon, and never of so many that it would be felt. Until
-    /// then they hold more than they must, which changes nothing.
+    /// Seals what is closed for the scopes, of some facilities: of all soon, and never of so many that it would be felt.
+    /// Until then they hold more than they must, which changes nothing.
     pub(super) fn seal_some(&mut self, epoch: Epoch) {
         let Some(next) = self.sealing else { return };
         let end = self.sites.end().min(next + self.slice.max(self.sites.end() / SLICES));
         let (first_open, floor) = (self.horizon.first_hour(), self.horizon.hour);
         let mut records = BTreeMap::new();
         for number in next..end {
-            // One that holds nothing of the kind is not touched, so that it need not be saved. Models get their hours before.
+            // One that holds nothing of the kind is not touched, so that it need not be saved. Models get their hours
+            // before.
             let seals = |site: &Site| site.holds_before(floor) && !site.is_awaited(|hour| hour < floor);
             if self.sites.get(number).is_some_and(seals)
                 && let Some(site) = self.sites.get_mut(number)

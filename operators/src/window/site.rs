@@ -151,8 +151,14 @@ impl Site {
 
     /// Whether what registry and configuration say changes any of its windows.
     pub(super) fn is_changed_by(&self, Registered { profile, scopes, rooms, .. }: &Registered) -> bool {
-        let same = |object: &Object| ObjectTraits::of(profile, &object.code, *rooms) == object.traits;
-        *scopes != self.scopes || traits(profile, *rooms) != self.traits || !self.objects.iter().all(same)
+        *scopes != self.scopes
+            || traits(profile, *rooms) != self.traits
+            || !self.objects_stay(profile, *rooms)
+    }
+
+    /// Whether its objects are described as before.
+    fn objects_stay(&self, profile: &Profile, rooms: RoomLimits) -> bool {
+        self.objects.iter().all(|object| ObjectTraits::of(profile, &object.code, rooms) == object.traits)
     }
 
     /// Moves what depends on a changed profile or on other room temperatures, before they are taken over; `change` is the
@@ -166,12 +172,7 @@ impl Site {
     ) {
         let hours: SmallVec<[Millis; 16]> = self.hours.iter().map(|hour| hour.start).collect();
         let traits = traits(profile, *rooms);
-        let stays = |site: &Site, object: &Object| {
-            site.traits.role == traits.role
-                && ObjectTraits::of(profile, &object.code, *rooms) == object.traits
-        };
-        let objects_stay = self.objects.iter().all(|object| stays(self, object));
-        if !objects_stay {
+        if traits.role != self.traits.role || !self.objects_stay(profile, *rooms) {
             self.objects.iter().for_each(|object| object.restate(-1, now, &hours, tally));
             for object in &mut self.objects {
                 object.traits = ObjectTraits::of(profile, &object.code, *rooms);
