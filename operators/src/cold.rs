@@ -59,7 +59,8 @@ pub trait ColdTier {
     /// Takes a batch. Batches of a state come in the order of their epochs.
     fn put(&self, batch: Batch);
 
-    /// Gives the records of a facility in batches that reach beyond `from`, newest first, until `take` wants no more. Where one cannot be read it is as after [`ColdTier::fail`].
+    /// Gives the records of a facility in batches that reach beyond `from`, newest first, until `take` wants no more.
+    /// Where one cannot be read it is as after [`ColdTier::fail`].
     fn find(&self, state: &'static str, facility: &str, from: Millis, take: &mut Take<'_>);
 
     /// Says that a record is not what it must be: the epoch under way tells nothing, and the process ends.
@@ -84,43 +85,38 @@ impl MemoryTier {
     pub fn shared() -> Rc<MemoryTier> {
         Rc::default()
     }
+}
 
+#[cfg(test)]
+impl MemoryTier {
     /// One that keeps what is forgotten, to be restored from any epoch.
-    #[must_use]
-    pub fn keeping() -> Rc<MemoryTier> {
+    pub(crate) fn keeping() -> Rc<MemoryTier> {
         Rc::new(MemoryTier { keeps: true, ..MemoryTier::default() })
     }
 
     /// What a process finds that goes on from the end of an epoch.
-    #[must_use]
-    pub fn restored(&self, epoch: Epoch) -> Rc<MemoryTier> {
+    pub(crate) fn restored(&self, epoch: Epoch) -> Rc<MemoryTier> {
         let kept = self.batches.borrow().iter().filter(|batch| batch.epoch <= epoch).cloned().collect();
         Rc::new(MemoryTier { batches: RefCell::new(kept), keeps: self.keeps, ..MemoryTier::default() })
     }
 
     /// The same without some batches, by the order in which they came.
-    #[cfg(test)]
     pub(crate) fn without(&self, lost: std::ops::Range<usize>) -> Rc<MemoryTier> {
         let batches = self.batches.borrow();
-        let kept = batches
-            .iter()
-            .enumerate()
-            .filter(|(number, _)| !lost.contains(number))
-            .map(|(_, batch)| batch.clone());
-        Rc::new(MemoryTier { batches: RefCell::new(kept.collect()), ..MemoryTier::default() })
+        let kept = batches.iter().enumerate().filter(|(number, _)| !lost.contains(number));
+        let kept = kept.map(|(_, batch)| batch.clone()).collect();
+        Rc::new(MemoryTier { batches: RefCell::new(kept), ..MemoryTier::default() })
     }
 
     /// Records and their bytes, for memory figures.
-    #[must_use]
-    pub fn footprint(&self) -> (usize, usize) {
+    pub(crate) fn footprint(&self) -> (usize, usize) {
         let batches = self.batches.borrow();
         let records = || batches.iter().flat_map(|batch| batch.records.values());
         (records().count(), records().map(Vec::len).sum())
     }
 
     /// What was wrong with a record.
-    #[must_use]
-    pub fn failure(&self) -> Option<RestoreError> {
+    pub(crate) fn failure(&self) -> Option<RestoreError> {
         self.failure.borrow().clone()
     }
 }

@@ -132,11 +132,12 @@ pub struct RuleSettings {
     /// for a clock that has lost its date would otherwise fill hundreds of months. `nuanliu replay` is not bound by it,
     /// since there data arrives when it was measured; give more days to take an archive in by HTTP, MQTT or Kafka.
     pub backfill_days: u32,
-    /// Hours after its end in which the KPIs of an hour still take late data, for every scope. What is older lies on the disk
-    /// of the checkpoints.
+    /// Hours after its end in which the KPIs of an hour still take late data, for every scope. What is older lies beside
+    /// the checkpoints.
     pub lateness_hours: u32,
-    /// Hours after its end in which the KPIs of a day still take late data, at least `lateness_hours`. So long the hours of a
-    /// day are revised too, for the facility that was late; they cost disk: about 100 bytes a series and hour.
+    /// Hours after its end in which the KPIs of a day still take late data, at least `lateness_hours`. So long the hours
+    /// of a day are revised too, for the facility that was late; they cost disk: 150 to 250 bytes a series and hour,
+    /// before compression.
     pub day_lateness_hours: u32,
     /// Windows longer than a day for which KPIs and quality figures are computed too: `week`, `month`, `quarter`,
     /// `season` (by the heating season of each object), `year`. One that is added counts from the first day that is

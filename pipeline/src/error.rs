@@ -153,8 +153,9 @@ pub enum Error {
     },
     /// All checkpoints are damaged.
     #[error(
-        "none of the checkpoints in {place} is usable: {problems}: restore the files from a backup (volumes alone: or go on \
-         without them by nuanliu run --accept-loss); starting without the rest would lose the state, so move them and the state directory away only when that is meant"
+        "none of the checkpoints in {place} is usable: {problems}: restore the files from a backup (volumes \
+         alone: or go on without them by nuanliu run --accept-loss); starting without the rest would lose the state, so \
+         move them and the state directory away only when that is meant"
     )]
     NoUsableCheckpoint {
         /// The place.

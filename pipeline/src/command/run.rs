@@ -65,8 +65,8 @@ pub struct Arguments {
     #[arg(long)]
     take_over: bool,
     /// Go on although records are gone that were never read, such as behind the topics' retention. What is lost is
-    /// recorded, and stands as the alarm `data_lost` as long as this process runs. Goes on likewise without volumes that are
-    /// missing or damaged (what states have sealed): late data that would need them is too late.
+    /// recorded, and stands as the alarm `data_lost` as long as this process runs. Goes on likewise without volumes that
+    /// are missing or damaged (what states have sealed): late data that would need them is too late.
     #[arg(long)]
     accept_loss: bool,
     /// Print help.

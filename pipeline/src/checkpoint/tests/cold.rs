@@ -1,6 +1,7 @@
 //! What states have sealed: found while it waits, when it is durable and after a restart; and when it is damaged.
 
 use operators::cold::{Batch, ColdTier};
+use schemas::Millis;
 
 use super::*;
 
@@ -11,8 +12,6 @@ fn batch(epoch: Epoch, until: Millis) -> Batch {
     let records = (0..3_000).map(record).collect();
     Batch { state: "window", form: 3, epoch, until, records }
 }
-
-type Millis = i64;
 
 /// The epochs of the records of a facility in batches that reach beyond a time, newest first.
 fn found(cold: &ColdFiles, facility: usize, from: Millis) -> Vec<Epoch> {
@@ -96,7 +95,6 @@ fn what_is_not_written_waits_in_memory() {
     let cold = flow.opened.checkpoints.cold().clone();
     cold.put(batch(2, 20));
     let place = state.path().join("checkpoints");
-    let permissions = fs::metadata(&place).unwrap().permissions();
     // Not even root can write where a directory stands in the way.
     let id = Id { epoch: 3, generation: flow.opened.log.generation() };
     let in_the_way = place.join(format!("{}.new", Name::Volume(id, 0)));
@@ -107,7 +105,6 @@ fn what_is_not_written_waits_in_memory() {
     assert!(problem.contains("volume-") && problem.contains("is not written"), "{problem}");
     assert_eq!(found(&cold, 7, 0), [2]);
     fs::remove_dir_all(in_the_way).unwrap();
-    fs::set_permissions(&place, permissions).unwrap();
     complete(&mut flow, state.path(), 7);
     flow.finish();
     let flow = Flow::start(state.path(), Start::default()).unwrap();
